@@ -1,0 +1,62 @@
+"""Verdicts, as a table of what was measured, what is expected, and the quantifier."""
+
+import json
+
+import numpy as np
+import pytest
+
+from wd_research.evidence.claims import Cell, Claim, can, does, judge
+
+UP, DOWN, NONE = (Cell(sign * np.array([1.0, 1.1, 0.9, 1.2, 0.8])) for sign in (1, -1, 0.0))
+VAGUE = Cell(np.array([1.0, -1.2, 0.4, -0.3, 0.6]))
+EDGE = Cell(UP.values, on_edge=True)
+ABOVE, BELOW, MARGIN = (0.0, np.inf), (-np.inf, 0.0), (-0.005, 0.005)
+
+TABLE = [
+    ((UP,), ABOVE, does, "holds"),
+    ((UP,), BELOW, does, "fails"),
+    ((VAGUE,), ABOVE, does, "undecided"),
+    ((EDGE,), ABOVE, does, "undecided"),
+    ((EDGE,), BELOW, can, "undecided"),
+    ((NONE,), MARGIN, does, "holds"),
+    ((UP,), MARGIN, does, "fails"),
+    ((VAGUE,), MARGIN, does, "undecided"),
+    ((UP, UP), ABOVE, does, "holds"),
+    ((UP, VAGUE), ABOVE, does, "undecided"),
+    ((UP, DOWN), ABOVE, does, "fails"),
+    ((VAGUE, DOWN), ABOVE, does, "fails"),
+    ((UP, DOWN), ABOVE, can, "holds"),
+    ((VAGUE, DOWN), ABOVE, can, "undecided"),
+    ((DOWN, DOWN), ABOVE, can, "fails"),
+    ((EDGE, DOWN), ABOVE, can, "undecided"),
+]
+
+
+def claim(cells, expected, quantifier):
+    """A claim about cells named a, b, ..."""
+    return Claim("id", "statement", "source", lambda _: dict(zip("abc", cells, strict=False)), expected, quantifier)
+
+
+@pytest.mark.parametrize(("cells", "expected", "quantifier", "verdict"), TABLE)
+def test_verdicts(cells, expected, quantifier, verdict):
+    row = judge(claim(cells, expected, quantifier), None)
+    assert row["verdict"] == verdict
+    assert set(row) >= {"id", "statement", "source", "measured", "low", "high", "expected", "verdict"}
+    assert set(row["cells"]) == set("abc"[: len(cells)])
+
+
+def test_the_verdict_names_the_cell_it_hangs_on():
+    assert judge(claim((UP, DOWN), ABOVE, does), None)["cell"] == "b"
+    assert judge(claim((DOWN, UP), ABOVE, can), None)["cell"] == "b"
+    assert judge(claim((UP, VAGUE), ABOVE, does), None)["cell"] == "b"
+
+
+def test_a_can_pays_for_its_many_cells():
+    """One cell just sure enough alone is not sure enough when it was picked among three."""
+    barely = Cell(np.array([0.1, 1.9, 0.7, 1.4, 0.3, 0.9, -0.2, 1.2]) - 0.18)
+    assert judge(claim((barely,), ABOVE, can), None)["verdict"] == "holds"
+    assert judge(claim((barely, VAGUE, VAGUE), ABOVE, can), None)["verdict"] == "undecided"
+
+
+def test_a_verdict_is_json_but_for_infinity():
+    json.dumps(judge(claim((UP,), MARGIN, does), None), allow_nan=False)

@@ -1,0 +1,70 @@
+"""Points, and what a person may type."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wd_research import checks
+from wd_research.search import decades, grid
+
+
+class Pair(NamedTuple):
+    """Two numbers."""
+
+    a: np.ndarray
+    b: np.ndarray
+
+
+@given(
+    st.lists(st.floats(0, 1, width=32), min_size=1, max_size=5),
+    st.lists(st.floats(0, 1, width=32), min_size=1, max_size=5),
+)
+def test_a_grid_is_every_combination_in_order(first, second):
+    points = grid(Pair, a=first, b=second)
+    assert [*zip(points.a.tolist(), points.b.tolist(), strict=True)] == [(a, b) for a in first for b in second]
+    assert points.a.dtype == np.float32
+
+
+def test_a_grid_without_a_value_says_which_axis():
+    with pytest.raises(ValueError, match="no value of b"):
+        grid(Pair, a=(1.0,), b=())
+
+
+def test_decades_begin_with_zero_and_reach_both_ends():
+    values = decades(1e-4, 100, 25)
+    assert len(values) == 25
+    assert values[0] == 0
+    assert (values[1], values[-1]) == (1e-4, 100)
+    np.testing.assert_allclose(np.diff(np.log(values[1:])), np.log(1e6) / 23, rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("check", "says"),
+    [
+        (lambda: checks.decays(decays=()), "--decays is empty: give at least one number"),
+        (lambda: checks.decays(decays=(0, -1)), "--decays -1 cannot be: give finite numbers 0 or more"),
+        (lambda: checks.decays(decays=(0, float("nan"))), "--decays nan cannot be"),
+        (lambda: checks.decays(decays=(0, float("inf"))), "--decays inf cannot be"),
+        (lambda: checks.decays(decays=(0, 1e39)), "that float32 can hold"),
+        (lambda: checks.decays(decays=(0, 1e-50)), "that float32 can hold"),
+        (lambda: checks.decays(decays=(0, 1, 1)), "--decays names a value twice"),
+        (lambda: checks.decays(decays=(1, 2)), "--decays has no 0"),
+        (lambda: checks.positive(learning_rates=(0.0,)), "--learning-rates 0.0 cannot be: give finite numbers above 0"),
+        (lambda: checks.counts(train_size=0), "--train-size 0 is too few"),
+        (lambda: checks.seeds(1), "--seeds 1 is too few"),
+    ],
+)
+def test_bad_values_get_one_sentence(check, says):
+    with pytest.raises(ValueError, match=says) as error:
+        check()
+    assert "\n" not in str(error.value)
+
+
+def test_good_values_pass():
+    checks.decays(decays=(0, 1e-6, 100), strengths=(0.0,))
+    checks.positive(learning_rates=(1e-3,))
+    checks.counts(steps=1)
+    checks.seeds(2)

@@ -1,0 +1,111 @@
+"""Laws of the data, the order of examples, the nets."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wd_research.training.data import Examples, digits, draw_split, flip, standardised
+from wd_research.training.models import Dropout, Mlp
+from wd_research.training.tasks import cross_entropy, shuffled_epochs
+
+DIGITS = digits()
+
+
+def test_digits_are_the_digits_without_constant_pixels():
+    assert DIGITS.inputs.shape == (1797, 61)
+    assert np.bincount(DIGITS.targets).sum() == 1797
+    assert (DIGITS.inputs.std(axis=0) > 0).all()
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 2**31 - 1), st.integers(10, 500), st.integers(10, 500), st.floats(0, 1))
+def test_a_split_is_a_partition_with_so_many_flips(seed, train_size, validation_size, flipped):
+    split = draw_split(DIGITS, seed, train_size, validation_size, flipped)
+    assert (len(split.train), len(split.validation)) == (train_size, validation_size)
+    every = np.concatenate([split.train, split.validation, split.test])
+    np.testing.assert_array_equal(np.sort(every), np.arange(1797))
+    assert (split.train_targets != DIGITS.targets[split.train]).sum() == round(flipped * train_size)
+    assert set(split.train_targets) <= set(range(10))
+
+
+def test_the_training_part_is_standardised_and_dead_pixels_are_silent_everywhere():
+    split = draw_split(DIGITS, 3, 50, 100, 0.0)
+    train = standardised(DIGITS, split, split.train, split.train_targets).inputs
+    alive = split.scale > 0
+    assert 0 < (~alive).sum() < 20
+    np.testing.assert_allclose(train.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(train.std(axis=0)[alive], 1, rtol=1e-5)
+    assert not standardised(DIGITS, split, split.test, None).inputs[:, ~alive].any()
+
+
+def test_a_split_is_the_seeds_own_and_repeatable():
+    first, again, other = (draw_split(DIGITS, seed, 50, 100, 0.2) for seed in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first.train, other.train)
+
+
+def test_every_other_class_is_equally_likely_when_a_label_flips():
+    flipped = flip(np.full(9000, 3), 1.0, 10, seed=0)
+    counts = np.bincount(flipped, minlength=10)
+    assert counts[3] == 0
+    assert np.abs(np.delete(counts, 3) - 1000).max() < 5 * np.sqrt(1000)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ((1388, 400, 0.2), r"--train-size 1388 does not fit.*give 10 to 1387"),
+        ((5, 400, 0.2), "--train-size 5 does not fit"),
+        ((200, 400, 1.2), r"--flipped 1.2 is not a share"),
+        ((200, 400, float("nan")), "--flipped nan is not a share"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(sizes, says):
+    with pytest.raises(ValueError, match=says):
+        draw_split(DIGITS, 0, *sizes)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(5, 40), st.integers(1, 5), st.integers(0, 30), st.integers(1, 12))
+def test_the_order_does_not_depend_on_where_segments_are_cut(examples, batch, start, steps):
+    key = jax.random.key(7)
+    order = lambda first, count: np.asarray(shuffled_epochs(key, jnp.int32(first), count, examples, batch))  # noqa: E731
+    whole = order(0, start + steps)
+    np.testing.assert_array_equal(order(start, steps), whole[start:])
+    per_epoch = examples // batch
+    for epoch in range(len(whole) // per_epoch):
+        seen = whole[epoch * per_epoch : (epoch + 1) * per_epoch].ravel()
+        assert len(set(seen)) == len(seen)
+
+
+def test_cross_entropy_is_the_mean_surprise_in_nats():
+    logits, targets = jnp.array([[0.0, 0.0], [jnp.log(3.0), 0.0]]), jnp.array([1, 0])
+    assert float(cross_entropy(logits, targets)) == pytest.approx((np.log(2) + np.log(4 / 3)) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.9])
+def test_dropout_drops_its_share_keeps_the_mean_and_may_be_traced(rate):
+    ones = jnp.ones((200, 500))
+    drop = jax.jit(lambda rate: Dropout().apply({}, ones, rate, rngs={"dropout": jax.random.key(0)}))
+    out = np.asarray(drop(rate))
+    assert (out == 0).mean() == pytest.approx(rate, abs=5e-3)
+    assert out.mean() == pytest.approx(1, abs=0.02)
+    assert np.unique(out[out > 0]).tolist() == pytest.approx([1 / (1 - rate)])
+
+
+def test_batch_norm_lives_in_the_extras_and_replaces_the_bias():
+    variables = Mlp((4,), 3, batch_norm=True).init(jax.random.key(0), jnp.ones((2, 5)))
+    assert set(variables) == {"params", "batch_stats"}
+    assert set(variables["params"]["Dense_0"]) == {"kernel"}
+
+
+def test_examples_may_be_anybodys_arrays():
+    pool = Examples(
+        np.zeros((30, 2, 2), np.float32) + np.arange(30, dtype=np.float32)[:, None, None], np.arange(30) % 3
+    )
+    split = draw_split(pool, 0, 6, 6, 0.5)
+    assert split.mean.shape == (2, 2)
+    assert len(split.test) == 18

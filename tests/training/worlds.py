@@ -1,0 +1,95 @@
+"""Small worlds in which the engine is tried: a few digits, tiny nets, four ways to train them."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from wd_research.decay.penalties import l2, penalized
+from wd_research.decay.places import coupled, decoupled
+from wd_research.decay.transforms import decay_weights
+from wd_research.search import grid
+from wd_research.training.data import digits, draw_split
+from wd_research.training.models import Mlp
+from wd_research.training.tasks import classification
+from wd_research.types import Arm, Array
+
+EXAMPLES = digits()
+COSINE = optax.cosine_decay_schedule(1.0, 20)
+
+
+class Hypers(NamedTuple):
+    """The numbers of a member."""
+
+    learning_rate: Array
+    decay: Array
+    dropout: Array
+
+
+def task(batch_norm=False, dropout=False):
+    """A task on 40 training digits."""
+    return classification(
+        Mlp((8,), classes=10, batch_norm=batch_norm),
+        EXAMPLES,
+        split=lambda seed: draw_split(EXAMPLES, seed, train_size=40, validation_size=30, flipped=0.2),
+        batch_size=16,
+        settings=lambda hypers: {"dropout": hypers.dropout} if dropout else {},
+    )
+
+
+def points(decays=(0.0, 0.1, 1.0), learning_rates=(0.01,), dropouts=(0.0,)):
+    """A grid, decay running slowest."""
+    return grid(Hypers, decay=decays, learning_rate=learning_rates, dropout=dropouts)
+
+
+def arm(kind="decoupled"):
+    """An arm of three points."""
+    if kind == "coupled":
+        base = task()
+        return Arm(
+            base,
+            lambda h: penalized(base.loss(h), l2, h.decay),
+            lambda h: decoupled(optax.scale_by_adam(), optax.identity(), h.learning_rate, COSINE),
+            points(),
+            axis="decay",
+        )
+    base = task(batch_norm=kind == "batch norm", dropout=kind == "dropout")
+    core, place = (lambda: optax.trace(0.9), coupled) if kind == "batch norm" else (optax.scale_by_adam, decoupled)
+    return Arm(
+        base,
+        base.loss,
+        lambda h: place(core(), decay_weights(h.decay), h.learning_rate, COSINE),
+        points(dropouts=(0.0, 0.4)) if kind == "dropout" else points(),
+        axis="decay",
+    )
+
+
+KINDS = ("coupled", "decoupled", "dropout", "batch norm")
+
+
+def in_double(arm):
+    """The same arm in float64; call it, and train, under jax.enable_x64."""
+
+    def double(tree):
+        return jax.tree.map(lambda leaf: leaf.astype(np.float64) if leaf.dtype == np.float32 else leaf, tree)
+
+    def init(key):
+        params, extras = arm.task.init(key)
+        return double(params), double(extras)
+
+    wide = arm.task._replace(data=double(arm.task.data), split=lambda seed: double(arm.task.split(seed)), init=init)
+    return arm._replace(task=wide, points=double(arm.points))
+
+
+def leaves_equal(first, second):
+    """Whether two trees are the same bit for bit."""
+    pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
+    return all(np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True) for a, b in pairs)
+
+
+def assert_close(first, second, tolerance):
+    """Entries agree to the tolerance, relative to the largest entry of their leaf."""
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1.0, np.abs(b).max(initial=0.0)))

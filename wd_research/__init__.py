@@ -1,0 +1,1 @@
+"""A laboratory for weight decay."""

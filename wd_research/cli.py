@@ -1,0 +1,77 @@
+"""The command line of an experiment: its keyword arguments as flags, and errors that a person can read."""
+
+import functools
+import inspect
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import tyro
+
+from wd_research.folder import claim_folder, free_folder
+
+if TYPE_CHECKING:
+    from wd_research.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class RunFlags:
+    """What every run has."""
+
+    workdir: Path | None = None
+    """Folder of the run; by default the first of runs/NAME, runs/NAME-2 ... that holds no run."""
+    tensorboard: bool = True
+    """Write TensorBoard event files."""
+
+
+def main(experiment: Callable[..., "Experiment"]) -> None:
+    """Run an experiment function by the flags on the command line.
+
+    Exit code 0 when it has answered; 2, with one sentence, for bad input, before anything is compiled; 130 when it was
+    interrupted.
+    """
+    module = inspect.getmodule(experiment)
+    name = module.__spec__.name if module and module.__spec__ else Path(sys.argv[0]).stem
+    flags: dict[str, Any] = {}
+
+    @functools.wraps(experiment)
+    def recorded(**keywords: Any) -> "Experiment":
+        flags.update(keywords)
+        return experiment(**keywords)
+
+    def command(
+        experiment: Annotated[Any, tyro.conf.arg(constructor=recorded, name="")],
+        run: tyro.conf.OmitArgPrefixes[RunFlags],
+    ) -> Any:
+        return experiment, run
+
+    try:
+        declared, run_flags = tyro.cli(command, prog=f"python -m {name}", description=module and module.__doc__)
+        folder = claim_folder(run_flags.workdir or free_folder(Path("runs"), name.rpartition(".")[2]))
+    except ValueError as error:
+        stop(str(error))
+
+    from wd_research.experiment import run
+    from wd_research.training.devices import prepare_jax
+
+    prepare_jax()
+    try:
+        run(declared, folder, tensorboard=run_flags.tensorboard, flags=flags, import_seconds=seconds_since_start())
+    except KeyboardInterrupt:
+        stop(f"interrupted; what was written so far is in {folder}", code=130)
+
+
+def seconds_since_start() -> float:
+    """The age of this process: how long it took to import and to read the flags."""
+    import psutil
+
+    return time.time() - psutil.Process().create_time()
+
+
+def stop(sentence: str, code: int = 2) -> NoReturn:
+    """Say why and exit."""
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""What is studied: masks, penalties, pulls, and the places where decay acts."""

@@ -1,0 +1,65 @@
+"""The place of decay is the order of the links in one chain.
+
+    coupled      decay core  lr    sched descend    L2 in the loss
+    decoupled    core  decay lr    sched descend    optax.adamw, torch.optim.AdamW
+    independent  core  lr    decay sched descend    Loshchilov & Hutter
+    constant     core  lr    sched decay descend    untouched by either
+
+`core` is an optimizer without learning rate (`optax.scale_by_adam()`, `optax.trace(0.9)`, `optax.identity()`),
+`decay` a link that decays (`transforms.decay_weights`), `learning_rate` f32[], traced or not, and `schedule` step ->
+factor with peak 1. With eta the learning rate, s_t the schedule, and a pull toward zero at the given rate, the weights
+shrink per step by the factor that each docstring states.
+"""
+
+import optax
+
+from wd_research.types import Array
+
+descend = optax.scale(-1.0)
+
+
+def coupled(
+    core: optax.GradientTransformation,
+    decay: optax.GradientTransformation,
+    learning_rate: Array | float,
+    schedule: optax.Schedule,
+) -> optax.GradientTransformation:
+    """The gradient becomes g + rate * w before the core sees it: L2 in the loss. No factor of its own under Adam.
+
+    Source: Loshchilov & Hutter (1711.05101), algorithm 2, the variant with L2 regularization.
+    """
+    return optax.chain(decay, core, optax.scale(learning_rate), optax.scale_by_schedule(schedule), descend)
+
+
+def decoupled(
+    core: optax.GradientTransformation,
+    decay: optax.GradientTransformation,
+    learning_rate: Array | float,
+    schedule: optax.Schedule,
+) -> optax.GradientTransformation:
+    """Weights shrink by 1 - s_t * eta * rate: the convention of optax.adamw and torch.optim.AdamW."""
+    return optax.chain(core, decay, optax.scale(learning_rate), optax.scale_by_schedule(schedule), descend)
+
+
+def independent(
+    core: optax.GradientTransformation,
+    decay: optax.GradientTransformation,
+    learning_rate: Array | float,
+    schedule: optax.Schedule,
+) -> optax.GradientTransformation:
+    """Weights shrink by 1 - s_t * rate, whatever the learning rate.
+
+    Source: Loshchilov & Hutter (1711.05101), algorithm 2, line 12 (AdamW; their SGDW keeps the schedule inside the
+    momentum as well, which a chain does not).
+    """
+    return optax.chain(core, optax.scale(learning_rate), decay, optax.scale_by_schedule(schedule), descend)
+
+
+def constant(
+    core: optax.GradientTransformation,
+    decay: optax.GradientTransformation,
+    learning_rate: Array | float,
+    schedule: optax.Schedule,
+) -> optax.GradientTransformation:
+    """Weights shrink by 1 - rate at every step, whatever the learning rate and the schedule."""
+    return optax.chain(core, optax.scale(learning_rate), optax.scale_by_schedule(schedule), decay, descend)

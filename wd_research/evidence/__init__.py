@@ -1,0 +1,1 @@
+"""How a result is judged: statistics, claims, figures, event files."""

@@ -1,0 +1,209 @@
+"""The answer: which point of an arm is best, by how much, and how sure that is.
+
+An arm's results are an xarray.Dataset with the dims (seed, point, step): `train_`, `validation_` and `test_` times
+`accuracy` and `loss` at every look, and the hyperparameters as coordinates of `point`. Its attribute `axis` names the
+hyperparameter in question, which at 0 is switched off. Accuracies and their differences are shares, losses are nats.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from wd_research.evidence.claims import Cell
+from wd_research.evidence.statistics import (
+    at_choice,
+    best_candidate,
+    best_set,
+    bootstrap,
+    choose_leaving_one_out,
+    paired_t,
+    smallest_effect,
+)
+
+BETTER = {"accuracy": 1, "loss": -1}  # the sign that makes a metric a score
+
+
+def final(results: xr.Dataset, name: str) -> np.ndarray:
+    """A quantity at the end of training; f64[s, h], for a diverged member by its last finite weights."""
+    return results[name].isel(step=-1).to_numpy().astype(float)
+
+
+def surviving(results: xr.Dataset, name: str) -> np.ndarray:
+    """A quantity at the end of training; f64[s, h], NaN where the member has diverged."""
+    return np.where(results.diverged_at.to_numpy() < 0, final(results, name), np.nan)
+
+
+def axis_values(results: xr.Dataset) -> np.ndarray:
+    """The values of the hyperparameter in question, ascending; f64[v]."""
+    return np.unique(results[results.attrs["axis"]].to_numpy().astype(float))
+
+
+def has_value(results: xr.Dataset, value: float) -> np.ndarray:
+    """Which points have this value of the hyperparameter in question; bool[h]."""
+    return results[results.attrs["axis"]].to_numpy().astype(float) == value
+
+
+def tuned(results: xr.Dataset, name: str, among: np.ndarray | None = None, by: str = "accuracy") -> np.ndarray:
+    """A final quantity where validation data, leaving one seed out, choose among the points `among` bool[h]; f64[s]."""
+    among = np.ones(results.sizes["point"], bool) if among is None else among
+    choice = choose_leaving_one_out(BETTER[by] * surviving(results, f"validation_{by}")[:, among])
+    return at_choice(final(results, name)[:, among], choice)
+
+
+def change(results: xr.Dataset, name: str, by: str = "accuracy") -> np.ndarray:
+    """What a final quantity of the tuned arm is above that of the tuned arm without decay, seed by seed; f64[s]."""
+    return tuned(results, name, by=by) - tuned(results, name, has_value(results, 0), by)
+
+
+def best_among(results: xr.Dataset, among: np.ndarray | None = None, by: str = "accuracy") -> int:
+    """The point that the validation data of all seeds choose among those of the mask bool[h]: what one would use."""
+    scores = BETTER[by] * surviving(results, f"validation_{by}")
+    return best_candidate(scores if among is None else np.where(among, scores, -np.inf))
+
+
+def best_point(results: xr.Dataset, by: str = "accuracy") -> dict[str, float]:
+    """The hyperparameters of the best point."""
+    point = results.isel(point=best_among(results, by=by))
+    return {str(name): float(value) for name, value in point.coords.items() if results[name].dims == ("point",)}
+
+
+def edges(results: xr.Dataset, by: str = "accuracy") -> list[str]:
+    """The hyperparameters whose best value is the last one of its grid, where a better one may lie beyond.
+
+    A 0 is no edge: nothing lies below.
+    """
+    best = best_point(results, by)
+    grids = {name: np.unique(results[name].to_numpy()) for name in best}
+    return [
+        name
+        for name, grid in grids.items()
+        if len(grid) > 1 and best[name] != 0 and np.float32(best[name]) in (grid[grid > 0].min(), grid.max())
+    ]
+
+
+def best_axis_values(results: xr.Dataset, by: str = "accuracy") -> np.ndarray:
+    """The values of the axis that may be the best one, every value with its other hyperparameters tuned; f64[v'].
+
+    The 95 % confidence set of `best_set` on test data.
+    """
+    values = axis_values(results)
+    columns = [tuned(results, f"test_{by}", has_value(results, value), by) for value in values]
+    return values[best_set(BETTER[by] * np.stack(columns, axis=1))]
+
+
+def change_cell(results: xr.Dataset, name: str, sign: float = 1) -> Cell:
+    """sign * change as the cell of a claim, marked when the best value of the axis is the edge of its grid."""
+    return Cell(sign * change(results, name), results.attrs["axis"] in edges(results))
+
+
+def answer(results: xr.Dataset, by: str = "accuracy") -> dict[str, Any]:
+    """All that an arm has to say, chosen by accuracy or by loss; the arm's entry of `summary.json`.
+
+    Means with paired t intervals. "gain" is against no decay and positive where the arm is better, "bootstrap" is
+    another interval of it, "smallest_effect" the smallest gain that this design would have seen. "best_values" are
+    those values of the axis that may be the best one.
+    """
+    gains = BETTER[by] * change(results, f"test_{by}", by)
+    likely = best_axis_values(results, by)
+    parts = {f"{part}_{by}": tuned(results, f"{part}_{by}", by=by) for part in ("train", "validation", "test")}
+    best = best_point(results, by)
+    return {
+        **best,
+        "hypers": list(best),
+        **{name: paired_t(values)._asdict() for name, values in parts.items()},
+        "without": paired_t(tuned(results, f"test_{by}", has_value(results, 0), by))._asdict(),
+        "gain": paired_t(gains)._asdict(),
+        "bootstrap": bootstrap(gains)._asdict(),
+        "smallest_effect": smallest_effect(gains),
+        "axis": results.attrs["axis"],
+        "best_values": {"low": float(likely.min()), "high": float(likely.max()), "values": likely.tolist()},
+        "edges": edges(results, by),
+        "diverged": int((results.diverged_at >= 0).sum()),
+    }
+
+
+def compare(first: xr.Dataset, second: xr.Dataset, by: str = "accuracy") -> dict[str, float]:
+    """How much better one tuned arm is than another on test data, seed by seed, with its paired t interval."""
+    name = f"test_{by}"
+    return paired_t(BETTER[by] * (tuned(first, name, by=by) - tuned(second, name, by=by)))._asdict()
+
+
+def summarise(arms: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+    """The answers of all arms, by accuracy and by loss, and the comparisons between them; for `summary.json`."""
+    names = list(arms)
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    return {
+        "best": {name: {**answer(results), "by_loss": answer(results, by="loss")} for name, results in arms.items()},
+        "comparisons": {
+            f"{a} - {b}": {"accuracy": compare(arms[a], arms[b]), "loss": compare(arms[a], arms[b], "loss")}
+            for a, b in pairs
+        },
+    }
+
+
+def sentence(summary: dict[str, Any]) -> str:
+    """One sentence that answers the question: what to use, what it gains, how sure, and whether the other arms differ.
+
+    The best arm is the one that validation data prefer.
+    """
+    best = summary["best"]
+    winner = max(best, key=lambda name: best[name]["validation_accuracy"]["mean"])
+    top = best[winner]
+    likely, gained = top["best_values"], top["gain"]
+    axis, only = words(top["axis"]), likely["low"] == likely["high"]
+    where = f"no other {axis} tried can be the best" if only else f"the best {axis} lies in {span(likely)}"
+    clauses = [
+        f"{winner} generalises best on validation data, with {describe(top)}: {percent(top['test_accuracy'])} of the "
+        f"test examples are right, {points(gained)} against no decay, and {where}"
+    ]
+    if gained["low"] <= 0 <= gained["high"]:
+        clauses.append("whether decay changes anything here is undecided")
+    for pair, differences in summary["comparisons"].items():
+        clauses += comparison(winner, pair.split(" - "), differences["accuracy"])
+    if top["edges"]:
+        clauses.append(
+            f"its {' and '.join(map(words, top['edges']))} is the last of the grid, a better one may lie beyond"
+        )
+    text = "; ".join(clauses) + "."
+    return text[0].upper() + text[1:]
+
+
+def comparison(winner: str, pair: list[str], difference: dict[str, float]) -> list[str]:
+    """The clause that compares the winner to the other arm of a pair; none if the winner is not in it."""
+    if winner not in pair:
+        return []
+    sign = 1 if pair[0] == winner else -1
+    low, high = sorted((sign * difference["low"], sign * difference["high"]))
+    ahead = points({"mean": sign * difference["mean"], "low": low, "high": high})
+    loser = pair[1] if sign == 1 else pair[0]
+    sure = f"ahead of {loser} by {ahead}" if low > 0 else f"not to be told from {loser} ({ahead})"
+    return [sure if high >= 0 else f"though on test data {loser} is ahead ({ahead})"]
+
+
+def describe(entry: dict[str, Any]) -> str:
+    """The hyperparameters of an arm's entry that are not switched off: `decay 3.16 and learning rate 0.003`."""
+    said = [name for name in entry["hypers"] if entry[name] != 0 or name == entry["axis"]]
+    said.sort(key=lambda name: name != entry["axis"])
+    return " and ".join(f"{words(name)} {entry[name]:.3g}" for name in said)
+
+
+def words(name: str) -> str:
+    """`learning_rate` -> `learning rate`."""
+    return name.replace("_", " ")
+
+
+def span(values: dict[str, Any]) -> str:
+    """`2.72 to 4.96`, the values that may be the best one."""
+    return "{low:.3g} to {high:.3g}".format(**values)
+
+
+def percent(estimate: dict[str, float]) -> str:
+    """`86.2 % [85.1, 87.3]` from shares."""
+    return "{:.1f} % [{:.1f}, {:.1f}]".format(*(100 * estimate[key] for key in ("mean", "low", "high")))
+
+
+def points(estimate: dict[str, float]) -> str:
+    """`+8.2 points [6.9, 9.5]` from differences of shares."""
+    return "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*(100 * estimate[key] for key in ("mean", "low", "high")))

@@ -1,0 +1,65 @@
+"""The answer on the terminal: a table of the arms, the claims with their verdicts, and the sentence."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from wd_research.evidence.answer import describe, percent, points, span, words
+
+
+def print_answer(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
+    """Print what a run found and where it lies."""
+    console.print(arms_table(summary["best"]))
+    if summary["claims"]:
+        console.print(claims_table(summary["claims"]))
+    speed = summary["speed"]
+    console.print(
+        f"{speed['members']:,} members at {speed['member_steps_per_s']:,.0f} member-steps/s: "
+        f"{speed['compile_s']:.1f} s to compile, {speed['train_s']:.1f} s to train. All of it is in {folder}",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
+    console.print(f"\n{summary['question']}\n[bold]{summary['answer']}[/bold]", soft_wrap=True, highlight=False)
+
+
+def arms_table(best: Mapping[str, dict[str, Any]]) -> Table:
+    """A column per arm: what validation data choose, the accuracies, the gain over no decay, and the same by loss."""
+    table = Table("", *best, title="chosen on validation data, leaving one seed out; mean [95 % interval] over seeds")
+    arms = list(best.values())
+    table.add_row("best", *map(describe, arms))
+    table.add_row("the best lies in", *(span(arm["best_values"]) for arm in arms))
+    if any(arm["edges"] for arm in arms):
+        table.add_row("on the grid's edge", *(", ".join(map(words, arm["edges"])) or "nothing" for arm in arms))
+    for part in ("train", "validation", "test"):
+        table.add_row(f"{part} accuracy", *(percent(arm[f"{part}_accuracy"]) for arm in arms))
+    table.add_row("without decay, test", *(percent(arm["without"]) for arm in arms))
+    table.add_row("gain", *(points(arm["gain"]) for arm in arms), end_section=True)
+    table.add_row("best by loss", *(describe(arm["by_loss"]) for arm in arms))
+    table.add_row("gain in loss", *(nats(arm["by_loss"]["gain"]) for arm in arms))
+    if any(arm["diverged"] for arm in arms):
+        table.add_row("members diverged", *(str(arm["diverged"]) for arm in arms))
+    return table
+
+
+def claims_table(claims: list[Mapping[str, Any]]) -> Table:
+    """A row per claim: what was stated, what was measured where it was decided, and the verdict."""
+    table = Table()
+    for heading in ("claim", "measured in", "measured", "expected", "verdict"):
+        table.add_column(heading)
+    for claim in claims:
+        low, high = claim["expected"]
+        table.add_row(
+            claim["statement"],
+            claim["cell"],
+            f"{claim['measured']:+.4f} [{claim['low']:+.4f}, {claim['high']:+.4f}]",
+            f"{low:g} to {high:g}",
+            claim["verdict"],
+        )
+    return table
+
+
+def nats(estimate: Mapping[str, float]) -> str:
+    """`+0.207 nats [+0.144, +0.270]`, positive where the loss is lower."""
+    return "{mean:+.3f} nats [{low:+.3f}, {high:+.3f}]".format(**estimate)

@@ -1,0 +1,1 @@
+"""How nets are trained: data, models, tasks, one step, and a population of them."""

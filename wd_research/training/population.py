@@ -1,0 +1,225 @@
+"""The population engine: every member of an arm trains in one compiled program.
+
+A member is one seed at one point of the hyperparameters. Seeds [s] lie outside and points [h] inside: a seed fixes
+split, flipped labels, initial weights, order of the data and noise, and all points share them, so that any two points
+are compared pair by pair. Time is a `scan` over the steps of a segment; space is a `shard_map` of the points over all
+devices; within a device the points advance in blocks.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from wd_research.training.step import init_state, train_step
+from wd_research.types import Arm, Array, Batch, Hypers, Key, Metrics, State
+
+INIT, ORDER, NOISE = range(3)  # purposes of a seed's randomness: fold_in(fold_in(seed, purpose), step)
+NEVER = -1
+
+SHARED = PartitionSpec()
+POINTS = PartitionSpec("points")  # [h, ...]
+MEMBERS = PartitionSpec(None, "points")  # [s, h, ...]
+
+
+class Members(NamedTuple):
+    """What training changes; in a population every leaf has the axes [s, h] in front."""
+
+    state: State
+    diverged_at: Array  # i32[]: the first step whose loss or new weights were not finite, or NEVER
+
+
+class Inputs(NamedTuple):
+    """What training reads."""
+
+    points: Any  # Hypers: each leaf f32[h], sharded; padded with copies of the last point
+    data: Any  # shared by all seeds
+    splits: Any  # each leaf [s, ...]
+    keys: Any  # Key [s]
+
+
+class Programs(NamedTuple):
+    """The compiled functions of a population; `advance` and `evaluate` take any points of the shape compiled for."""
+
+    init: Callable[[Inputs], Members]
+    advance: dict[int, Callable[[Members, Inputs, np.int32], tuple[Members, Metrics]]]  # by length of the segment
+    evaluate: Callable[[Members, Inputs], dict[str, Metrics]]  # part -> metric -> f32[s, h]
+
+
+def all_devices() -> Mesh:
+    """A one-dimensional mesh of all devices."""
+    return jax.make_mesh((jax.device_count(),), ("points",), axis_types=(AxisType.Auto,))
+
+
+def place(arm: Arm, seeds: int, mesh: Mesh, block: int | None = None) -> Inputs:
+    """Put an arm's inputs for seeds 0 ... seeds-1 on the mesh, its points padded to whole blocks on every device."""
+    height = len(jax.tree.leaves(arm.points)[0])
+    padding = -height % (mesh.size * (block or 1))
+    points = jax.tree.map(lambda leaf: np.pad(leaf, (0, padding), mode="edge"), arm.points)
+    splits = jax.tree.map(lambda *leaves: np.stack(leaves), *(arm.task.split(seed) for seed in range(seeds)))
+    keys = jax.vmap(jax.random.key)(np.arange(seeds, dtype=np.uint32))
+    shared = NamedSharding(mesh, SHARED)
+    return Inputs(
+        jax.device_put(points, NamedSharding(mesh, POINTS)),
+        jax.device_put(arm.task.data, shared),
+        jax.device_put(splits, shared),
+        jax.device_put(keys, shared),
+    )
+
+
+def fetch(tree: Any, arm: Arm) -> Any:
+    """Bring a tree of [s, h, ...] to the host without the padding."""
+    height = len(jax.tree.leaves(arm.points)[0])
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:, :height], tree)
+
+
+def jitted(arm: Arm, mesh: Mesh, block: int | None = None) -> tuple[Any, Any, Any]:
+    """The population's three functions, jitted: init(inputs), advance(members, inputs, start, steps=...), which donates
+    the members, and evaluate(members, inputs).
+
+    `block` is how many points of a device advance together (vmap); block after block (lax.map) goes through the whole
+    segment, while its state is hot in the cache. None: all together, as a GPU wants it. Results in blocks of another
+    size agree to rounding.
+    """
+    inputs = Inputs(POINTS, SHARED, SHARED, SHARED)
+    on_mesh = partial(jax.shard_map, mesh=mesh, out_specs=MEMBERS, check_vma=False)
+
+    def advance(members: Members, inputs_: Inputs, start: Array, *, steps: int) -> tuple[Members, Metrics]:
+        on_device = partial(_advance, arm, block, steps)
+        return on_mesh(on_device, in_specs=(MEMBERS, inputs, SHARED))(members, inputs_, start)
+
+    return (
+        jax.jit(on_mesh(partial(_init, arm), in_specs=(inputs,))),
+        jax.jit(advance, static_argnames="steps", donate_argnums=0),
+        jax.jit(on_mesh(partial(_evaluate, arm, block), in_specs=(MEMBERS, inputs))),
+    )
+
+
+def compile_programs(arm: Arm, inputs: Inputs, segments: set[int], mesh: Mesh, block: int | None = None) -> Programs:
+    """Compile init, evaluate, and advance for each length of segment.
+
+    Raises TypeError when a segment's output types are not its input types: no second segment could follow.
+    """
+    init, advance, evaluate = jitted(arm, mesh, block)
+    compiled_init = init.lower(inputs).compile()
+    members = jax.eval_shape(init, inputs)
+    members = jax.tree.map(lambda leaf: leaf.update(sharding=NamedSharding(mesh, MEMBERS)), members)
+    lowered = {steps: advance.lower(members, inputs, np.int32(0), steps=steps) for steps in segments}
+    for program in lowered.values():
+        check_types(members, program.out_info[0])
+    return Programs(
+        compiled_init,
+        {steps: program.compile() for steps, program in lowered.items()},
+        evaluate.lower(members, inputs).compile(),
+    )
+
+
+def check_types(before: Members, after: Members) -> None:
+    """Raise TypeError, naming the leaf, unless both trees have the same shapes, dtypes and weak types."""
+
+    def kind(leaf):
+        return leaf.shape, leaf.dtype, leaf.weak_type
+
+    changed = [
+        f"{jax.tree_util.keystr(path)}: {kind(old)} became {kind(new)}"
+        for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
+        if kind(old) != kind(new)
+    ]
+    if changed:
+        raise TypeError(
+            "a step changes the type of what it trains, so no second step could follow: " + "; ".join(changed)
+        )
+
+
+def _init(arm: Arm, inputs: Inputs) -> Members:
+    """[s, h] members: the initial weights are the seed's, the same at every point."""
+
+    def member(key: Key, hypers: Hypers) -> Members:
+        return Members(init_state(arm, hypers, jax.random.fold_in(key, INIT)), jnp.int32(NEVER))
+
+    over_points = jax.vmap(member, in_axes=(None, 0))
+    return jax.vmap(over_points, in_axes=(0, None))(inputs.keys, inputs.points)
+
+
+def _advance(
+    arm: Arm, block: int | None, steps: int, members: Members, inputs: Inputs, start: Array
+) -> tuple[Members, Metrics]:
+    """Take `steps` steps from step `start` on; the metrics f32[s, h] are means over these steps."""
+
+    def one_seed(members: Members, split: Any, key: Key) -> tuple[Members, Metrics]:
+        # Nothing here knows the point: under vmap a batch is gathered and noise drawn once per seed (and block).
+        order = arm.task.order(jax.random.fold_in(key, ORDER), start, steps)
+        clock = start + jnp.arange(steps, dtype=start.dtype)
+
+        def one_member(member_and_hypers: tuple[Members, Hypers]) -> tuple[Members, Metrics]:
+            member, hypers = member_and_hypers
+
+            def step(member: Members, now: tuple[Array, Array]) -> tuple[Members, Metrics]:
+                indices, time = now
+                batch = arm.task.gather(inputs.data, split, indices)
+                noise = jax.random.fold_in(jax.random.fold_in(key, NOISE), time)
+                return _step_or_stay(arm, hypers, member, batch, noise, time)
+
+            def accumulated(carry, now):
+                member, metrics = step(carry[0], now)
+                return (member, jax.tree.map(jnp.add, carry[1], metrics)), None
+
+            _, metrics = jax.eval_shape(step, member, (order[0], clock[0]))
+            zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
+            (member, totals), _ = jax.lax.scan(accumulated, (member, zeros), (order, clock))
+            return member, jax.tree.map(lambda total: total / steps, totals)
+
+        return _over_points(one_member, block)((members, inputs.points))
+
+    return jax.vmap(one_seed)(members, inputs.splits, inputs.keys)
+
+
+def _step_or_stay(
+    arm: Arm, hypers: Hypers, member: Members, batch: Batch, key: Key, time: Array
+) -> tuple[Members, Metrics]:
+    """One step, unless the member has diverged: then its last finite weights stay.
+
+    Weights and extras are selected, the optimizer's state is not: nothing reads it any more, and selecting it costs.
+    """
+    old = member.state
+    new, metrics = train_step(arm, hypers, old, batch, key)
+    finite = jnp.isfinite(metrics["objective"]) & all_finite(new.params)
+    diverged_at = jnp.where((member.diverged_at == NEVER) & ~finite, time, member.diverged_at)
+    alive = diverged_at == NEVER
+    params, extras = jax.tree.map(
+        lambda after, before: jnp.where(alive, after, before), (new.params, new.extras), (old.params, old.extras)
+    )
+    return Members(State(params, extras, new.opt_state), diverged_at), metrics
+
+
+def all_finite(params: Any) -> Array:
+    """Whether no entry is NaN or infinite; bool[].
+
+    By sums along the first axis, which vectorize where a reduction of booleans does not (15 % of a step on a CPU).
+    """
+    return jnp.stack(
+        [jnp.isfinite(leaf.sum(axis=0)).all() for leaf in map(jnp.atleast_1d, jax.tree.leaves(params))]
+    ).all()
+
+
+def _evaluate(arm: Arm, block: int | None, members: Members, inputs: Inputs) -> dict[str, Metrics]:
+    """Every metric of every part: f32[s, h]."""
+
+    def one_seed(state: State, split: Any) -> dict[str, Metrics]:
+        parts = arm.task.parts(inputs.data, split)
+
+        def one_member(state: State) -> dict[str, Metrics]:
+            return {name: arm.task.evaluate(state.params, state.extras, part) for name, part in parts.items()}
+
+        return _over_points(one_member, block)(state)
+
+    return jax.vmap(one_seed)(members.state, inputs.splits)
+
+
+def _over_points(function: Callable[[Any], Any], block: int | None) -> Callable[[Any], Any]:
+    """Map a function over the leading axis [h], `block` entries at a time."""
+    return jax.vmap(function) if block is None else partial(jax.lax.map, function, batch_size=block)
