@@ -197,3 +197,21 @@ def test_an_interrupted_run_says_so_and_keeps_what_it_wrote(tmp_path):
     assert str(folder) in errors
     assert json.loads((folder / "experiment.json").read_text())["status"] == "interrupted"
     assert list((folder / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_members_that_diverge_are_reported_and_the_others_answer(tmp_path):
+    """A learning rate at which everything overflows, and a decay at which it does: warnings are still errors."""
+    folder = tmp_path / "diverged"
+    words = ["--steps", 20, "--seeds", 2, "--looks", 2, "--decays", 0, 0.1, 1e30, "--strengths", 0, 0.01,
+             "--learning-rates", 1e-3, 1e25]  # fmt: skip
+    done = subprocess.run(command(*words, "--workdir", folder), cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "members diverged" in done.stdout
+    best = json.loads((folder / "summary.json").read_text())["best"]["decoupled"]
+    assert best["diverged"] == 8
+    assert best["learning_rate"] == pytest.approx(1e-3)
+    with xr.open_datatree(folder / "results.nc") as tree:
+        arm = tree["decoupled"].to_dataset()
+        wild = (arm.learning_rate > 1) | (arm.decay > 1)
+        assert ((arm.diverged_at >= 0) == wild).all()
+        assert np.isfinite(arm.test_accuracy).all()

@@ -109,7 +109,9 @@ def run(
 def train(this: Run) -> dict[str, xr.Dataset]:
     """Train the arms one after the other; arms that share their functions share the compiled programs."""
     experiment, mesh, compiled, arms = this.experiment, all_devices(), {}, {}
-    block = 1 if jax.default_backend() == "cpu" else None  # docs/benchmarks.md: one by one won at every width on CPUs
+    block = (
+        1 if jax.default_backend() == "cpu" else None
+    )  # point by point is best or near it on CPUs: docs/benchmarks.md
     for name, arm in experiment.arms.items():
         with this.timed("compile"):
             inputs = place(arm, experiment.seeds, mesh, block)
@@ -193,10 +195,10 @@ def judged(this: Run, arms: Mapping[str, xr.Dataset]) -> dict[str, Any]:
 
 
 def write(this: Run, folder: Path, arms: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> None:
-    """Leave results, figures and event files in the folder; the summary last, when all else is there."""
+    """Leave results, summary, figures and event files in the folder; the numbers before the pictures of them."""
     write_results(folder / "results.nc", arms)
+    write_json(folder / "summary.json", summary)
     figures = all_figures(arms)
     write_figures(folder / "figures", figures)
     if this.tensorboard:
         write_summary(this.tensorboard, summary["question"], summary["answer"], figures, this.experiment.steps)
-    write_json(folder / "summary.json", summary)

@@ -45,7 +45,7 @@ def test_an_optimum_on_the_edge_is_said_to_be_one_and_zero_is_no_edge():
     rising, falling = results((0, 0.01, 0.02, 0.05, 0.1)), results((0, -0.01, -0.02, -0.05, -0.1))
     assert edges(rising) == ["decay"]
     assert change_cell(rising, "test_accuracy").on_edge
-    assert "the last of the grid" in sentence(summarise({"arm": rising}))
+    assert "on the edge of the grid" in sentence(summarise({"arm": rising}))
     assert edges(falling) == []
     assert "undecided" in sentence(summarise({"arm": falling}))
 

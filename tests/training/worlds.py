@@ -69,14 +69,21 @@ KINDS = ("coupled", "decoupled", "dropout", "batch norm")
 
 
 def in_double(arm):
-    """The same arm in float64; call it, and train, under jax.enable_x64."""
+    """The same arm in float64; call it, and train, under jax.enable_x64.
+
+    The weights are drawn in float64 too: flax draws them in float32, where one program's rounding is not another's.
+    """
 
     def double(tree):
         return jax.tree.map(lambda leaf: leaf.astype(np.float64) if leaf.dtype == np.float32 else leaf, tree)
 
     def init(key):
         params, extras = arm.task.init(key)
-        return double(params), double(extras)
+
+        def draw(leaf):
+            return 0.3 * jax.random.normal(key, leaf.shape, np.float64)
+
+        return jax.tree.map(draw, params), double(extras)
 
     wide = arm.task._replace(data=double(arm.task.data), split=lambda seed: double(arm.task.split(seed)), init=init)
     return arm._replace(task=wide, points=double(arm.points))

@@ -163,9 +163,7 @@ def sentence(summary: dict[str, Any]) -> str:
     for pair, differences in summary["comparisons"].items():
         clauses += comparison(winner, pair.split(" - "), differences["accuracy"])
     if top["edges"]:
-        clauses.append(
-            f"its {' and '.join(map(words, top['edges']))} is the last of the grid, a better one may lie beyond"
-        )
+        clauses.append(f"its {' and '.join(map(words, top['edges']))} lies on the edge of the grid, so look beyond")
     text = "; ".join(clauses) + "."
     return text[0].upper() + text[1:]
 
@@ -195,8 +193,8 @@ def words(name: str) -> str:
 
 
 def span(values: dict[str, Any]) -> str:
-    """`2.72 to 4.96`, the values that may be the best one."""
-    return "{low:.3g} to {high:.3g}".format(**values)
+    """`2.72 to 4.96`, the values that may be the best one; `only 4.96` where no other may."""
+    return ("only {low:.3g}" if values["low"] == values["high"] else "{low:.3g} to {high:.3g}").format(**values)
 
 
 def percent(estimate: dict[str, float]) -> str:

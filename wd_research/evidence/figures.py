@@ -53,7 +53,8 @@ def accuracy_against_time_scale(arms: Mapping[str, xr.Dataset]) -> Figure:
         axis = results.attrs["axis"]
         for (setting, among), (color, dashes) in zip(slices(results).items(), LINES, strict=False):
             among = among & ~has_value(results, 0)
-            time_scale = 1 / (results["learning_rate"].to_numpy() * results[axis].to_numpy())[among]
+            product = results["learning_rate"].to_numpy().astype(float) * results[axis].to_numpy().astype(float)
+            time_scale = 1 / product[among]
             draw_band(panel, time_scale, surviving(results, "test_accuracy")[:, among], setting, color, dashes)
         panel.axvline(float(results["step"][-1]), color="0.6", linewidth=1)
         panel.annotate("training's length", (float(results["step"][-1]), 0.02), xycoords=("data", "axes fraction"),
@@ -133,8 +134,9 @@ def drawn_at(results: xr.Dataset) -> np.ndarray:
 
 
 def mark_zero(panel: Axes, results: xr.Dataset, among: np.ndarray) -> None:
-    """Make the axis logarithmic, and write the 0 where it is drawn."""
+    """Make the axis logarithmic, as long in every panel, and write the 0 where it is drawn."""
     panel.set_xscale("log")
+    panel.set_xlim(drawn_at(results).min() / 2, drawn_at(results).max() * 2)
     for place in drawn_at(results)[among & has_value(results, 0)]:
         panel.annotate("0", (place, 0), xycoords=("data", "axes fraction"), xytext=(0, -7), textcoords="offset points",
                        ha="center", va="top")  # fmt: skip

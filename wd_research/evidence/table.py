@@ -29,7 +29,7 @@ def arms_table(best: Mapping[str, dict[str, Any]]) -> Table:
     table = Table("", *best, title="chosen on validation data, leaving one seed out; mean [95 % interval] over seeds")
     arms = list(best.values())
     table.add_row("best", *map(describe, arms))
-    table.add_row("the best lies in", *(span(arm["best_values"]) for arm in arms))
+    table.add_row("may be the best", *(span(arm["best_values"]) for arm in arms))
     if any(arm["edges"] for arm in arms):
         table.add_row("on the grid's edge", *(", ".join(map(words, arm["edges"])) or "nothing" for arm in arms))
     for part in ("train", "validation", "test"):
