@@ -107,7 +107,7 @@ def plain(width: int) -> dict[str, Any]:
     key = jax.random.key(0)
 
     def loss(params, inputs, targets):
-        logits = model.apply({"params": params}, inputs)
+        logits: Any = model.apply({"params": params}, inputs)
         return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
 
     def make(hypers):
@@ -146,9 +146,8 @@ def checksum(params) -> list[float]:
     """Root mean square of every leaf of every member."""
     import jax
 
-    return [
-        float(x) for leaf in jax.tree.leaves(params) for x in np.sqrt(np.mean(np.square(leaf).reshape(MEMBERS, -1), 1))
-    ]
+    rows = [np.square(leaf).reshape(MEMBERS, -1).mean(axis=1) for leaf in jax.tree.leaves(params)]
+    return np.sqrt(np.concatenate(rows)).astype(float).tolist()
 
 
 def matrix_product() -> dict[str, Any]:

@@ -109,9 +109,8 @@ def run(
 def train(this: Run) -> dict[str, xr.Dataset]:
     """Train the arms one after the other; arms that share their functions share the compiled programs."""
     experiment, mesh, compiled, arms = this.experiment, all_devices(), {}, {}
-    block = (
-        1 if jax.default_backend() == "cpu" else None
-    )  # point by point is best or near it on CPUs: docs/benchmarks.md
+    # A CPU takes point by point, whose state stays in the cache (docs/benchmarks.md); a GPU takes all together.
+    block = 1 if jax.default_backend() == "cpu" else None
     for name, arm in experiment.arms.items():
         with this.timed("compile"):
             inputs = place(arm, experiment.seeds, mesh, block)
