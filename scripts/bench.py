@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,15 +60,15 @@ def world(width: int):
 
     inputs, targets = (np.asarray(part) for part in load_digits(return_X_y=True))
     examples = Examples(inputs.astype(np.float32), targets.astype(np.int32))
-    model = Mlp((width, width), classes=10)
-    task = classification(model, examples, lambda seed: draw_split(examples, seed, 1000, 400, 0.0), BATCH)
+    split = partial(draw_split, examples, train_size=1000, validation_size=400, flipped=0.0)
+    task = classification(Mlp((width, width), classes=10), examples, split, BATCH)
     cosine = optax.cosine_decay_schedule(1.0, 10_000)
 
     def optimizer(hypers: Hypers) -> optax.GradientTransformation:
         return decoupled(optax.scale_by_adam(), decay_weights(hypers.decay), hypers.learning_rate, cosine)
 
     points = grid(Hypers, learning_rate=(1e-3,), decay=tuple(np.linspace(0, 1, MEMBERS)))
-    return Arm(task, task.loss, optimizer, points, axis="decay"), model, cosine
+    return Arm(task, task.loss, optimizer, points, axis="decay"), cosine
 
 
 def engine(width: int, block: int | None) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def engine(width: int, block: int | None) -> dict[str, Any]:
 
     from wd_research.training.population import all_devices, fetch, jitted, place
 
-    arm, _, _ = world(width)
+    arm, _ = world(width)
     mesh = all_devices()
     inputs = place(arm, 1, mesh, block)
     init, advance, _ = jitted(arm, mesh, block)
@@ -95,12 +96,19 @@ def engine(width: int, block: int | None) -> dict[str, Any]:
 
 
 def plain(width: int) -> dict[str, Any]:
-    """What one writes without us: optax.adamw, a scan over steps, vmap over decays, jit; JAX left as it comes."""
+    """What one writes without us: flax, optax.adamw, a scan over steps, vmap over decays, jit; JAX as it comes."""
+    import flax.linen as nn
     import jax
     import jax.numpy as jnp
     import optax
 
-    arm, model, cosine = world(width)
+    class PlainMlp(nn.Module):
+        @nn.compact
+        def __call__(self, inputs):
+            hidden = nn.relu(nn.Dense(width)(inputs))
+            return nn.Dense(10)(nn.relu(nn.Dense(width)(hidden)))
+
+    model, (arm, cosine) = PlainMlp(), world(width)
     split = arm.task.split(0)
     data = (np.asarray(arm.task.data.inputs)[split.train] - split.mean) * split.scale
     data, targets = jnp.asarray(data), jnp.asarray(split.train_targets)

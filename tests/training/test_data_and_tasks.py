@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wd_research.training.data import Examples, digits, draw_split, flip, standardised
-from wd_research.training.models import Dropout, Mlp
+from wd_research.training.models import Dropout, Mlp, matrix_product
 from wd_research.training.tasks import cross_entropy, shuffled_epochs
 
 DIGITS = digits()
@@ -84,6 +84,26 @@ def test_the_order_does_not_depend_on_where_segments_are_cut(examples, batch, st
 def test_cross_entropy_is_the_mean_surprise_in_nats():
     logits, targets = jnp.array([[0.0, 0.0], [jnp.log(3.0), 0.0]]), jnp.array([1, 0])
     assert float(cross_entropy(logits, targets)) == pytest.approx((np.log(2) + np.log(4 / 3)) / 2, rel=1e-6)
+
+
+def test_the_matrix_product_and_its_derivatives_are_jaxs():
+    """Value, gradient, and the gradient of a gradient, under vmap."""
+    key = jax.random.key(0)
+    inputs, kernels = jax.random.normal(key, (5, 4)), jax.random.normal(key, (3, 4, 2))
+
+    def derivatives(product):
+        def value(x, kernel):
+            return jnp.sum(jnp.sin(product(x, kernel)))
+
+        def slope(x, kernel):
+            return jnp.sum(jnp.stack([jnp.sum(g**2) for g in jax.grad(value, (0, 1))(x, kernel)]))
+
+        run = jax.vmap(lambda kernel: (value(inputs, kernel), jax.grad(value, (0, 1))(inputs, kernel),
+                                       jax.grad(slope, (0, 1))(inputs, kernel)))  # fmt: skip
+        return jax.jit(run)(kernels)
+
+    ours, theirs = derivatives(matrix_product), derivatives(jnp.matmul)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), ours, theirs)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.9])
