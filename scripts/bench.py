@@ -105,8 +105,9 @@ def plain(width: int) -> dict[str, Any]:
     class PlainMlp(nn.Module):
         @nn.compact
         def __call__(self, inputs):
-            hidden = nn.relu(nn.Dense(width)(inputs))
-            return nn.Dense(10)(nn.relu(nn.Dense(width)(hidden)))
+            first = nn.relu(nn.Dense(width)(inputs))
+            second = nn.relu(nn.Dense(width)(first))
+            return nn.Dense(10)(second)
 
     model, (arm, cosine) = PlainMlp(), world(width)
     split = arm.task.split(0)
