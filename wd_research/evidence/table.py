@@ -35,7 +35,11 @@ def arms_table(best: Mapping[str, dict[str, Any]]) -> Table:
     for part in ("train", "validation", "test"):
         table.add_row(f"{part} accuracy", *(percent(arm[f"{part}_accuracy"]) for arm in arms))
     table.add_row("without decay, test", *(percent(arm["without"]) for arm in arms))
-    table.add_row("gain", *(points(arm["gain"]) for arm in arms), end_section=True)
+    table.add_row("gain", *(points(arm["gain"]) for arm in arms))
+    table.add_row("  by the bootstrap", *(points(arm["bootstrap"]) for arm in arms))
+    table.add_row(
+        "  smallest to be seen", *(f"{100 * arm['smallest_effect']:.1f} points" for arm in arms), end_section=True
+    )
     table.add_row("best by loss", *(describe(arm["by_loss"]) for arm in arms))
     table.add_row("gain in loss", *(nats(arm["by_loss"]["gain"]) for arm in arms))
     if any(arm["diverged"] for arm in arms):
