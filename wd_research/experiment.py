@@ -86,10 +86,9 @@ def run(
         **{name: getattr(experiment, name) for name in ("seeds", "steps", "looks", "members")},
         **surroundings(),
     }
-    status = "running"
-    write_json(folder / RECORD, {**record, "status": status})
+    write_json(folder / RECORD, {**record, "status": "running"})
+    status = "failed"
     try:
-        status = "failed"
         with progress(console, experiment.members * experiment.steps) as advance:
             this = Run(experiment, folder / "tensorboard" if tensorboard else None, advance, seconds)
             arms = train(this)

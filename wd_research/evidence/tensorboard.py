@@ -72,7 +72,7 @@ class ArmRuns:
     def look(self, results: xr.Dataset) -> None:
         """Write every quantity at the last step, its mean and 95 % t interval, of the point that validation prefers."""
         step = int(results["step"][-1])
-        candidates = ((self.best, np.ones(results.sizes["point"], bool)), (self.without, has_value(results, 0)))
+        candidates = ((self.best, None), (self.without, has_value(results, 0)))
         for file, among in candidates:
             now = results.isel(step=-1, point=best_among(results, among))
             for name, quantity in now.data_vars.items():

@@ -199,7 +199,7 @@ def _step_or_stay(
 def all_finite(params: Any) -> Array:
     """Whether no entry is NaN or infinite, nor so large that a sum along the first axis overflows; bool[].
 
-    By sums, which vectorize where a reduction of booleans does not (15 % of a step on a CPU).
+    By sums, which vectorize where a reduction of booleans does not (docs/benchmarks.md).
     """
     return jnp.stack(
         [jnp.isfinite(leaf.sum(axis=0)).all() for leaf in map(jnp.atleast_1d, jax.tree.leaves(params))]
