@@ -47,7 +47,7 @@ def test_the_folder_is_the_contract(finished):
     assert record["status"] == "finished"
     assert record["flags"]["decays"] == [0, 0.1, 1]
     assert record["flags"]["steps"] == 30
-    assert set(record["seconds"]) == {"import", "compile", "train", "evaluate", "write"}
+    assert set(record["seconds"]) == {"import", "audit", "compile", "train", "evaluate", "write"}
     assert min(record["seconds"].values()) > 0
     assert record["device"]["platform"] == "cpu"
     assert record["versions"]["jax"]
@@ -64,6 +64,9 @@ def test_the_folder_is_the_contract(finished):
     assert summary["speed"]["members"] == 3 * (4 + 6)
     assert set(summary["speed"]) == {"members", "member_steps_per_s", "compile_s", "train_s"}
     assert not [path for path in folder.rglob("*") if "unfinished" in path.name]
+    audit = (folder / "audit.txt").read_text()
+    assert audit.count("Dense_0/kernel") >= 2
+    assert "in the loss" in audit
 
 
 def test_the_results_are_labelled(finished):

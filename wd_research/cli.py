@@ -25,6 +25,8 @@ class RunFlags:
     """Folder of the run; by default the first of runs/NAME, runs/NAME-2 ... that holds no run."""
     tensorboard: bool = True
     """Write TensorBoard event files."""
+    audit: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print which leaves decay, where and by how much, and stop."""
 
 
 def main(experiment: Callable[..., "Experiment"]) -> None:
@@ -35,6 +37,7 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
     """
     module = inspect.getmodule(experiment)
     name = module.__spec__.name if module and module.__spec__ else Path(sys.argv[0]).stem
+    short = name.rpartition(".")[2]
     flags: dict[str, Any] = {}
 
     @functools.wraps(experiment)
@@ -50,7 +53,7 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
 
     try:
         declared, run_flags = tyro.cli(command, prog=f"python -m {name}", description=module and module.__doc__)
-        folder = claim_folder(run_flags.workdir or free_folder(Path("runs"), name.rpartition(".")[2]))
+        folder = None if run_flags.audit else claim_folder(run_flags.workdir or free_folder(Path("runs"), short))
     except ValueError as error:
         stop(str(error))
 
@@ -58,10 +61,26 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
     from wd_research.training.devices import prepare_jax
 
     prepare_jax()
+    before = {"import": seconds_since_start()}
     try:
-        run(declared, folder, tensorboard=run_flags.tensorboard, flags=flags, import_seconds=seconds_since_start())
+        audit = audited(declared)
+        before["audit"] = seconds_since_start() - before["import"]
+        if folder is None:
+            print(audit, end="")
+        else:
+            run(declared, folder, tensorboard=run_flags.tensorboard, flags=flags, audit=audit, before=before)
     except KeyboardInterrupt:
-        stop(f"interrupted; what was written so far is in {folder}", code=130)
+        stop(f"interrupted; what was written so far is in {folder}" if folder else "interrupted", code=130)
+
+
+def audited(experiment: "Experiment") -> str:
+    """The audit of the experiment's arms; exits with one sentence where a mask matches nothing."""
+    from wd_research.audits import audit_text
+
+    try:
+        return audit_text(experiment.trained, experiment.steps)
+    except ValueError as error:
+        stop(str(error))
 
 
 def seconds_since_start() -> float:

@@ -1,6 +1,6 @@
 """The seam: an experiment is declared; run() trains its arms, judges them, and leaves a folder."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -9,32 +9,43 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import xarray as xr
+from matplotlib.figure import Figure
 from rich.console import Console
 
+from wd_research.audits import audit_text
 from wd_research.evidence.answer import sentence, summarise
 from wd_research.evidence.claims import Claim, judge
 from wd_research.evidence.figures import all_figures
 from wd_research.evidence.table import print_answer
-from wd_research.evidence.tensorboard import ArmRuns, write_summary
+from wd_research.evidence.tensorboard import runs_of_arm, write_summary
 from wd_research.folder import RECORD, claim_folder, surroundings, write_figures, write_json, write_results
 from wd_research.progress import Advance, progress
 from wd_research.training.population import Inputs, Programs, all_devices, compile_programs, fetch, place
-from wd_research.types import Arm
+from wd_research.types import Arm, Hypers
+
+Exact = Callable[[int], xr.Dataset]  # seeds -> what came out (`labelled`): an arm that is computed, not trained
 
 
 class Experiment(NamedTuple):
     """A question, and all that it takes to answer it."""
 
     question: str
-    arms: Mapping[str, Arm]
+    arms: Mapping[str, Arm | Exact]
     seeds: int
     steps: int
     looks: int = 10  # how often training stops to evaluate and write
     claims: tuple[Claim, ...] = ()
+    figures: Callable[[Mapping[str, xr.Dataset]], dict[str, Figure]] = all_figures  # results -> name of the file -> it
+
+    @property
+    def trained(self) -> dict[str, Arm]:
+        """The arms that are trained."""
+        return {name: arm for name, arm in self.arms.items() if isinstance(arm, Arm)}
 
     @property
     def members(self) -> int:
-        return sum(self.seeds * len(arm.points[0]) for arm in self.arms.values())
+        """How many nets are trained."""
+        return sum(self.seeds * len(jax.tree.leaves(arm.points)[0]) for arm in self.trained.values())
 
 
 class Result(NamedTuple):
@@ -69,16 +80,23 @@ def run(
     *,
     tensorboard: bool = True,
     flags: Mapping[str, Any] | None = None,
-    import_seconds: float = 0.0,
+    audit: str | None = None,
+    before: Mapping[str, float] | None = None,
     console: Console | None = None,
 ) -> Result:
-    """Train every arm, judge them, write the folder and print the answer.
+    """Audit and train every arm, judge them, write the folder and print the answer.
 
-    `flags` are recorded, and so is `import_seconds`, the time that went by before. If something ends the run early, the
-    status in `experiment.json` says so. Raises ValueError when the folder cannot be written or holds a run already.
+    `flags` are recorded, and so are the seconds `before` the run (import, audit); `audit` is the text of an audit that
+    was made already. If something ends the run early, the status in `experiment.json` says so. Raises ValueError when
+    the folder cannot be written or holds a run already, or when a mask matches no leaf.
     """
     folder, console = claim_folder(Path(workdir)), console or Console()
-    seconds = {"import": import_seconds, "compile": 0.0, "train": 0.0, "evaluate": 0.0, "write": 0.0}
+    seconds = dict.fromkeys(("import", "audit", "compile", "train", "evaluate", "write"), 0.0) | dict(before or {})
+    if audit is None:
+        begin = perf_counter()
+        audit = audit_text(experiment.trained, experiment.steps)
+        seconds["audit"] = perf_counter() - begin
+    (folder / "audit.txt").write_text(audit)
     record = {
         "question": experiment.question,
         "flags": dict(flags or {}),
@@ -106,11 +124,14 @@ def run(
 
 
 def train(this: Run) -> dict[str, xr.Dataset]:
-    """Train the arms one after the other; arms that share their functions share the compiled programs."""
+    """Train, or compute, the arms one after the other; arms that share their functions share compiled programs."""
     experiment, mesh, compiled, arms = this.experiment, all_devices(), {}, {}
     # A CPU takes point by point, whose state stays in the cache (docs/benchmarks.md); a GPU takes all together.
     block = 1 if jax.default_backend() == "cpu" else None
     for name, arm in experiment.arms.items():
+        if not isinstance(arm, Arm):
+            arms[name] = compute_arm(this, name, arm)
+            continue
         with this.timed("compile"):
             inputs = place(arm, experiment.seeds, mesh, block)
             program = (id(arm.task), id(arm.objective), id(arm.optimizer), jax.tree.leaves(inputs.points)[0].shape)
@@ -122,6 +143,19 @@ def train(this: Run) -> dict[str, xr.Dataset]:
     return arms
 
 
+def compute_arm(this: Run, name: str, arm: Exact) -> xr.Dataset:
+    """Compute an arm that needs no training."""
+    this.advance(f"computing {name}", 0, 0.0)
+    with this.timed("evaluate"):
+        results = arm(this.experiment.seeds)
+    if this.tensorboard:
+        with this.timed("write"):
+            runs = runs_of_arm(this.tensorboard, name, results)
+            runs.look(results)
+            runs.close(results)
+    return results
+
+
 def segments(experiment: Experiment) -> list[tuple[int, int]]:
     """The first step and the length of every segment: all of one length, but for the last where they do not divide."""
     length = -(-experiment.steps // experiment.looks)
@@ -131,7 +165,7 @@ def segments(experiment: Experiment) -> list[tuple[int, int]]:
 def train_arm(this: Run, name: str, arm: Arm, inputs: Inputs, programs: Programs) -> xr.Dataset:
     """Train one arm to the end, with a look after every segment."""
     looks: list[xr.Dataset] = []
-    runs = ArmRuns(this.tensorboard, name) if this.tensorboard else None
+    runs = None
     members = programs.init(inputs)
     for start, length in segments(this.experiment):
         begin = perf_counter()
@@ -140,8 +174,9 @@ def train_arm(this: Run, name: str, arm: Arm, inputs: Inputs, programs: Programs
         with this.timed("evaluate"):
             seen = fetch((programs.evaluate(members, inputs), metrics, members.diverged_at), arm)
             looks.append(as_dataset(arm, start + length, *seen))
-        if runs:
+        if this.tensorboard:
             with this.timed("write"):
+                runs = runs or runs_of_arm(this.tensorboard, name, looks[-1])
                 runs.look(looks[-1])
         this.advance(f"training {name}", length * looks[-1].diverged_at.size, perf_counter() - begin)
     results = xr.concat([look.drop_vars("diverged_at") for look in looks], "step", coords="minimal", compat="override",
@@ -162,30 +197,46 @@ def as_dataset(
     `train_accuracy` and so on are of whole parts, `running_loss` and so on means over the segment's batches;
     `diverged_at` (seed, point) is the first step that was not finite, -1 without.
     """
-    dims = ("seed", "point", "step")
-    evaluated = {
-        f"{part}_{name}": (dims, m[..., None]) for part, metrics in parts.items() for name, m in metrics.items()
-    }
-    means = {f"running_{name}": (dims, metric[..., None]) for name, metric in running.items()}
-    hypers = {name: ("point", values) for name, values in arm.points._asdict().items()}
+    evaluated = {f"{part}_{name}": metric for part, metrics in parts.items() for name, metric in metrics.items()}
+    means = {f"running_{name}": metric for name, metric in running.items()}
+    return labelled(arm.points, arm.axis, step, {**evaluated, **means}, diverged_at)
+
+
+def labelled(
+    points: Hypers, axis: str, step: int, metrics: Mapping[str, np.ndarray], diverged_at: np.ndarray | None = None
+) -> xr.Dataset:
+    """What was measured at a step as a dataset, from metrics f64[s, h] and points whose leaves are f32[h].
+
+    The dims are (seed, point, step), the points' numbers are coordinates of `point`.
+    """
+    shape = next(iter(metrics.values())).shape
+    diverged_at = np.full(shape, -1) if diverged_at is None else diverged_at
     return xr.Dataset(
-        {**evaluated, **means, "diverged_at": (dims[:2], diverged_at)},
-        {"seed": np.arange(len(diverged_at)), "step": [step], **hypers},
-        {"axis": arm.axis},
+        {
+            **{name: (("seed", "point", "step"), metric[..., None]) for name, metric in metrics.items()},
+            "diverged_at": (("seed", "point"), diverged_at),
+        },
+        {
+            "seed": np.arange(shape[0]),
+            "step": [step],
+            **{name: ("point", np.asarray(values)) for name, values in points._asdict().items()},
+        },
+        {"axis": axis},
     )
 
 
 def judged(this: Run, arms: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     """The content of `summary.json`."""
-    experiment, summary = this.experiment, summarise(arms)
+    experiment = this.experiment
+    summary = {**summarise(arms), "claims": [judge(claim, arms) for claim in experiment.claims]}
+    rate = experiment.members * experiment.steps / this.seconds["train"] if experiment.members else None
     return {
         "question": experiment.question,
         "answer": sentence(summary),
         **summary,
-        "claims": [judge(claim, arms) for claim in experiment.claims],
         "speed": {
             "members": experiment.members,
-            "member_steps_per_s": experiment.members * experiment.steps / this.seconds["train"],
+            "member_steps_per_s": rate,
             "compile_s": this.seconds["compile"],
             "train_s": this.seconds["train"],
         },
@@ -196,7 +247,7 @@ def write(this: Run, folder: Path, arms: Mapping[str, xr.Dataset], summary: Mapp
     """Leave results, summary, figures and event files in the folder; the numbers before the pictures of them."""
     write_results(folder / "results.nc", arms)
     write_json(folder / "summary.json", summary)
-    figures = all_figures(arms)
+    figures = this.experiment.figures(arms)
     write_figures(folder / "figures", figures)
     if this.tensorboard:
         write_summary(this.tensorboard, summary["question"], summary["answer"], figures, this.experiment.steps)

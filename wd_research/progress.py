@@ -28,7 +28,8 @@ def progress(console: Console, total: int) -> Iterator[Advance]:
             said = f"{rate:,.0f} member-steps/s, {(total - done) / rate:.0f} s left" if rate else ""
             bar.update(task, advance=member_steps, description=what, rate=said)
             if not console.is_terminal and (what != before or monotonic() - spoken >= 2 or done == total):
-                console.print(f"{what}  {done / total:.0%}  {said}".rstrip(), soft_wrap=True)
+                share = f"{done / total:.0%}" if total else ""  # nothing to train: an arm that is only computed
+                console.print(f"{what}  {share}  {said}".rstrip(), soft_wrap=True)
                 spoken, before = monotonic(), what
 
         yield advance

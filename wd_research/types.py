@@ -12,6 +12,7 @@ import optax
 
 Array = jax.Array
 Numbers = jax.Array | np.ndarray  # on a device or on the host
+Number = jax.Array | float  # f32[], traced or not
 Key = jax.Array
 Params = Any  # a tree of arrays
 Extras = Any  # a tree of arrays that training changes but no gradient reaches (batch statistics); {} without
@@ -19,8 +20,10 @@ Hypers = Any  # a NamedTuple of f32[] that an experiment declares; the core neve
 Metrics = dict[str, Array]  # name -> f32[]
 
 Penalty = Callable[[Params], Array]  # params -> f32[]
+Prox = Callable[[Params, Number], Params]  # (params, amount) -> argmin_v amount * penalty(v) + |v - params|^2 / 2
 Mask = Callable[[Params], Any]  # params -> tree of bool or float coefficients, one per leaf
 Pull = Callable[[optax.Updates, Params], optax.Updates]  # (updates, params) -> direction of decay
+Rate = Any  # a Number, or a tree of them, one per leaf or per subtree of the params
 Loss = Callable[[Params, Extras, "Batch", Key], tuple[Array, tuple[Extras, Metrics]]]
 
 

@@ -5,7 +5,7 @@ import re
 import jax
 import jax.numpy as jnp
 
-from wd_research.types import Array, Mask, Params
+from wd_research.types import Mask, Number, Params
 
 
 def leaf_name(path: tuple) -> str:
@@ -45,6 +45,6 @@ def matching(pattern: str) -> Mask:
     return mask
 
 
-def weighted(coefficient: bool | float | Array, amount: Array) -> Array:
+def weighted(coefficient: bool | Number, amount: Number) -> Number:
     """c * amount, leaving `amount` as it is where c is True, so that a mask of bools costs and rounds nothing."""
     return amount if coefficient is True else coefficient * amount

@@ -1,26 +1,38 @@
-"""Penalties: functions from params to one number that is added to the loss."""
+"""Penalties: functions from params to one number that is added to the loss.
 
+Every penalty is a plain function `penalty(params, ..., mask=matrices) -> f32[]`. Its numbers may be traced, and a
+lambda binds them: `penalized(loss, lambda params: huber(params, h.threshold), h.strength)`. In what follows c_i are
+the coefficients of the mask, and w_i a leaf or an entry of it.
+"""
+
+import math
+from collections.abc import Callable
 from functools import reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from wd_research.decay.masks import matrices, weighted
-from wd_research.types import Array, Batch, Extras, Key, Loss, Mask, Params, Penalty
+from wd_research.types import Array, Batch, Extras, Key, Loss, Mask, Number, Params, Penalty
 
 
-def _summed(leaf_penalty: Penalty, params: Params, mask: Mask) -> Array:
-    coefficients, leaves = jax.tree.leaves(mask(params)), jax.tree.leaves(params)
-    terms = [weighted(c, leaf_penalty(leaf)) for c, leaf in zip(coefficients, leaves, strict=True) if c is not False]
+def summed(of_leaf: Callable[..., Array], mask: Mask, params: Params, *others: Any) -> Array:
+    """sum_i c_i of_leaf(w_i, ...) over the leaves, with the matching leaves of further trees; f32[]."""
+    trees = zip(*map(jax.tree.leaves, (mask(params), params, *others)), strict=True)
+    terms = [weighted(c, of_leaf(*leaves)) for c, *leaves in trees if c is not False]
     return reduce(jnp.add, terms, jnp.zeros(()))
 
 
 def l2(params: Params, mask: Mask = matrices) -> Array:
     """Half the squared norm: sum_i c_i w_i^2 / 2, whose gradient is c w; f32[].
 
-    Source: Krogh & Hertz (1991), eq. 2, with the half.
+    On the factors of a product W = A B it is the nuclear norm of W, because the smallest (|A|^2 + |B|^2) / 2 among all
+    factors of W is the sum of W's singular values.
+
+    Source: Krogh & Hertz (1991), eq. 2, with the half; Srebro, Rennie & Jaakkola (2004) for the factors.
     """
-    return _summed(lambda w: 0.5 * jnp.sum(w * w), params, mask)
+    return summed(lambda w: 0.5 * jnp.sum(w * w), mask, params)
 
 
 def l1(params: Params, mask: Mask = matrices) -> Array:
@@ -29,10 +41,80 @@ def l1(params: Params, mask: Mask = matrices) -> Array:
     Source: Tibshirani (1996), the lasso.
     """
     # w sign(w) rather than |w|, because JAX differentiates |w| at 0 to 1
-    return _summed(lambda w: jnp.sum(w * jnp.sign(w)), params, mask)
+    return summed(lambda w: jnp.sum(w * jnp.sign(w)), mask, params)
 
 
-def penalized(loss: Loss, penalty: Penalty, strength: Array | float) -> Loss:
+def elastic_net(params: Params, share: Number, mask: Mask = matrices) -> Array:
+    """A mixture of l1 and l2: a * l1 + (1 - a) * l2 for the share a; its gradient is c (a sign(w) + (1 - a) w); f32[].
+
+    Source: Zou & Hastie (2005), in the parameters of Friedman, Hastie & Tibshirani (2010).
+    """
+    return share * l1(params, mask) + (1 - share) * l2(params, mask)
+
+
+def huber(params: Params, threshold: Number, mask: Mask = matrices) -> Array:
+    """l2 near zero and l1 far from it: sum_i c_i h(w_i), h = w^2 / 2 up to the threshold t > 0, t |w| - t^2 / 2 beyond.
+
+    The gradient is c w clipped to [-t, t], so that no weight is pulled harder than t. f32[].
+
+    Source: Huber (1964).
+    """
+
+    def of_leaf(w: Array) -> Array:
+        inner = jnp.clip(w, -threshold, threshold)
+        return jnp.sum(inner * (w - 0.5 * inner))
+
+    return summed(of_leaf, mask, params)
+
+
+def group_lasso(params: Params, axis: int | tuple[int, ...] = -1, mask: Mask = matrices) -> Array:
+    """The norms of groups of weights: sum over groups c sqrt(p) |w_g|, p being the size of a group; f32[].
+
+    A group runs along `axis`. In a kernel [in, out], axis -1 makes a group of all weights that leave one input (a row),
+    axis 0 of all that enter one unit (a column). The gradient is c sqrt(p) w_g / |w_g|, 0 for a group of zeros.
+
+    Source: Yuan & Lin (2006).
+    """
+
+    def of_leaf(w: Array) -> Array:
+        squares = jnp.sum(w * w, axis=axis)
+        # a root has no derivative at 0, so the argument is exchanged before and the value after
+        norms = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+        return math.sqrt(w.size / squares.size) * jnp.sum(norms)
+
+    return summed(of_leaf, mask, params)
+
+
+def orthogonality(params: Params, mask: Mask = matrices) -> Array:
+    """How far matrices are from orthonormal columns (rows, where those are fewer): sum_i c_i |W'W - I|^2 / 4; f32[].
+
+    The gradient is c W (W'W - I). A leaf with more axes is taken as the matrix [all but the last, last].
+
+    Source: Brock et al. (1609.07093), with the quarter that makes the gradient's factor 1. Raises ValueError, while
+    tracing, for a leaf that is no matrix.
+    """
+
+    def of_leaf(w: Array) -> Array:
+        if w.ndim < 2:
+            raise ValueError(f"orthogonality needs matrices, but its mask takes in a leaf of shape {w.shape}")
+        w = w.reshape(-1, w.shape[-1])
+        gram = w.T @ w if w.shape[0] >= w.shape[1] else w @ w.T
+        return 0.25 * jnp.sum((gram - jnp.eye(len(gram), dtype=w.dtype)) ** 2)
+
+    return summed(of_leaf, mask, params)
+
+
+def distance(params: Params, target: Params, mask: Mask = matrices) -> Array:
+    """Half the squared distance to another tree: sum_i c_i (w_i - v_i)^2 / 2, whose gradient is c (w - v); f32[].
+
+    The target is the weights that training starts from, or any others of the same structure.
+
+    Source: Li, Grandvalet & Davoine (1802.01483), L2-SP.
+    """
+    return summed(lambda w, v: 0.5 * jnp.sum((w - v) ** 2), mask, params, target)
+
+
+def penalized(loss: Loss, penalty: Penalty, strength: Number) -> Loss:
     """The loss with a penalty: L(w) + strength * penalty(w).
 
     The metrics keep the two terms apart: what `loss` reports, and "penalty" = strength * penalty(w).

@@ -1,8 +1,15 @@
-"""Pulls: the direction in which decay moves the weights, before rate and mask."""
+"""Pulls: the direction in which decay moves the weights, before rate and mask.
 
+A pull sees the updates that flow through the chain (ascent directions: the step before the minus sign) and the weights.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
 import optax
 
-from wd_research.types import Params
+from wd_research.types import Params, Penalty, Pull
 
 
 def toward_zero(updates: optax.Updates, params: Params) -> optax.Updates:
@@ -12,3 +19,36 @@ def toward_zero(updates: optax.Updates, params: Params) -> optax.Updates:
     """
     del updates
     return params
+
+
+def toward(target: Params) -> Pull:
+    """Decay toward another tree v, such as pretrained weights: the pull is w - v.
+
+    Source: Li, Grandvalet & Davoine (1802.01483), L2-SP, taken out of the loss.
+    """
+    return lambda updates, params: jax.tree.map(jnp.subtract, params, target)
+
+
+def down(penalty: Penalty) -> Pull:
+    """Down any penalty's slope: the pull is grad penalty(w), so that every penalty is also a decoupled decay.
+
+    The penalty's own mask counts, and then that of the link.
+    """
+    gradient: Callable[[Params], Params] = jax.grad(penalty)
+    return lambda updates, params: gradient(params)
+
+
+def cautious(pull: Pull) -> Pull:
+    """Decay only where the step goes the same way: the pull where u * pull >= 0, else 0, entry by entry.
+
+    u is the step before the minus sign, so with the pull w a weight decays unless its step makes it grow. Where the
+    learning rate falls to 0, the weights rest at a stationary point of the loss without decay.
+
+    Source: Cautious Weight Decay (2510.12402).
+    """
+
+    def where_aligned(updates: optax.Updates, params: Params) -> optax.Updates:
+        directions = pull(updates, params)
+        return jax.tree.map(lambda u, d: jnp.where(u * d >= 0, d, jnp.zeros_like(d)), updates, directions)
+
+    return where_aligned

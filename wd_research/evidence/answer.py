@@ -130,8 +130,14 @@ def compare(first: xr.Dataset, second: xr.Dataset, by: str = "accuracy") -> dict
     return paired_t(BETTER[by] * (tuned(first, name, by=by) - tuned(second, name, by=by)))._asdict()
 
 
+def can_be_tuned(results: xr.Dataset) -> bool:
+    """Whether the arm has what a choice among its points needs: validation data, and a point without decay."""
+    return "validation_accuracy" in results and bool(has_value(results, 0).any())
+
+
 def summarise(arms: Mapping[str, xr.Dataset]) -> dict[str, Any]:
-    """The answers of all arms, by accuracy and by loss, and the comparisons between them; for `summary.json`."""
+    """The answers of all arms that can be tuned, by accuracy and by loss, and the comparisons between them."""
+    arms = {name: results for name, results in arms.items() if can_be_tuned(results)}
     names = list(arms)
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     return {
@@ -146,9 +152,11 @@ def summarise(arms: Mapping[str, xr.Dataset]) -> dict[str, Any]:
 def sentence(summary: dict[str, Any]) -> str:
     """One sentence that answers the question: what to use, what it gains, how sure, and whether the other arms differ.
 
-    The best arm is the one that validation data prefer.
+    The best arm is the one that validation data prefer. Where no arm can be tuned, the claims are the answer.
     """
     best = summary["best"]
+    if not best:
+        return verdicts(summary["claims"])
     winner = max(best, key=lambda name: best[name]["validation_accuracy"]["mean"])
     top = best[winner]
     likely, gained = top["best_values"], top["gain"]
@@ -166,6 +174,16 @@ def sentence(summary: dict[str, Any]) -> str:
         clauses.append(f"its {' and '.join(map(words, top['edges']))} lies on the edge of the grid, so look beyond")
     text = "; ".join(clauses) + "."
     return text[0].upper() + text[1:]
+
+
+def verdicts(claims: list[dict[str, Any]]) -> str:
+    """`Of 3 claims 2 hold, 1 fails: the statement that fails.`; undecided ones are named too."""
+    named = {verdict: [claim for claim in claims if claim["verdict"] == verdict] for verdict in ("fails", "undecided")}
+    held = len(claims) - sum(map(len, named.values()))
+    counts = [f"{held} of {len(claims)} claims {'holds' if held == 1 else 'hold'}"]
+    for verdict, those in named.items():
+        counts += [f"{verdict}: {claim['statement'].rstrip('.')}" for claim in those]
+    return "; ".join(counts) + "."
 
 
 def comparison(winner: str, pair: list[str], difference: dict[str, float]) -> list[str]:

@@ -12,16 +12,22 @@ from wd_research.evidence.answer import describe, percent, points, span, words
 
 def print_answer(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
     """Print what a run found and where it lies."""
-    console.print(arms_table(summary["best"]))
+    if summary["best"]:
+        console.print(arms_table(summary["best"]))
     if summary["claims"]:
         console.print(claims_table(summary["claims"]))
-    speed = summary["speed"]
-    console.print(
-        f"{speed['members']:,} members at {speed['member_steps_per_s']:,.0f} member-steps/s: "
-        f"{speed['compile_s']:.1f} s to compile, {speed['train_s']:.1f} s to train. All of it is in {folder}",
-        soft_wrap=True, highlight=False,
-    )  # fmt: skip
+    console.print(f"{speed(summary['speed'])}All of it is in {folder}", soft_wrap=True, highlight=False)
     console.print(f"\n{summary['question']}\n[bold]{summary['answer']}[/bold]", soft_wrap=True, highlight=False)
+
+
+def speed(speed: Mapping[str, Any]) -> str:
+    """How much was trained how fast; empty where nothing was."""
+    if not speed["members"]:
+        return ""
+    return (
+        f"{speed['members']:,} members at {speed['member_steps_per_s']:,.0f} member-steps/s: "
+        f"{speed['compile_s']:.1f} s to compile, {speed['train_s']:.1f} s to train. "
+    )
 
 
 def arms_table(best: Mapping[str, dict[str, Any]]) -> Table:

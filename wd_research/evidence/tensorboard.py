@@ -19,7 +19,7 @@ from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttr
 from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import scalar, text
 
-from wd_research.evidence.answer import axis_values, best_among, has_value, tuned, words
+from wd_research.evidence.answer import axis_values, best_among, can_be_tuned, has_value, tuned, words
 from wd_research.evidence.statistics import Estimate, paired_t
 
 
@@ -62,8 +62,37 @@ class EventFile:
         self.writer.close()
 
 
+class PointRuns:
+    """The run `NAME` of an arm that cannot be tuned: every quantity of every point."""
+
+    def __init__(self, folder: Path, name: str):
+        self.file = EventFile(folder / name)
+
+    def look(self, results: xr.Dataset) -> None:
+        """Write every quantity at the last step, its mean and 95 % t interval, as `quantity/point`."""
+        now = results.isel(step=-1)
+        hypers = [str(name) for name, coordinate in results.coords.items() if coordinate.dims == ("point",)]
+        for point in range(results.sizes["point"]):
+            # letters, digits, and "-/_." are all that a tag may hold
+            label = "__".join(f"{name}_{float(results[name][point]):.3g}".replace("+", "") for name in hypers)
+            for name, quantity in now.isel(point=point).data_vars.items():
+                if quantity.dtype.kind == "f":
+                    self.file.band(f"{name}/{label}", paired_t(quantity.to_numpy()), int(results["step"][-1]))
+        self.file.writer.flush()
+
+    def close(self, results: xr.Dataset) -> None:
+        """Close the file; the end was seen at the last look."""
+        del results
+        self.file.close()
+
+
+def runs_of_arm(folder: Path, name: str, results: xr.Dataset) -> "ArmRuns | PointRuns":
+    """The event files that fit what an arm measures."""
+    return (ArmRuns if can_be_tuned(results) else PointRuns)(folder, name)
+
+
 class ArmRuns:
-    """The runs of one arm: `NAME`, `NAME without decay`, and at the end `NAME over AXIS`."""
+    """The runs of an arm that can be tuned: `NAME`, `NAME without decay`, and at the end `NAME over AXIS`."""
 
     def __init__(self, folder: Path, name: str):
         self.folder, self.name = folder, name

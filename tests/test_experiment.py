@@ -1,0 +1,130 @@
+"""The seam: arms that are trained and arms that are computed, with and without validation data, and their audit."""
+
+import io
+import json
+import sys
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import xarray as xr
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.training import worlds
+from wd_research.audits import middle
+from wd_research.cli import main
+from wd_research.decay.masks import matching
+from wd_research.decay.places import decoupled
+from wd_research.decay.transforms import decay_weights
+from wd_research.evidence.answer import verdicts
+from wd_research.evidence.claims import Cell, Claim, does
+from wd_research.experiment import Experiment, labelled, run
+from wd_research.search import grid
+
+
+class Ridge(NamedTuple):
+    decay: np.ndarray
+
+
+def ridge(seeds):
+    """An arm that is computed: (decay - 1)^2, and a seed's noise."""
+    decays = np.array([0.0, 1.0, 2.0], np.float32)
+    noise = 0.01 * np.random.default_rng(0).normal(size=(seeds, 1))
+    return labelled(Ridge(decays), "decay", 1, {"risk": (decays - 1.0) ** 2 + noise})
+
+
+def claim(name, expected):
+    return Claim(name, f"{name}.", "here", lambda arms: {"ridge": Cell(arms["ridge"].risk[:, 1, -1].to_numpy())},
+                 expected, does)  # fmt: skip
+
+
+def small(**changes):
+    arms = {"ridge": ridge, "trained": worlds.arm()}
+    claims = (claim("Decay helps", (-0.5, 0.5)), claim("It does not", (0.5, 9.0)))
+    return Experiment("Which?", arms, seeds=3, steps=4, looks=2, claims=claims)._replace(**changes)
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    folder, printed = tmp_path_factory.mktemp("computed"), io.StringIO()
+    experiment = small(arms={"ridge": ridge}, figures=lambda arms: {})
+    return run(experiment, folder, console=Console(file=printed, width=100)), printed.getvalue()
+
+
+def test_an_arm_may_be_computed_and_the_claims_are_the_answer(computed):
+    result, printed = computed
+    assert result.summary["answer"] == "1 of 2 claims holds; fails: It does not."
+    assert result.summary["answer"] in printed
+    assert result.summary["best"] == {}
+    assert result.summary["speed"]["members"] == 0
+    assert json.loads((result.folder / "experiment.json").read_text())["status"] == "finished"
+    with xr.open_datatree(result.folder / "results.nc") as tree:
+        assert dict(tree["ridge"].sizes) == {"seed": 3, "point": 3, "step": 1}
+    assert (result.folder / "audit.txt").read_text() == "nothing is trained, so nothing decays\n"
+
+
+def test_a_computed_arm_is_in_tensorboard(computed):
+    result, _ = computed
+    events = EventAccumulator(str(result.folder / "tensorboard" / "ridge")).Reload()
+    (seen,) = events.Scalars("risk/decay_2/mean")
+    assert seen.value == pytest.approx(1.0, abs=0.02)
+
+
+def test_both_kinds_of_arm_stand_side_by_side_and_each_is_answered_as_it_can_be(tmp_path):
+    result = run(small(figures=lambda arms: {}), tmp_path, console=Console(file=io.StringIO()))
+    assert list(result.summary["best"]) == ["trained"]
+    assert set(result.arms) == {"ridge", "trained"}
+    assert result.summary["speed"]["members"] == 3 * 3
+    audit = (tmp_path / "audit.txt").read_text()
+    assert audit.startswith("trained, at learning_rate 0.01, decay 1, dropout 0\n")
+    assert "Dense_0/kernel  61x8   decoupled  w " in audit
+    assert json.loads((tmp_path / "experiment.json").read_text())["seconds"]["audit"] > 0
+
+
+def test_verdicts_name_what_fails_and_what_is_open():
+    claims = [{"statement": f"{v}.", "verdict": v} for v in ("holds", "holds", "undecided", "fails")]
+    assert verdicts(claims) == "2 of 4 claims hold; fails: fails; undecided: undecided."
+
+
+def test_the_audit_takes_the_middle_of_the_grid():
+    points = grid(worlds.Hypers, learning_rate=(1, 2, 3), decay=(0, 10, 20, 30), dropout=(0.0,))
+    assert tuple(map(float, middle(worlds.arm()._replace(points=points)))) == (2, 20, 0)
+    off = grid(worlds.Hypers, learning_rate=(1, 2, 3), decay=(0,), dropout=(0.0,))
+    assert tuple(map(float, middle(worlds.arm()._replace(points=off)))) == (2, 0, 0)
+
+
+def by_command_line(experiment, *words):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["experiment", *map(str, words)])
+        return main(experiment)
+
+
+def test_the_audit_is_printed_and_nothing_is_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def experiment(*, steps: int = 10) -> Experiment:
+        return small(steps=steps)
+
+    by_command_line(experiment, "--audit", "--steps", "7")
+    printed = capsys.readouterr().out
+    assert "time scale is longer than the run of 7 steps" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [(), ("--audit",)])
+def test_a_mask_that_matches_nothing_gets_one_sentence(capsys, tmp_path, words):
+    arm = worlds.arm()
+    optimizer = lambda h: decoupled(  # noqa: E731
+        worlds.optax.scale_by_adam(), decay_weights(h.decay, mask=matching("kernal")), h.learning_rate, worlds.COSINE
+    )
+
+    def experiment() -> Experiment:
+        return small(arms={"mistyped": arm._replace(optimizer=optimizer)})
+
+    with pytest.raises(SystemExit) as stopped:
+        by_command_line(experiment, "--workdir", tmp_path / "run", *words)
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: the mask pattern 'kernal' matches no leaf; the leaves are: Dense_0/bias, ")
+    assert said.count("\n") == 1

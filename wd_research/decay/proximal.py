@@ -1,0 +1,45 @@
+"""Proximal operators: prox(w) = argmin_v amount * penalty(v) + |v - w|^2 / 2, where it has a closed form.
+
+Every operator is a plain function `prox(params, amount, ..., mask=matrices) -> params`, whose `amount` is f32[], traced
+or not. Leaves that the mask leaves out stay as they are; for the others amount is c_i * amount. Each is the minimiser
+for the penalty of the same name in `penalties`. Source: Parikh & Boyd (2014), chapter 6.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from wd_research.decay.masks import matrices, weighted
+from wd_research.types import Array, Mask, Number, Params
+
+
+def shrink(params: Params, amount: Number, mask: Mask = matrices) -> Params:
+    """The proximal operator of l2: w / (1 + amount)."""
+    return _mapped(lambda w, amount: w / (1 + amount), params, amount, mask)
+
+
+def soft_threshold(params: Params, amount: Number, mask: Mask = matrices) -> Params:
+    """The proximal operator of l1: sign(w) max(|w| - amount, 0); it leaves exact zeros."""
+    return _mapped(lambda w, amount: jnp.sign(w) * jnp.maximum(jnp.abs(w) - amount, 0), params, amount, mask)
+
+
+def elastic_threshold(params: Params, amount: Number, share: Number, mask: Mask = matrices) -> Params:
+    """The proximal operator of the elastic net: soft_threshold(w, share * amount) / (1 + (1 - share) * amount)."""
+    return shrink(soft_threshold(params, share * amount, mask), (1 - share) * amount, mask)
+
+
+def group_threshold(params: Params, amount: Number, axis: int | tuple[int, ...] = -1, mask: Mask = matrices) -> Params:
+    """The proximal operator of the group lasso: w_g max(1 - amount sqrt(p) / |w_g|, 0); whole groups become zero."""
+
+    def of_leaf(w: Array, amount: Number) -> Array:
+        norms = jnp.sqrt(jnp.sum(w * w, axis=axis, keepdims=True))
+        threshold = amount * math.sqrt(w.size / norms.size)
+        return w * jnp.maximum(1 - threshold / jnp.where(norms > 0, norms, 1.0), 0)
+
+    return _mapped(of_leaf, params, amount, mask)
+
+
+def _mapped(of_leaf: Callable[[Array, Number], Array], params: Params, amount: Number, mask: Mask) -> Params:
+    return jax.tree.map(lambda c, w: w if c is False else of_leaf(w, weighted(c, amount)), mask(params), params)
