@@ -13,7 +13,7 @@ from wd_research.types import Arm, Array, Batch, Hypers, Params
 def audit_text(arms: Mapping[str, Arm], steps: int) -> str:
     """What decay will do in each arm over a run of `steps` steps, as `audit.txt` has it.
 
-    Raises ValueError, with one sentence, when a mask matches no leaf.
+    Raises MaskError, with one sentence, when a mask matches no leaf.
     """
     sections = []
     for name, arm in arms.items():

@@ -53,7 +53,7 @@ def audit(
     with the model's own), the loss with all leaves but one at 0, so that what is left of the gradient is a penalty's;
     nothing is read from any option. A penalty is thus not found where a leaf alone, without inputs, reaches the output.
 
-    Raises ValueError when the optimizer's mask matches no leaf.
+    Raises MaskError when a mask of ours matches no leaf.
     """
     state = jax.jit(optimizer.init)(params)
     slope = jax.jit(jax.value_and_grad(loss))

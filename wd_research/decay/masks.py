@@ -8,6 +8,10 @@ import jax.numpy as jnp
 from wd_research.types import Mask, Number, Params
 
 
+class MaskError(ValueError):
+    """A mask that decays nothing, surely by mistake."""
+
+
 def leaf_name(path: tuple) -> str:
     """The name of a leaf as patterns see it: `Dense_0/kernel`."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
@@ -29,7 +33,7 @@ def matrices(params: Params) -> Params:
 def matching(pattern: str) -> Mask:
     """Leaves whose name holds a match of the regular expression decay: c = [search(pattern, name(w))].
 
-    Raises ValueError, when the mask meets its params, if no leaf matches: such a pattern decays nothing.
+    Raises MaskError, a ValueError, when the mask meets its params and no leaf matches.
     """
     expression = re.compile(pattern)
 
@@ -39,7 +43,7 @@ def matching(pattern: str) -> Mask:
         )
         if not any(jax.tree.leaves(matched)):
             names = ", ".join(leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params))
-            raise ValueError(f"the mask pattern {pattern!r} matches no leaf; the leaves are: {names}")
+            raise MaskError(f"the mask pattern {pattern!r} matches no leaf; the leaves are: {names}")
         return matched
 
     return mask

@@ -91,6 +91,18 @@ def corrected(rate: Number, schedule: optax.Schedule, mask: Mask = matrices) -> 
     return scheduled(lambda now: decay_weights(rate * now, mask=mask), schedule)
 
 
+def normalized(
+    norm: Number, batch_size: int, examples: int, epochs: Number, mask: Mask = matrices
+) -> optax.GradientTransformation:
+    """Normalized decay, for the independent place: rate = norm * sqrt(b / (n epochs)) = norm / sqrt(steps).
+
+    Its best `norm` is meant to depend less on the length of training than the best rate does.
+
+    Source: Loshchilov & Hutter (1711.05101), section 3 and appendix B.1.
+    """
+    return decay_weights(norm * (batch_size / (examples * epochs)) ** 0.5, mask=mask)
+
+
 class StartState(NamedTuple):
     """The weights that training started from."""
 

@@ -1,0 +1,149 @@
+"""The commands beside the experiments, as a person runs them: real processes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from wd_research.decay.units import UNITS
+
+EXAMPLE = "units --from torch-adamw 0.1 --learning-rate 1e-3 --steps 10000"
+WHOLE = f"{EXAMPLE} --schedule cosine --batch-size 64 --examples 50000 --width 256"
+ELSEWHERE = "--to-batch-size 256 --to-steps 40000 --to-examples 200000 --to-width 1024"
+
+
+def run(words, columns=100, python=("-m", "wd_research")):
+    """Exit code, standard output and standard error; output is piped, warnings are errors."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *python, *words.split()],
+        env=os.environ | {"COLUMNS": str(columns)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def numbers(said):
+    """The second column: convention -> number, for the lines that have one."""
+    rows = (line.split() for line in said.splitlines())
+    found = {row[0]: row[1] for row in rows if len(row) > 1 and row[0] in {unit.name for unit in UNITS}}
+    return {name: float(cell) for name, cell in found.items() if cell[0].isdigit()}
+
+
+def test_the_example():
+    code, said, error = run(EXAMPLE)
+    assert (code, error) == (0, "")
+    assert numbers(said) == {
+        "torch-adamw": 0.1,
+        "keras-optimizer": 0.1,
+        "big-vision": 1e-4,
+        "composer": 1e-4,
+        "loshchilov-hutter": 1e-4,
+        "lambda-norm": 0.01,
+        "time-scale-steps": 10_000,
+        "half-life": 6931.13,
+        "constant": 1e-4,
+    }
+    for words in (
+        "In the gradient, before the optimizer: no exact conversion, because Adam divides decay in the gradient",
+        "needs --batch-size, b / (n x)",
+        "these 10000 steps remove 63.21 % of a weight, half of it within 6932",
+        "is 10000 steps (1 x the run).",
+    ):
+        assert words in " ".join(said.split())
+
+
+def test_under_sgd_every_convention_has_a_number():
+    code, said, _ = run(f"{WHOLE} --schedule constant --optimizer sgd")
+    assert code == 0
+    assert set(numbers(said)) == {unit.name for unit in UNITS}
+    assert (numbers(said)["sklearn-mlp"], numbers(said)["l2-per-example"]) == (6.4, 5_000)
+    assert "none exact" not in said
+
+
+def test_rescaling_prints_a_row_per_rule():
+    code, said, error = run(f"{WHOLE} {ELSEWHERE}", columns=250)
+    assert (code, error) == (0, "")
+    sections = [section.splitlines() for section in said.split("\n\n")]
+    rows = {section[0].strip(): [line.split()[:3] for line in section[2:]] for section in sections}
+    assert rows["Batch size 64 -> 256"] == [["0.4", "0.001", "2500"], ["0.2", "0.001", "2500"]]
+    assert rows["Steps 10000 -> 40000"] == [["0.05", "0.001", "40000"]]
+    assert rows["Examples 50000 -> 200000"] == [["0.025", "0.001", "40000"], ["0.05", "0.001", "40000"]]
+    assert rows["Width 256 -> 1024"] == [["0.4", "0.00025", "10000"], ["0.2", "0.00025", "10000"]]
+    assert all(paper in said for paper in ("2505.13738", "1711.05101", "2405.13698", "2510.19093", "2510.15262"))
+
+
+def test_where_no_rule_speaks_it_says_so():
+    code, said, _ = run("units --from torch-coupled 1e-4 --learning-rate .1 --width 64 --to-width 128")
+    assert code == 0
+    assert said.rstrip().endswith("No rule known here speaks of such a decay.")
+    assert "What it does over a run needs --steps." in said
+
+
+def test_decay_in_the_gradient_under_momentum_removes_no_share_of_its_own():
+    code, said, _ = run("units --from torch-coupled 5e-4 --learning-rate .1 --steps 100 --optimizer momentum")
+    assert code == 0
+    assert "Under momentum it removes no share of its own" in said
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_it_fits_the_terminal_and_nothing_is_cut_off(columns):
+    _, said, _ = run(f"{WHOLE} {ELSEWHERE}", columns=columns)
+    assert max(map(len, said.splitlines())) <= columns
+    assert said.isascii()  # no ellipsis, no boxes: it can be piped anywhere
+    for unit in UNITS:
+        assert f"\n{unit.name} " in said
+        assert f" {unit.formula} " in said
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("units --from torch-adam 0.1", "did you mean torch-adamw?"),
+        ("units --from torch-adamw 0.1", "give the learning rate too"),
+        ("units --from torch-adamw -0.1 --learning-rate 1e-3", "-0.1 cannot be: give a finite number above 0"),
+        ("units --from torch-adamw nan --learning-rate 1e-3", "nan cannot be"),
+        ("units --from torch-adamw 5000 --learning-rate 1e-3", "a step would remove 5 times the weight"),
+        ("units --from torch-adamw 0.1 --learning-rate inf", "the learning rate inf cannot be"),
+        ("units --from big-vision 0.1 --steps 0", "the steps cannot be 0"),
+        ("units --from big-vision 0.1 --batch-size 64 --examples 32", "a batch of 64 cannot be drawn from 32"),
+        ("units --from big-vision 0.1 --steps 10 --warmup 10", "the warm-up cannot take 10 steps"),
+        ("units --from big-vision 0.1 --to-width 64", "a new width says too little alone"),
+        ("units --from big-vision 0.1 --batch-size 1 --steps 2 --to-batch-size 64", "the steps cannot be 0"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_exit_code_2(words, says):
+    code, said, error = run(words)
+    assert (code, said) == (2, "")
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert says in error
+
+
+@pytest.mark.parametrize(
+    "words", ["units", "units --from l2", "units --from l2 x", "units --form l2 1", "unit --from l2 1"]
+)
+def test_wrong_words_get_a_hint_and_no_traceback(words):
+    code, said, error = run(words)
+    assert (code, said) == (2, "")
+    assert "--help" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("words", ["", "--help"])
+def test_without_words_it_shows_help(words):
+    code, said, error = run(words)
+    assert (code, error) == (0, "")
+    assert "units" in said
+
+
+def test_it_answers_without_jax():
+    script = (
+        "import runpy, sys; sys.argv[0] = 'wd_research'; runpy.run_module('wd_research', run_name='__main__');"
+        "assert not {'jax', 'optax', 'flax'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *EXAMPLE.split()], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "torch-adamw" in done.stdout

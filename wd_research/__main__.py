@@ -1,0 +1,120 @@
+"""The commands beside the experiments."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from wd_research.checks import flag
+from wd_research.cli import stop
+from wd_research.decay.rescaling import Quantity, Rescaled, rescale
+from wd_research.decay.units import Row, Setting, effect, table
+
+FAMILIES = {
+    "coupled": "In the gradient, before the optimizer",
+    "scheduled": "After the optimizer, with the schedule of the learning rate",
+    "unscheduled": "After the optimizer, the same at every step",
+}
+
+
+def units(
+    *,
+    decay: Annotated[tuple[str, float], tyro.conf.arg(name="from", metavar="NAME NUMBER")],
+    setting: tyro.conf.OmitArgPrefixes[Setting] = Setting(),  # noqa: B008 - it cannot be changed
+    to_batch_size: int | None = None,
+    to_steps: int | None = None,
+    to_examples: int | None = None,
+    to_width: int | None = None,
+) -> None:
+    """Say what a decay is called elsewhere, what it does in this run, and what published rules make of it in another.
+
+    Args:
+        decay: A convention and its number, such as torch-adamw 0.1; a wrong name gets the list of them.
+        to_batch_size: Another batch size, with the same passes over the data.
+        to_steps: Another length.
+        to_examples: Another number of training examples, with the same passes over them.
+        to_width: Another width.
+    """
+    source, number = decay
+    rows = table(number, source, setting)
+    changes: tuple[tuple[Quantity, int | None], ...] = (
+        ("batch_size", to_batch_size),
+        ("steps", to_steps),
+        ("examples", to_examples),
+        ("width", to_width),
+    )
+    rescaled = [(name, to, rescale(number, source, setting, name, to)) for name, to in changes if to is not None]
+    console = Console(highlight=False, markup=False)
+    for family, heading in FAMILIES.items():
+        of_family = [row for row in rows if row.unit.family == family]
+        why = of_family[0].obstacle
+        console.print(f"{heading}: no exact conversion, because {why}" if why else heading)
+        console.print(conventions_table(of_family), "")
+    console.print(
+        "L is the loss, eta the peak learning rate, n the training examples, b the batch size, T the steps. "
+        "What a step removes is meant at the peak of the schedule and, in the gradient, under plain SGD.\n"
+    )
+    console.print(effect_sentence(number, source, setting))
+    for name, to, rules in rescaled:
+        console.print(f"\n{name.replace('_', ' ').capitalize()} {getattr(setting, name)} -> {to}")
+        console.print(rules_table(source, rules) if rules else "No rule known here speaks of such a decay.")
+
+
+def conventions_table(rows: Sequence[Row]) -> Table:
+    """A row per convention: its number, or what it needs, and the formula."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    grid.add_column("", width=17, no_wrap=True)
+    grid.add_column("x", width=19)
+    grid.add_column("a step removes", width=14, no_wrap=True)
+    grid.add_column("where x is")
+    for unit, number, why, missing in rows:
+        lacking = "none exact" if why else "needs " + ", ".join(map(flag, missing))
+        grid.add_row(unit.name, lacking if number is None else f"{number:.6g}", unit.formula, unit.meaning)
+    return grid
+
+
+def effect_sentence(number: float, source: str, setting: Setting) -> str:
+    """What decay does over the run, beside the gradients."""
+    if setting.steps is None:
+        return "What it does over a run needs --steps."
+    done = effect(number, source, setting)
+    if done is None:
+        return f"Under {setting.optimizer} it removes no share of its own: that depends on the gradients too."
+    half = "" if done.half is None else f", half of it within {done.half:.0f}"
+    return (
+        f"Without gradients these {setting.steps} steps remove {100 * done.removed:.4g} % of a weight{half}; the time "
+        f"scale, 1 / (mean share a step), is {done.time_scale:.6g} steps ({done.time_scale / setting.steps:.3g} x the "
+        "run)."
+    )
+
+
+def rules_table(source: str, rules: Sequence[Rescaled]) -> Table:
+    """A row per rule: the new decay and run, what stays as it was, where the rule comes from, and for what it holds."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in (source, "learning rate", "steps", "what stays", "source", "holds for"):
+        grid.add_column(heading)
+    for rule, number, after, factor in rules:
+        decay = "too much for a step" if number is None else f"{number:.6g}"
+        rate = f"times {factor:.4g}" if after.learning_rate is None else f"{after.learning_rate:.6g}"
+        steps = "" if after.steps is None else f"{after.steps}"
+        grid.add_row(decay, rate, steps, rule.keeps, rule.source, rule.condition)
+    return grid
+
+
+COMMANDS = {"units": units}
+
+
+def main() -> None:
+    """Run the command that the command line names; exit code 2, with one sentence, for bad input."""
+    words = sys.argv[1:] or ["--help"]
+    try:
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m wd_research", description=__doc__, args=words)
+    except ValueError as error:
+        stop(str(error))
+
+
+if __name__ == "__main__":
+    main()

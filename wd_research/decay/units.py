@@ -1,0 +1,287 @@
+"""One decay under many names: every convention of papers and libraries, and the conversions between them.
+
+With eta the learning rate at its peak, s_t the schedule with peak 1, n training examples, a batch size b and T steps, a
+convention names the share of a weight that a step removes at the peak; for decay in the gradient, the share that a step
+of plain SGD removes. Conventions of one family convert exactly, through that share:
+
+    coupled        in the gradient, before the optimizer       plain SGD removes s_t * share
+    scheduled      after the optimizer, with its schedule      a step removes s_t * share
+    unscheduled    after the optimizer, at a constant rate     a step removes share
+
+Between families `obstacle` says whether an exact conversion exists. Everything is in double precision, without JAX.
+"""
+
+import difflib
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+MOST = 10**15  # of whatever is counted
+
+Family = Literal["coupled", "scheduled", "unscheduled"]
+
+
+class Setting(NamedTuple):
+    """The run that a decay belongs to; None where a number is not known."""
+
+    learning_rate: float | None = None
+    """The learning rate at the peak of its schedule."""
+    steps: int | None = None
+    """Steps of the run."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """What follows the warm-up: nothing, or a fall to 0 at the end."""
+    warmup: int = 0
+    """Steps in which the learning rate rises linearly from 0."""
+    optimizer: Literal["sgd", "momentum", "adam"] = "adam"
+    """SGD without momentum, SGD with it, or Adam and its kin."""
+    batch_size: int | None = None
+    """Examples in a batch."""
+    examples: int | None = None
+    """Training examples."""
+    width: int | None = None
+    """Width of the hidden layers."""
+
+
+class Unit(NamedTuple):
+    """A convention."""
+
+    name: str
+    family: Family
+    meaning: str  # of its number x
+    needs: tuple[str, ...]  # fields of the setting
+    formula: str  # of the share
+    share: Callable[..., float]  # (x, *needs) -> share of a weight removed per step at the peak
+    number: Callable[..., float]  # (share, *needs) -> x
+
+
+ITSELF = ((), "x", lambda x: x, lambda share: share)
+ETA = (("learning_rate",), "eta x", lambda x, eta: eta * x, lambda share, eta: share / eta)
+TWO_ETA = (("learning_rate",), "2 eta x", lambda x, eta: 2 * eta * x, lambda share, eta: share / (2 * eta))
+
+UNITS = (
+    Unit("l2-half", "coupled", "L + x/2 |w|^2: Krogh & Hertz (1991); penalties.l2", *ETA),
+    Unit("l2", "coupled", "L + x |w|^2", *TWO_ETA),
+    Unit(
+        "l2-per-example",
+        "coupled",
+        "L + x/(2n) |w|^2, L a mean: Nielsen (2015), chapter 3",
+        ("learning_rate", "examples"),
+        "eta x / n",
+        lambda x, eta, n: eta * x / n,
+        lambda share, eta, n: share * n / eta,
+    ),
+    Unit(
+        "sklearn-mlp",
+        "coupled",
+        "scikit-learn's alpha: L + x/(2b) |w|^2, biases left out",
+        ("learning_rate", "batch_size"),
+        "eta x / b",
+        lambda x, eta, b: eta * x / b,
+        lambda share, eta, b: share * b / eta,
+    ),
+    Unit("keras-l2", "coupled", "keras.regularizers.L2: L + x |w|^2", *TWO_ETA),
+    Unit("torch-coupled", "coupled", "torch.optim.SGD, Adam; optax: add_decayed_weights first; places.coupled", *ETA),
+    Unit("torch-adamw", "scheduled", "torch.optim.AdamW, optax.adamw; places.decoupled", *ETA),
+    Unit("keras-optimizer", "scheduled", "weight_decay of Keras optimizers, .004 in its AdamW", *ETA),
+    Unit("big-vision", "scheduled", "wd in big_vision; places.independent", *ITSELF),
+    Unit("composer", "scheduled", "Composer's DecoupledAdamW, DecoupledSGDW", *ITSELF),
+    Unit("loshchilov-hutter", "scheduled", "lambda of algorithms 1, 2: Loshchilov & Hutter (1711.05101)", *ITSELF),
+    Unit(
+        "lambda-norm",
+        "scheduled",
+        "lambda = x sqrt(b / (n epochs)), of the same",
+        ("steps",),
+        "x / sqrt(T)",
+        lambda x, steps: x / math.sqrt(steps),
+        lambda share, steps: share * math.sqrt(steps),
+    ),
+    Unit(
+        "time-scale-steps",
+        "scheduled",
+        "1/(eta lambda): Wang & Aitchison (2405.13698)",
+        (),
+        "1 / x",
+        lambda x: 1 / x,
+        lambda share: 1 / share,
+    ),
+    Unit(
+        "time-scale-epochs",
+        "scheduled",
+        "the same in epochs",
+        ("batch_size", "examples"),
+        "b / (n x)",
+        lambda x, b, n: b / (n * x),
+        lambda share, b, n: b / (n * share),
+    ),
+    Unit(
+        "half-life",
+        "scheduled",
+        "steps at the peak that halve a weight",
+        (),
+        "1 - 2^(-1/x)",
+        lambda x: -math.expm1(-math.log(2) / x),
+        lambda share: -math.log(2) / math.log1p(-share),
+    ),
+    Unit("constant", "unscheduled", "at every step; places.constant", *ITSELF),
+)
+
+
+class Row(NamedTuple):
+    """A decay in one convention: its number, or why there is none."""
+
+    unit: Unit
+    number: float | None
+    obstacle: str  # why no exact conversion exists; "" where it does
+    missing: tuple[str, ...]  # fields of the setting that the convention needs and that are None
+
+
+class Effect(NamedTuple):
+    """What decay does to a weight that no gradient reaches."""
+
+    removed: float  # share of it that is gone after the run
+    half: float | None  # steps until half of it is gone; None where that is not within the run
+    time_scale: float  # 1 / (mean share removed per step), in steps
+
+
+def table(number: float, source: str, setting: Setting) -> tuple[Row, ...]:
+    """The decay `number` in the convention named `source`, in every convention.
+
+    Raises ValueError, with one sentence, when the name is not known, the numbers cannot be, or one is missing that
+    `source` itself needs.
+    """
+    given = find(source)
+    share = share_of(number, given, setting)
+    return tuple(_row(share, given, unit, setting) for unit in UNITS)
+
+
+def convert(number: float, source: str, target: str, setting: Setting) -> float:
+    """The decay `number` in the convention named `source`, in that named `target`.
+
+    Raises ValueError as `table` does, and when no exact conversion exists.
+    """
+    given = find(source)
+    row = _row(share_of(number, given, setting), given, find(target), setting)
+    if row.number is None:
+        why = row.obstacle or f"that needs the {_words(row.missing)}"
+        raise ValueError(f"{source} cannot become {target}: {why}")
+    return row.number
+
+
+def obstacle(source: Family, target: Family, setting: Setting) -> str:
+    """Why no decay of one family gives the trajectory of a decay of another; "" where one does."""
+    if source == target:
+        return ""
+    if "coupled" in (source, target) and setting.optimizer == "momentum":
+        return "momentum carries decay in the gradient on into later steps"
+    if "coupled" in (source, target) and setting.optimizer == "adam":
+        return "Adam divides decay in the gradient by the root of the second moment"
+    if "unscheduled" in (source, target) and not is_constant(setting):
+        return "the schedule is not constant"
+    return ""
+
+
+def effect(number: float, source: str, setting: Setting) -> Effect | None:
+    """What a decay does over the run: it removes 1 - prod_t (1 - s_t share), s_t = 1 where it is unscheduled.
+
+    None where decay has no share of its own (in the gradient, other than under plain SGD) or the steps are not known.
+    Beyond a million steps the schedule is sampled at a million of them. Raises ValueError as `table` does.
+    """
+    unit = find(source)
+    share = share_of(number, unit, setting)
+    if setting.steps is None or not _removes(unit, setting):
+        return None
+    count = min(setting.steps, 1_000_000)
+    each = setting.steps / count
+    shares = share * (np.ones(count) if unit.family == "unscheduled" else schedule(np.arange(count) * each, setting))
+    log_left = each * np.cumsum(np.log1p(-shares))
+    halved = np.flatnonzero(log_left <= -math.log(2))
+    half = float(each * (halved[0] + 1)) if len(halved) else None
+    return Effect(-math.expm1(log_left[-1]), half, float(1 / np.mean(shares)))
+
+
+def schedule(step: np.ndarray, setting: Setting) -> np.ndarray:
+    """The learning rate as a share of its peak at steps f64[t]; f64[t].
+
+    Those of `optax.warmup_constant_schedule`, `optax.warmup_cosine_decay_schedule` and, for the linear one, the same
+    with `optax.linear_schedule` after the warm-up; `setting.steps` must be known.
+    """
+    assert setting.steps is not None
+    done = (step - setting.warmup) / (setting.steps - setting.warmup)
+    falls = {"constant": np.ones_like(done), "cosine": (1 + np.cos(math.pi * done)) / 2, "linear": 1 - done}
+    return np.where(step < setting.warmup, step / max(setting.warmup, 1), falls[setting.schedule])
+
+
+def is_constant(setting: Setting) -> bool:
+    """Whether the learning rate is at its peak in every step."""
+    return setting.schedule == "constant" and not setting.warmup
+
+
+def find(name: str) -> Unit:
+    """The convention of that name. Raises ValueError when there is none."""
+    names = [unit.name for unit in UNITS]
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.3)
+        meant = f"did you mean {close[0]}? Known" if close else "known"
+        raise ValueError(f"no convention is called {name!r}: {meant} are {', '.join(names)}")
+    return UNITS[names.index(name)]
+
+
+def share_of(number: float, unit: Unit, setting: Setting) -> float:
+    """The share of a weight that a step removes at the peak. Raises ValueError as `table` does."""
+    check(setting)
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{unit.name} {number:g} cannot be: give a finite number above 0")
+    missing = _missing(unit, setting)
+    if missing:
+        raise ValueError(f"{unit.name} {number:g} says too little alone: give the {_words(missing)} too")
+    share = unit.share(number, *(getattr(setting, name) for name in unit.needs))
+    if not possible(share, unit, setting):
+        raise ValueError(f"{unit.name} {number:g} cannot be: a step would remove {share:.3g} times the weight")
+    return share
+
+
+def number_of(share: float, unit: Unit, setting: Setting) -> float:
+    """The number by which the convention names that share; what it needs must be known."""
+    return unit.number(share, *(getattr(setting, name) for name in unit.needs))
+
+
+def possible(share: float, unit: Unit, setting: Setting) -> bool:
+    """Whether a step can remove that share; decay in the gradient, other than under plain SGD, has no limit."""
+    return 1e-300 < share < (1.0 if _removes(unit, setting) else 1e300)
+
+
+def check(setting: Setting) -> None:
+    """Raise ValueError, with one sentence, unless the numbers that are given can be those of a run."""
+    rate = setting.learning_rate
+    if rate is not None and not (math.isfinite(rate) and rate > 0):
+        raise ValueError(f"the learning rate {rate:g} cannot be: give a finite number above 0")
+    for name in ("steps", "batch_size", "examples", "width"):
+        count = getattr(setting, name)
+        if count is not None and not 1 <= count <= MOST:
+            raise ValueError(f"the {_words((name,))} cannot be {count}: give a whole number from 1 to {MOST:g}")
+    if not 0 <= setting.warmup < (setting.steps or math.inf):
+        raise ValueError(f"the warm-up cannot take {setting.warmup} steps: give 0 or more, and fewer than the run has")
+    if setting.batch_size and setting.examples and setting.batch_size > setting.examples:
+        raise ValueError(f"a batch of {setting.batch_size} cannot be drawn from {setting.examples} training examples")
+
+
+def _row(share: float, given: Unit, unit: Unit, setting: Setting) -> Row:
+    why, missing = obstacle(given.family, unit.family, setting), _missing(unit, setting)
+    if why or missing:
+        return Row(unit, None, why, missing)
+    return Row(unit, number_of(share, unit, setting), "", ())
+
+
+def _missing(unit: Unit, setting: Setting) -> tuple[str, ...]:
+    return tuple(name for name in unit.needs if getattr(setting, name) is None)
+
+
+def _removes(unit: Unit, setting: Setting) -> bool:
+    """Whether the share is what a step really removes."""
+    return unit.family != "coupled" or setting.optimizer == "sgd"
+
+
+def _words(names: tuple[str, ...]) -> str:
+    return " and the ".join(name.replace("_", " ") for name in names)
