@@ -1,40 +1,52 @@
 """The audit of an experiment: every arm that is trained, at the middle of its grid."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wd_research.decay.audit import Audit, as_text, audit
-from wd_research.types import Arm, Array, Batch, Hypers, Params
+from wd_research.decay.audit import Audit, as_text, auditor
+from wd_research.types import Arm, Array, Batch, Extras, Hypers, Params, Task
 
 
 def audit_text(arms: Mapping[str, Arm], steps: int) -> str:
     """What decay will do in each arm over a run of `steps` steps, as `audit.txt` has it.
 
-    Raises MaskError, with one sentence, when a mask matches no leaf.
+    Arms that share their functions share what is compiled. Raises DecayError, with one sentence, when a mask or a tree
+    of rates does not fit the params.
     """
-    sections = []
+    subjects, auditors, sections = {}, {}, []
     for name, arm in arms.items():
-        point = middle(arm)
-        sections.append(f"{name}, at {said(point)}\n\n{as_text(audit_arm(arm, point, steps))}")
+        point, subject, program = middle(arm), id(arm.task), (id(arm.objective), id(arm.optimizer))
+        subjects[subject] = subjects.get(subject) or first_of(arm.task)
+        auditors[program] = auditors.get(program) or auditor_of(arm)
+        params, extras, batch = subjects[subject]
+        found = auditors[program]((point, extras), params, batch, steps)
+        sections.append(f"{name}, at {said(point)}\n\n{as_text(found)}")
     return "\n".join(sections) or "nothing is trained, so nothing decays\n"
 
 
-def audit_arm(arm: Arm, point: Hypers, steps: int) -> Audit:
-    """The audit of one net of an arm, with the weights and the first batch of seed 0."""
-    task, key = arm.task, jax.random.key(0)
-    split = task.split(0)
-    params, extras = jax.jit(task.init)(key)
-    first = jax.jit(lambda data, split: task.gather(data, split, task.order(key, jnp.int32(0), 1)[0]))
-    batch = first(task.data, split)
-    objective = arm.objective(point)
+def first_of(task: Task) -> tuple[Params, Extras, Batch]:
+    """The weights, the extras and the first batch of seed 0."""
+    key, split = jax.random.key(0), task.split(0)
 
-    def loss(params: Params, batch: Batch) -> Array:
-        return objective(params, extras, batch, key)[0]
+    @jax.jit
+    def first(data: Any, split: Any) -> tuple[Params, Extras, Batch]:
+        return *task.init(key), task.gather(data, split, task.order(key, jnp.int32(0), 1)[0])
 
-    return audit(loss, arm.optimizer(point), params, batch, steps)
+    return first(task.data, split)
+
+
+def auditor_of(arm: Arm) -> Callable[..., Audit]:
+    """The audit of an arm as a function of ((hypers, extras), params, batch, steps)."""
+
+    def loss(numbers: tuple[Hypers, Extras], params: Params, batch: Batch) -> Array:
+        hypers, extras = numbers
+        return arm.objective(hypers)(params, extras, batch, jax.random.key(0))[0]
+
+    return auditor(loss, lambda numbers: arm.optimizer(numbers[0]))
 
 
 def middle(arm: Arm) -> Hypers:

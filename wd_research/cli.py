@@ -76,11 +76,11 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
 def audited(experiment: "Experiment") -> str:
     """The audit of the experiment's arms; exits with one sentence where a mask matches nothing."""
     from wd_research.audits import audit_text
-    from wd_research.decay.masks import MaskError
+    from wd_research.decay.masks import DecayError
 
     try:
         return audit_text(experiment.trained, experiment.steps)
-    except MaskError as error:
+    except DecayError as error:
         stop(str(error))
 
 

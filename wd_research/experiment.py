@@ -88,7 +88,7 @@ def run(
 
     `flags` are recorded, and so are the seconds `before` the run (import, audit); `audit` is the text of an audit that
     was made already. If something ends the run early, the status in `experiment.json` says so. Raises ValueError when
-    the folder cannot be written or holds a run already, and MaskError, one too, when a mask matches no leaf.
+    the folder cannot be written or holds a run already, and DecayError, one too, when a decay does not fit.
     """
     folder, console = claim_folder(Path(workdir)), console or Console()
     seconds = dict.fromkeys(("import", "audit", "compile", "train", "evaluate", "write"), 0.0) | dict(before or {})

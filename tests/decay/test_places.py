@@ -1,4 +1,6 @@
-"""Laws of the places, as a table of optimizers crossed with places and masks, in float64 where trajectories meet."""
+"""Laws of the places: what they equal, written out and in other libraries; trajectories in float64."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -6,10 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from wd_research.decay.masks import everything, matching, matrices
+from wd_research.decay.masks import DecayError, everything, matching, matrices
 from wd_research.decay.penalties import l2, penalized
-from wd_research.decay.places import constant, coupled, decoupled, independent
-from wd_research.decay.transforms import decay_weights
+from wd_research.decay.places import constant, coupled, decoupled, descend, independent
+from wd_research.decay.transforms import decay_weights, scheduled
 
 STEPS, LEARNING_RATE, RATE = 30, 0.02, 0.3
 COSINE = optax.cosine_decay_schedule(1.0, STEPS)
@@ -21,12 +23,6 @@ CORES = {
     "lion": optax.scale_by_lion,
 }
 MASKS = {"matrices": matrices, "everything": everything, "matching": matching("second/kernel|bias")}
-# The shrinkage per step that each place after the optimizer promises, as a function of the schedule's value.
-SHRINKAGE = {
-    decoupled: lambda s: LEARNING_RATE * s * RATE,
-    independent: lambda s: s * RATE,
-    constant: lambda s: RATE,
-}
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +47,8 @@ def loss(params, extras, batch, key):
 
 
 BATCHES = np.random.default_rng(1).normal(size=(STEPS, 5, 4))
+GRADIENT = jax.jit(jax.grad(lambda w, batch: loss(w, (), batch, None)[0]))
+TREE = jax.tree.structure({"first": {"kernel": 0, "bias": 0}, "second": {"kernel": 0}})
 
 
 def trajectory(optimizer, objective=loss):
@@ -93,25 +91,60 @@ def test_decoupled_is_optax_adamw(mask):
     assert_same(trajectory(chain(decoupled, mask=mask)), trajectory(theirs))
 
 
-def test_independent_is_loshchilov_and_hutter():
-    """Their algorithm 2 (1711.05101), AdamW with schedule multiplier eta_t, written out in NumPy."""
-    params = jax.tree.map(np.array, make_params())
-    moments = jax.tree.map(np.zeros_like, params)
-    squares = jax.tree.map(np.zeros_like, params)
-    gradient = jax.jit(jax.grad(lambda w, batch: loss(w, (), batch, None)[0]))
-    ours = trajectory(chain(independent, mask=everything))
+# Adam as others write it: what the rate adds to the gradient, and by what share the weights shrink beside the step.
+WRITTEN_OUT = {
+    "torch.optim.Adam(weight_decay)": (coupled, RATE, lambda eta: 0.0),
+    "torch.optim.AdamW": (decoupled, 0.0, lambda eta: LEARNING_RATE * eta * RATE),
+    "Loshchilov & Hutter (1711.05101), algorithm 2": (independent, 0.0, lambda eta: eta * RATE),
+    "unscheduled": (constant, 0.0, lambda eta: RATE),
+}
+
+
+@pytest.mark.parametrize(("place", "in_gradient", "share"), WRITTEN_OUT.values(), ids=WRITTEN_OUT)
+def test_adam_written_out(place, in_gradient, share):
+    """In NumPy, with eta_t the schedule's factor, and decay taken from the weights before the step, as in PyTorch."""
+    weights = [np.array(leaf) for leaf in jax.tree.leaves(make_params())]
+    moments, squares = [[np.zeros_like(w) for w in weights] for _ in range(2)]
+    ours = trajectory(chain(place, mask=everything))
     for t, (batch, expected) in enumerate(zip(BATCHES, ours, strict=True), start=1):
-        g = gradient(params, batch)
         eta = float(COSINE(t - 1))
-        moments = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * np.asarray(g), moments, g)
-        squares = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * np.asarray(g) ** 2, squares, g)
+        gradients = jax.tree.leaves(GRADIENT(jax.tree.unflatten(TREE, weights), batch))
+        for i, g in enumerate(gradients):
+            g = np.asarray(g) + in_gradient * weights[i]
+            moments[i] = 0.9 * moments[i] + 0.1 * g
+            squares[i] = 0.999 * squares[i] + 0.001 * g**2
+            m_hat, v_hat = moments[i] / (1 - 0.9**t), squares[i] / (1 - 0.999**t)
+            weights[i] = weights[i] * (1 - share(eta)) - eta * LEARNING_RATE * m_hat / (np.sqrt(v_hat) + 1e-8)
+        assert_same(jax.tree.unflatten(TREE, weights), expected, 1e-11)
 
-        def update(w, m, v, t=t, eta=eta):
-            m_hat, v_hat = m / (1 - 0.9**t), v / (1 - 0.999**t)
-            return w - eta * (LEARNING_RATE * m_hat / (np.sqrt(v_hat) + 1e-8) + RATE * w)
 
-        params = jax.tree.map(update, params, moments, squares)
-        assert_same(params, expected, 1e-11)
+def sgdw(schedule):
+    """SGDW of Loshchilov & Hutter (1711.05101), algorithm 1, in NumPy: the schedule multiplies what enters m."""
+    weights = [np.array(leaf) for leaf in jax.tree.leaves(make_params())]
+    memory = [np.zeros_like(w) for w in weights]
+    for t, batch in enumerate(BATCHES):
+        eta = float(schedule(t))
+        gradients = jax.tree.leaves(GRADIENT(jax.tree.unflatten(TREE, weights), batch))
+        memory = [0.9 * m + eta * LEARNING_RATE * np.asarray(g) for m, g in zip(memory, gradients, strict=True)]
+        weights = [w - m - eta * RATE * w for w, m in zip(weights, memory, strict=True)]
+    return jax.tree.unflatten(TREE, weights)
+
+
+def test_sgdw_keeps_the_schedule_inside_its_momentum_and_a_chain_does_not():
+    """At a constant schedule SGDW is `independent`. At a falling one it is another chain, with the schedule first."""
+    link = decay_weights(RATE, mask=everything)
+    flat = independent(CORES["momentum"](), link, LEARNING_RATE, lambda step: 1.0)
+    assert_same(trajectory(flat)[-1], sgdw(lambda step: 1.0))
+    falling = trajectory(independent(CORES["momentum"](), link, LEARNING_RATE, COSINE))[-1]
+    assert not np.allclose(falling["first"]["kernel"], sgdw(COSINE)["first"]["kernel"], rtol=0.01)
+    theirs = optax.chain(
+        optax.scale_by_schedule(COSINE),
+        optax.scale(LEARNING_RATE),
+        CORES["momentum"](),
+        scheduled(partial(decay_weights, mask=everything), lambda step: RATE * COSINE(step)),
+        descend,
+    )
+    assert_same(trajectory(theirs)[-1], sgdw(COSINE))
 
 
 def test_sgd_coupled_is_decoupled_and_with_memory_it_is_not():
@@ -122,48 +155,25 @@ def test_sgd_coupled_is_decoupled_and_with_memory_it_is_not():
         assert not np.allclose(a["first"]["kernel"], b["first"]["kernel"], rtol=1e-3)
 
 
-@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
-@pytest.mark.parametrize("place", SHRINKAGE, ids=lambda place: place.__name__)
-@pytest.mark.parametrize("core", CORES)
-def test_zero_gradient_shrinks_by_the_product_and_only_where_the_mask_says(core, place, mask):
-    def flat(params, extras, batch, key):
-        return 0.0 * sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params)), (extras, {})
-
-    final = trajectory(chain(place, core, mask=mask), flat)[-1]
-    remains = np.prod([1 - SHRINKAGE[place](float(COSINE(t))) for t in range(STEPS)])
-    start = make_params()
-    expected = jax.tree.map(lambda w, c: w * remains if c else w, start, mask(start))
-    assert_same(final, expected)
-    assert 0 < remains < 0.95
-
-
-def test_zero_gradient_under_coupled_adam_is_not_geometric():
-    """500 steps at learning rate 1e-3 and rate .1 leave .561 of a weight 1, where decoupled decay leaves .951."""
-    left = {}
-    for place in (coupled, decoupled):
-        optimizer = place(optax.scale_by_adam(), decay_weights(0.1, mask=everything), 1e-3, lambda count: 1.0)
-
-        def step(carry, _, optimizer=optimizer):
-            updates, state = optimizer.update(jnp.zeros(()), carry[1], carry[0])
-            return (carry[0] + updates, state), None
-
-        start = jnp.ones(())
-        left[place] = float(jax.lax.scan(step, (start, optimizer.init(start)), length=500)[0][0])
-    assert left[coupled] == pytest.approx(0.561, abs=5e-4)
-    assert left[decoupled] == pytest.approx((1 - 1e-4) ** 500, rel=1e-9)
-
-
-def test_a_traced_rate_is_a_rate():
-    """Every number may be traced and vmapped: a column of rates gives the trajectories of its entries."""
-    rates = jnp.array([0.0, 0.1, 3.0])
-    together = jax.vmap(lambda rate: trajectory(chain(decoupled, rate=rate))[-1])(rates)
-    for index, rate in enumerate(rates):
-        assert_same(
-            jax.tree.map(lambda leaf, i=index: leaf[i], together), trajectory(chain(decoupled, rate=float(rate)))[-1]
-        )
-
-
 def test_decay_needs_the_weights():
     link = decay_weights(0.1)
     with pytest.raises(ValueError, match="needs the params"):
         link.update({"w": jnp.ones((2, 2))}, link.init({"w": jnp.ones((2, 2))}))
+
+
+@pytest.mark.parametrize(
+    ("rate", "has"), [({"first": 0.1}, r"\(first\)"), ({"first": 0.1, "third": 0.2}, r"\(first, third\)")]
+)
+def test_a_tree_of_rates_that_does_not_fit_says_so_at_init(rate, has):
+    with pytest.raises(DecayError, match=f"rates {has} does not fit .* first/bias, first/kernel, second/kernel"):
+        decay_weights(rate).init(make_params())
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_traced_rate_leaves_the_memory_in_the_dtype_of_the_weights(core):
+    """A rate f32[] would make a gradient in bfloat16 one in float32, and no second step could follow."""
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), make_params())
+    optimizer = chain(coupled, core, rate=jnp.float32(RATE))
+    state = optimizer.init(params)
+    after = optimizer.update(params, state, params)[1]
+    assert jax.tree.map(lambda leaf: leaf.dtype, after) == jax.tree.map(lambda leaf: leaf.dtype, state)

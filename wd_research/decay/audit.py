@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ import optax
 
 from wd_research.decay.masks import leaf_name
 from wd_research.decay.probe_loss import InLoss, decay_in_loss, is_scale_invariant
-from wd_research.decay.probe_optimizer import LOOSE, Found, probe
+from wd_research.decay.probe_optimizer import LOOSE, Found, probe, probes
 from wd_research.types import Array, Params
 
 
@@ -39,7 +40,6 @@ class Audit(NamedTuple):
         return as_text(self)
 
 
-@np.errstate(all="ignore")  # a leaf alone may overflow; what is not finite is judged, and not printed
 def audit(
     loss: Callable[[Params, Any], Array],
     optimizer: optax.GradientTransformation,
@@ -53,36 +53,58 @@ def audit(
     with the model's own), the loss with all leaves but one at 0, so that what is left of the gradient is a penalty's;
     nothing is read from any option. A penalty is thus not found where a leaf alone, without inputs, reaches the output.
 
-    Raises MaskError when a mask of ours matches no leaf.
+    Raises DecayError when a mask or a tree of rates does not fit the params.
     """
-    state = jax.jit(optimizer.init)(params)
-    slope = jax.jit(jax.value_and_grad(loss))
-    params = jax.tree.map(np.asarray, params)
-    gradients = jax.tree.map(np.asarray, slope(params, batch)[1])
-    in_loss = decay_in_loss(slope, params, batch)
-    found = probe(optimizer, params, gradients, steps)
-    whole = found
-    if any(penalty.strength for penalty in in_loss):
-        whole = probe(optax.chain(_as_gradient(in_loss), optimizer), params, gradients, steps)
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    rows = tuple(
-        _row(leaf_name(path), np.shape(leaf), alone, both, penalty, steps)
-        for (path, leaf), alone, both, penalty in zip(leaves, found, whole, in_loss, strict=True)
-    )
-    invariant = [is_scale_invariant(slope, params, batch, leaf, penalty) for leaf, penalty in enumerate(in_loss)]
-    silent = [
-        bool(np.all(np.abs(gradient - penalty.strength * penalty.along(leaf)) <= 1e-6 * np.abs(gradient)))
-        for gradient, leaf, penalty in zip(*map(jax.tree.leaves, (gradients, params)), in_loss, strict=True)
-    ]
-    return Audit(rows, tuple(_warnings(rows, steps, state, found, invariant, silent)), steps)
+    return auditor(lambda _, *where: loss(*where), lambda _: optimizer)((), params, batch, steps)
 
 
-def _as_gradient(in_loss: list[InLoss]) -> optax.GradientTransformation:
+def auditor(
+    loss_of: Callable[[Any, Params, Any], Array], optimizer_of: Callable[[Any], optax.GradientTransformation]
+) -> Callable[[Any, Params, Any, int], Audit]:
+    """The function (numbers, params, batch, steps) -> Audit of a loss and an optimizer that are built from numbers.
+
+    Traced numbers: to audit with other ones compiles nothing.
+    """
+    init = jax.jit(lambda numbers, params: optimizer_of(numbers).init(params))
+    slope_of = jax.jit(jax.value_and_grad(loss_of, argnums=1))
+    ask = probes(lambda both: optax.chain(_as_gradient(both[1]), optimizer_of(both[0])))
+
+    @np.errstate(all="ignore")  # a leaf alone may overflow; what is not finite is judged, and not printed
+    def audit(numbers: Any, params: Params, batch: Any, steps: int) -> Audit:
+        state, slope = init(numbers, params), partial(slope_of, numbers)
+        params = jax.tree.map(np.asarray, params)
+        gradients = jax.tree.map(np.asarray, slope(params, batch)[1])
+        in_loss = decay_in_loss(slope, params, batch)
+        found = probe(ask, (numbers, _strengths([InLoss(0.0, "w")] * len(in_loss))), params, gradients, steps)
+        whole = found
+        if any(penalty.strength for penalty in in_loss):
+            whole = probe(ask, (numbers, _strengths(in_loss)), params, gradients, steps)
+        leaves = jax.tree_util.tree_leaves_with_path(params)
+        rows = tuple(
+            _row(leaf_name(path), np.shape(leaf), alone, both, penalty, steps)
+            for (path, leaf), alone, both, penalty in zip(leaves, found, whole, in_loss, strict=True)
+        )
+        invariant = [is_scale_invariant(slope, params, batch, leaf, penalty) for leaf, penalty in enumerate(in_loss)]
+        silent = [
+            bool(np.all(np.abs(gradient - penalty.strength * penalty.along(leaf)) <= 1e-6 * np.abs(gradient)))
+            for gradient, leaf, penalty in zip(*map(jax.tree.leaves, (gradients, params)), in_loss, strict=True)
+        ]
+        return Audit(rows, tuple(_warnings(rows, steps, state, found, invariant, silent)), steps)
+
+    return audit
+
+
+def _strengths(in_loss: list[InLoss]) -> list[tuple[float, float]]:
+    """Of each leaf, the strength of l2 and that of l1 in the loss."""
+    return [(p.strength * (p.pull == "w"), p.strength * (p.pull == "sign(w)")) for p in in_loss]
+
+
+def _as_gradient(strengths: list[tuple[Any, Any]]) -> optax.GradientTransformation:
     """The penalty in the loss as a link in front of the optimizer."""
 
     def add(updates: optax.Updates, params: Params | None = None) -> optax.Updates:
         leaves, treedef = jax.tree.flatten(params)
-        pulls = [penalty.strength * penalty.along(leaf) for penalty, leaf in zip(in_loss, leaves, strict=True)]
+        pulls = [l2 * leaf + l1 * jnp.sign(leaf) for (l2, l1), leaf in zip(strengths, leaves, strict=True)]
         return jax.tree.map(jnp.add, updates, jax.tree.unflatten(treedef, pulls))
 
     return optax.stateless(add)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from wd_research.types import Mask, Number, Params
 
 
-class MaskError(ValueError):
-    """A mask that decays nothing, surely by mistake."""
+class DecayError(ValueError):
+    """A decay that does not fit the params: a mask that matches nothing, rates for other leaves."""
 
 
 def leaf_name(path: tuple) -> str:
@@ -33,7 +33,7 @@ def matrices(params: Params) -> Params:
 def matching(pattern: str) -> Mask:
     """Leaves whose name holds a match of the regular expression decay: c = [search(pattern, name(w))].
 
-    Raises MaskError, a ValueError, when the mask meets its params and no leaf matches.
+    Raises DecayError, a ValueError, when the mask meets its params and no leaf matches.
     """
     expression = re.compile(pattern)
 
@@ -43,7 +43,7 @@ def matching(pattern: str) -> Mask:
         )
         if not any(jax.tree.leaves(matched)):
             names = ", ".join(leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params))
-            raise MaskError(f"the mask pattern {pattern!r} matches no leaf; the leaves are: {names}")
+            raise DecayError(f"the mask pattern {pattern!r} matches no leaf; the leaves are: {names}")
         return matched
 
     return mask

@@ -14,12 +14,14 @@ shrink per step by the factor that each docstring states.
 
 from functools import partial
 
+import jax
 import optax
 
 from wd_research.decay.transforms import proximal_step, scheduled
 from wd_research.types import Number, Prox
 
 descend = optax.scale(-1.0)
+as_gradients = optax.stateless(lambda updates, params: jax.tree.map(lambda u, w: u.astype(w.dtype), updates, params))
 
 
 def coupled(
@@ -30,9 +32,13 @@ def coupled(
 ) -> optax.GradientTransformation:
     """The gradient becomes g + rate * w before the core sees it: L2 in the loss. No factor of its own under Adam.
 
+    It keeps the dtype of the weights, so that a core's memory does too.
+
     Source: Loshchilov & Hutter (1711.05101), algorithm 2, the variant with L2 regularization.
     """
-    return optax.chain(decay, core, optax.scale(learning_rate), optax.scale_by_schedule(schedule), descend)
+    return optax.chain(
+        decay, as_gradients, core, optax.scale(learning_rate), optax.scale_by_schedule(schedule), descend
+    )
 
 
 def decoupled(

@@ -19,6 +19,7 @@ from wd_research.types import Params
 
 ENTRIES = 4  # of every axis of a leaf
 SAMPLES = 2_000  # steps that are looked at; a longer run is strided
+COUNTED = 50  # steps that a counter counts, and hardly anything else
 NONE, LOOSE = 1e-13, 1e-3  # what counts as nothing, and as equal, beside 1
 
 # What decay may pull along; at its second argument, the start, or at 0 it rests.
@@ -45,18 +46,77 @@ class Found(NamedTuple):
     half: float  # how far it is from half of that, from 0: a cautious rule halves it on average
 
 
-def probe(optimizer: optax.GradientTransformation, params: Params, gradients: Params, steps: int) -> list[Found]:
+class Probes(NamedTuple):
+    """The compiled questions to an optimizer that is built from numbers, so that other numbers compile nothing."""
+
+    moved: Callable[..., list[Any]]  # (numbers, start) -> whether the first step without a gradient moves each leaf
+    traces: Callable[..., list[list[Any]]]  # (numbers, start, gradients, at) -> what a step changes in its memory
+    counted: Callable[..., Any]  # (numbers, start) -> the state after COUNTED steps
+    courses: Callable[..., list["Seen"]]  # (numbers, and what `_courses` takes) -> what is seen of each leaf
+
+
+def probes(optimizer_of: Callable[[Any], optax.GradientTransformation]) -> Probes:
+    """Compile, when first asked, all that is asked of the optimizer that `optimizer_of` builds from traced numbers."""
+
+    def moved(numbers: Any, start: Params) -> list[Any]:
+        optimizer = optimizer_of(numbers)
+        still, at = jax.tree.map(jnp.zeros_like, start), jax.tree.map(lambda leaf: 2 * leaf, start)
+        updates, _ = optimizer.update(still, optimizer.init(start), at)
+        return [jnp.any(leaf != 0) for leaf in jax.tree.leaves(updates)]
+
+    def traces(numbers: Any, start: Params, gradients: Params, at: Params) -> list[list[Any]]:
+        optimizer = optimizer_of(numbers)
+        before = optimizer.init(start)
+        after = optimizer.update(gradients, before, at)[1]
+        return _minus(_by_leaf(after, start), _by_leaf(before, start))
+
+    def counted(numbers: Any, start: Params) -> Any:
+        optimizer = optimizer_of(numbers)
+        still = jax.tree.map(jnp.zeros_like, start)
+        return jax.lax.fori_loop(
+            0, COUNTED, lambda _, state: optimizer.update(still, state, start)[1], optimizer.init(start)
+        )
+
+    def courses(numbers: Any, *inputs: Any) -> list[Seen]:
+        return _courses(optimizer_of(numbers), *inputs)
+
+    # run once per compilation: at full optimization the compiler takes longer than all that it saves
+    compiled = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    return Probes(*map(compiled, (moved, traces, counted, courses)))
+
+
+def probe(ask: Probes, numbers: Any, params: Params, gradients: Params, steps: int) -> list[Found]:
     """Find what an optimizer does to each leaf of `params` over `steps` steps, `gradients` being the model's own."""
     params, gradients = (jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree) for tree in (params, gradients))
+    stride = -(-steps // SAMPLES)
     with jax.enable_x64(True):
-        if _may_be_cut(optimizer, params):
+        if _may_be_cut(ask, numbers, params):
             params, gradients = (jax.tree.map(_cut, tree) for tree in (params, gradients))
         start = _awake(params)
         weights, others = _like(start, 1), _like(start, 2)
-        strengths, pulls = _coupled(optimizer, start, weights)
-        stride = -(-steps // SAMPLES)
-        seen = _courses(optimizer, start, gradients, weights, others, strengths, pulls, -(-steps // stride), stride)
+        strengths, pulls = _coupled(ask, numbers, start, weights)
+
+        def cancelling(at: Params) -> Params:
+            leaves = zip(strengths, pulls, jax.tree.leaves(at), jax.tree.leaves(start), strict=True)
+            return jax.tree.unflatten(
+                jax.tree.structure(start), [-strength * PULLS[pull](w, s) for strength, pull, w, s in leaves]
+            )
+
+        zeros, ones = (jax.tree.map(partial(np.full_like, fill_value=value), start) for value in (0.0, 1.0))
+        starts = _stacked(start, start, zeros, start, start, start, zeros)
+        at = _stacked(weights, others, zeros, weights, weights, start, zeros)
+        pushes = _stacked(cancelling(weights), cancelling(others), ones, gradients, gradients, zeros, zeros)
+        crossing = _stacked(cancelling(others), ones), _stacked(others, zeros)
+        signs = np.random.default_rng(3).choice([-1.0, 1.0], -(-steps // stride))
+        jumps = _jumps(ask, numbers, start, stride)
+        seen = jax.tree.map(
+            np.asarray, ask.courses(numbers, starts, at, pushes, others, crossing, signs, jumps, stride)
+        )
     return [_found(leaf, strength, pull, stride) for leaf, strength, pull in zip(seen, strengths, pulls, strict=True)]
+
+
+def _stacked(*trees: Params) -> Params:
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def _cut(leaf: np.ndarray) -> np.ndarray:
@@ -80,42 +140,29 @@ def _awake(tree: Params) -> Params:
     return jax.tree.map(lambda leaf, other: leaf if leaf.any() else other, tree, others)
 
 
-def _may_be_cut(optimizer: optax.GradientTransformation, params: Params) -> bool:
+def _may_be_cut(ask: Probes, numbers: Any, params: Params) -> bool:
     """Whether the optimizer moves the same leaves when they are cut: a mask may look at sizes, a target has its own."""
-
-    @jax.jit
-    def moved(start: Params) -> list[Any]:
-        still, at = jax.tree.map(jnp.zeros_like, start), jax.tree.map(lambda leaf: 2 * leaf, start)
-        updates, _ = optimizer.update(still, optimizer.init(start), at)
-        return [jnp.any(leaf != 0) for leaf in jax.tree.leaves(updates)]
-
-    whole = list(map(bool, moved(_awake(params))))
+    whole = list(map(bool, ask.moved(numbers, _awake(params))))
     try:
-        return list(map(bool, moved(_awake(jax.tree.map(_cut, params))))) == whole
+        return list(map(bool, ask.moved(numbers, _awake(jax.tree.map(_cut, params))))) == whole
     except (TypeError, ValueError):  # the shapes of what the optimizer holds do not fit the cut leaves
         return False
 
 
-def _coupled(optimizer: optax.GradientTransformation, start: Params, weights: Params) -> tuple[list[float], list[str]]:
+def _coupled(ask: Probes, numbers: Any, start: Params, weights: Params) -> tuple[list[float], list[str]]:
     """Decay that the optimizer takes for a gradient: the strength whose opposite leaves no trace in its memory.
 
     With the gradient -strength * pull(w) such a decay is cancelled, and the state changes as it does at rest. From two
     gradients the strength is guessed, a third proves it. Without a memory that belongs to leaves nothing is found.
     """
-    names = [leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(start)]
     treedef, zeros = jax.tree.structure(start), jax.tree.map(np.zeros_like, start)
 
-    @jax.jit
-    def traces(start: Params, gradients: Params, at: Params) -> list[list[Any]]:
-        state = optimizer.init(start)
-        return _minus(_by_leaf(optimizer.update(gradients, state, at)[1], names), _by_leaf(state, names))
-
     def change(*trees: Params) -> list[list[np.ndarray]]:
-        return jax.tree.map(np.asarray, traces(*trees))
+        return jax.tree.map(np.asarray, ask.traces(numbers, *trees))
 
     rest = change(zeros, zeros, zeros)
     seen = _minus(change(start, zeros, weights), rest)
-    strengths, pulls = [0.0] * len(names), ["w"] * len(names)
+    strengths, pulls = [0.0] * len(seen), ["w"] * len(seen)
     for name, pull in PULLS.items():
         direction = jax.tree.map(pull, weights, start)
         against = _minus(change(start, jax.tree.map(np.negative, direction), weights), rest)
@@ -144,8 +191,9 @@ def _guesses(seen: list[list[Any]], against: list[list[Any]]) -> Iterator[list[f
             yield list(1 / np.where(ratio == 1, np.inf, 1 - ratio))
 
 
-def _by_leaf(state: Any, names: list[str]) -> list[list[Any]]:
+def _by_leaf(state: Any, params: Params) -> list[list[Any]]:
     """The arrays of a state that belong to each leaf, by the end of their path."""
+    names = [leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     arrays = [(leaf_name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state)]
     owned: dict[str, list[Any]] = {name: [] for name in names}
     for path, leaf in arrays:
@@ -182,67 +230,39 @@ class Seen(NamedTuple):
 
 
 def _courses(
-    optimizer: optax.GradientTransformation, start: Params, own: Params, weights: Params, others: Params,
-    strengths: list[float], pulls: list[str], samples: int, stride: int,
+    optimizer: optax.GradientTransformation, starts: Params, at: Params, pushes: Params, others: Params,
+    crossing: tuple[Params, Params], signs: Any, jumps: Any, stride: Any,
 ) -> list[Seen]:  # fmt: skip
-    """Run all courses; what was seen of each leaf, f64[samples]."""
-    treedef, zeros = jax.tree.structure(start), jax.tree.map(np.zeros_like, start)
-    ones = jax.tree.map(np.ones_like, start)
-
-    def cancelling(at: Params) -> Params:
-        leaves = zip(strengths, pulls, jax.tree.leaves(at), jax.tree.leaves(start), strict=True)
-        return jax.tree.unflatten(treedef, [-strength * PULLS[pull](w, s) for strength, pull, w, s in leaves])
-
-    def stacked(*trees: Params) -> Params:
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
-
-    starts = stacked(start, start, zeros, start, start, start, zeros)
-    at = stacked(weights, others, zeros, weights, weights, start, zeros)
-    gradients = stacked(cancelling(weights), cancelling(others), ones, own, own, zeros, zeros)
+    """Run all courses, stacked along the first axis of every leaf; what was seen of each leaf, f64[samples]."""
     flips = np.array([0, 0, 0, 1, -1, 0, 0])  # own gradients come with a random sign, there and back
     many = jax.vmap(optimizer.update)
-    jumps = jax.tree.map(lambda is_counter: is_counter * (stride - 1), _counters(optimizer, start, stride))
+    weights, start = (jax.tree.map(lambda leaf: leaf[STILL], tree) for tree in (at, starts))
 
     def step(carry, sign):
         states, at = carry
         factors = jnp.where(flips == 0, 1, sign * flips)
-        updates, after = many(jax.tree.map(lambda g: _along(factors, g) * g, gradients), states, at)
+        updates, after = many(jax.tree.map(lambda g: _along(factors, g) * g, pushes), states, at)
         # asked elsewhere: does the memory of one course matter to another, what does a single gradient do
         elsewhere = jax.tree.map(lambda leaf: leaf[np.array([STILL, REST])], states)
-        asked, _ = many(stacked(cancelling(others), ones), elsewhere, stacked(others, zeros))
-        seen = [
-            _seen(*leaves)
-            for leaves in zip(*map(jax.tree.leaves, (updates, asked, weights, others, start, at)), strict=True)
-        ]
+        asked, _ = many(crossing[0], elsewhere, crossing[1])
+        leaves = map(jax.tree.leaves, (updates, asked, weights, others, start, at))
+        seen = [_seen(*of_leaf) for of_leaf in zip(*leaves, strict=True)]
         moved = jax.tree.map(lambda w, u: w.at[FREE].add(stride * u[FREE]), at, updates)
-        jumped = jax.tree.map(lambda leaf, jump: leaf + jump if stride > 1 and jump else leaf, after, jumps)
+        jumped = jax.tree.map(lambda leaf, jump: leaf + jump.astype(leaf.dtype), after, jumps)
         return (jumped, moved), seen
 
-    # compiled once and run once: at full optimization the compiler takes longer than all that it saves
-    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-    def run(starts: Params, at: Params, signs: Any) -> list[Seen]:
-        return jax.lax.scan(step, (jax.vmap(optimizer.init)(starts), at), signs)[1]
-
-    signs = np.random.default_rng(3).choice([-1.0, 1.0], samples)
-    return jax.tree.map(np.asarray, run(starts, at, signs))
+    return jax.lax.scan(step, (jax.vmap(optimizer.init)(starts), at), signs)[1]
 
 
-def _counters(optimizer: optax.GradientTransformation, params: Params, stride: int) -> Any:
-    """Which leaves of the state count steps; none are looked for where the clock need not jump."""
-    steps = 50
+def _jumps(ask: Probes, numbers: Any, start: Params, stride: int) -> Any:
+    """By how much every leaf of the state jumps after a step: what counts steps goes on to the next look."""
+    state = ask.counted(numbers, start)
 
-    @jax.jit
-    def after(params: Params) -> Any:
-        still = jax.tree.map(jnp.zeros_like, params)
-        return jax.lax.fori_loop(
-            0, steps, lambda _, state: optimizer.update(still, state, params)[1], optimizer.init(params)
-        )
+    def jump(leaf: Any) -> np.ndarray:
+        counts = leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jnp.integer) and int(leaf) == COUNTED
+        return np.asarray((stride - 1) * counts)
 
-    state = after(params) if stride > 1 else jax.eval_shape(optimizer.init, params)
-    return jax.tree.map(
-        lambda leaf: stride > 1 and leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jnp.integer) and int(leaf) == steps,
-        state,
-    )
+    return jax.tree.map(jump, state)
 
 
 def _along(factors: Any, leaf: Any) -> Any:

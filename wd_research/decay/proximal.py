@@ -34,9 +34,10 @@ def group_threshold(params: Params, amount: Number, axis: int | tuple[int, ...] 
     """The proximal operator of the group lasso: w_g max(1 - amount sqrt(p) / |w_g|, 0); whole groups become zero."""
 
     def of_leaf(w: Array, amount: Number) -> Array:
-        norms = jnp.sqrt(jnp.sum(w * w, axis=axis, keepdims=True))
-        threshold = amount * math.sqrt(w.size / norms.size)
-        return w * jnp.maximum(1 - threshold / jnp.where(norms > 0, norms, 1.0), 0)
+        squares = jnp.sum(w * w, axis=axis, keepdims=True)
+        norms = jnp.sqrt(jnp.where(squares > 0, squares, 1.0))  # the root of 0 has no derivative
+        left = jnp.maximum(1 - amount * math.sqrt(w.size / squares.size) / norms, 0)
+        return w * jnp.where(squares > 0, left, 0.0)
 
     return _mapped(of_leaf, params, amount, mask)
 

@@ -49,6 +49,6 @@ def cautious(pull: Pull) -> Pull:
 
     def where_aligned(updates: optax.Updates, params: Params) -> optax.Updates:
         directions = pull(updates, params)
-        return jax.tree.map(lambda u, d: jnp.where(u * d >= 0, d, jnp.zeros_like(d)), updates, directions)
+        return jax.tree.map(lambda u, d: jnp.where(jnp.sign(u) * d >= 0, d, jnp.zeros_like(d)), updates, directions)
 
     return where_aligned

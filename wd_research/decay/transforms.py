@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from wd_research.decay.masks import matrices, weighted
+from wd_research.decay.masks import DecayError, leaf_name, matrices, weighted
 from wd_research.decay.pulls import toward, toward_zero
 from wd_research.types import Array, Mask, Number, Params, Prox, Pull, Rate
 
@@ -19,11 +19,13 @@ def decay_weights(rate: Rate, pull: Pull = toward_zero, mask: Mask = matrices) -
     a tree of such numbers, one per leaf or per subtree of the params; where it stands in the chain decides what later
     links multiply it by.
 
-    Raises ValueError when it is used without params, and, at init, what the mask raises.
+    Raises ValueError when it is used without params, and, at init, DecayError when a tree of rates or a mask does not
+    fit them.
     """
 
     def init(params: Params) -> optax.EmptyState:
-        mask(params)  # a mask that does not fit should say so before anything is compiled
+        _per_leaf(rate, params)
+        mask(params)
         return optax.EmptyState()
 
     def update(updates: optax.Updates, state: optax.OptState, params: Params | None = None):
@@ -33,10 +35,21 @@ def decay_weights(rate: Rate, pull: Pull = toward_zero, mask: Mask = matrices) -
         def decayed(rate, coefficient, update, direction):
             return update if coefficient is False else update + weighted(coefficient, rate * direction)
 
-        rates = jax.tree.broadcast(rate, params)
-        return jax.tree.map(decayed, rates, mask(params), updates, pull(updates, params)), state
+        return jax.tree.map(decayed, _per_leaf(rate, params), mask(params), updates, pull(updates, params)), state
 
     return optax.GradientTransformation(init, update)
+
+
+def _per_leaf(rate: Rate, params: Params) -> Params:
+    """The rate of every leaf."""
+    try:
+        return jax.tree.broadcast(rate, params)
+    except ValueError as error:
+        has, wants = ([leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(t)] for t in (rate, params))
+        raise DecayError(
+            f"the tree of rates ({', '.join(has)}) does not fit the params: give a rate to every leaf or subtree of "
+            + ", ".join(wants)
+        ) from error
 
 
 def proximal_step(prox: Prox, amount: Number) -> optax.GradientTransformation:
@@ -98,7 +111,7 @@ def normalized(
 
     Its best `norm` is meant to depend less on the length of training than the best rate does.
 
-    Source: Loshchilov & Hutter (1711.05101), section 3 and appendix B.1.
+    Source: Loshchilov & Hutter (1711.05101), appendix B.1.
     """
     return decay_weights(norm * (batch_size / (examples * epochs)) ** 0.5, mask=mask)
 

@@ -130,7 +130,8 @@ def slices(results: xr.Dataset) -> dict[str, np.ndarray]:
 def drawn_at(results: xr.Dataset) -> np.ndarray:
     """Where the points stand on a logarithmic axis: at their value, and 0 apart, left of the smallest; f64[h]."""
     values = results[results.attrs["axis"]].to_numpy().astype(float)
-    return np.where(values > 0, values, values[values > 0].min(initial=1.0) / 5)
+    positive = values[values > 0]
+    return np.where(values > 0, values, (positive.min() if len(positive) else 1.0) / 5)
 
 
 def mark_zero(panel: Axes, results: xr.Dataset, among: np.ndarray) -> None:

@@ -1,0 +1,1 @@
+"""Statements of the literature as experiments that end in a verdict."""

@@ -1,0 +1,557 @@
+"""Does the right decay remove double descent, is it the same at any number of examples, and does training find it?
+
+python -m experiments.literature.double_descent
+python -m experiments.literature.double_descent --dimension 100     # seconds; the smallest differences stay undecided
+
+The estimate b minimises |X b - y|^2 + lambda |b|^2, with y = <x, beta> + sigma N(0, 1), x ~ N(0, I_d) and |beta| = 1.
+The loss that descent goes down is the mean over examples of (y - <b, x>)^2 / 2 + strength |b|^2 / 2, so its strength is
+lambda / n. The risk is the mean squared error on new examples, |b - beta|^2 + sigma^2, exact for every estimate. At
+n = d its mean over samples is infinite without decay, so without decay its logarithm is measured, at n = d and on both
+flanks.
+
+Expected (48 s on 2 CPU cores with other work on them; 1,760 estimates in closed form by 176 decompositions, 128 members
+in two programs): lambda = 125 has the lowest mean risk of the grid at all eleven n; the closest call is n = 100, where
+half of it costs 0.0022 [0.0006, 0.0037]. Without decay the risk is 1.02, 1.49, 2.64, 1,164, 2.76, 0.50 at n / d = 0.4,
+0.8, 0.9, 1, 1.1, 2 (geometric means; medians 1.01, 1.49, 2.51, 693, 2.73, 0.50; at n = d the seeds span 20 to 272,000).
+With lambda = 125 it is 0.95, 0.73, 0.68, 0.64, 0.60, 0.43 there and falls at every step, within 3 % of theory. Descent
+ends at the risk of the closed form, to five digits. All six claims hold.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from wd_research import checks
+from wd_research.cli import main
+from wd_research.decay.penalties import l2, penalized
+from wd_research.evidence.answer import final, surviving
+from wd_research.evidence.claims import Cell, Claim, does
+from wd_research.evidence.figures import LINES, panel_grid
+from wd_research.evidence.statistics import paired_t
+from wd_research.experiment import Exact, Experiment, labelled
+from wd_research.search import grid
+from wd_research.types import Arm, Array, Batch, Extras, Hypers, Key, Loss, Numbers, Params, Task
+
+CLOSED_FORM = "closed form"
+
+
+class Setting(NamedTuple):
+    """What is known of the data: y = <x, beta> + noise * N(0, 1) with x ~ N(0, I_d) and |beta| = 1."""
+
+    dimension: int
+    noise: float
+
+    @property
+    def best(self) -> float:
+        """The lambda that theory calls best, d noise^2 / |beta|^2."""
+        return self.dimension * self.noise**2
+
+
+class Sample(NamedTuple):
+    """What one seed draws."""
+
+    inputs: np.ndarray  # [n, d]
+    targets: np.ndarray  # [n]
+    teacher: np.ndarray  # [d], beta
+
+
+class Ridge(NamedTuple):
+    """The numbers of an estimate in closed form."""
+
+    examples: Numbers  # n
+    penalty: Numbers  # lambda
+
+
+class Descent(NamedTuple):
+    """The numbers of an estimate that is trained."""
+
+    examples: Array  # f32[], n
+    penalty: Array  # f32[], lambda
+    learning_rate: Array  # f32[]
+
+
+def experiment(
+    *,
+    dimension: int = 500,
+    noise: float = 0.5,
+    ratios: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0),
+    factors: tuple[float, ...] = (0.0, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
+    trained_ratios: tuple[float, ...] = (0.4, 2.0),
+    seeds: int = 16,
+    steps: int = 300,
+) -> Experiment:
+    """Ridge regression in closed form over examples and decay, and by gradient descent at some of these points.
+
+    Args:
+        dimension: Inputs d of the regression.
+        noise: Standard deviation of the targets about the teacher, whose norm is 1.
+        ratios: Numbers of examples as multiples of the dimension.
+        factors: Values of lambda as multiples of the one that theory calls best; 0 and 1 among them.
+        trained_ratios: The ratios at which descent is run as well, with no decay, the best, and the grid's ends; far
+            from 1, where it takes few steps.
+        seeds: Each has its own teacher, inputs and noise; fewer examples are the first ones of more.
+        steps: Steps of gradient descent.
+    """
+    checks.positive(noise=(noise,), ratios=ratios, trained_ratios=trained_ratios)
+    checks.decays(factors=factors)
+    checks.counts(dimension=dimension, steps=steps)
+    checks.seeds(seeds)
+    check_grids(dimension, noise, ratios, factors, trained_ratios)
+    for ratio in trained_ratios:
+        check_descent(steps, ratio)
+
+    setting = Setting(dimension, noise)
+    penalties = [setting.best * factor for factor in sorted(factors)]
+    few = [setting.best * factor for factor in (0, min(filter(None, factors)), 1, max(factors))]
+    counts = [round(ratio * dimension) for ratio in sorted(ratios)]
+    trained = [round(ratio * dimension) for ratio in sorted(trained_ratios)]
+    return Experiment(
+        question=str(__doc__).partition("\n")[0],
+        arms={
+            CLOSED_FORM: closed_form(setting, grid(Ridge, examples=counts, penalty=penalties)),
+            **{f"descent, n = {examples}": descent(setting, examples, few) for examples in trained},
+        },
+        seeds=seeds,
+        steps=steps,
+        looks=1,
+        claims=claims(setting),
+        figures=lambda arms: {"double_descent": figure(setting, arms)},
+    )
+
+
+def check_grids(
+    dimension: int, noise: float, ratios: Sequence[float], factors: Sequence[float], trained_ratios: Sequence[float]
+) -> None:
+    """Raise ValueError unless the grids hold what the claims compare."""
+    counts = [round(ratio * dimension) for ratio in ratios]
+    if min(counts) < 1 or len(set(counts)) < len(counts):
+        raise ValueError(
+            f"--ratios times --dimension {dimension} round to {counts}: give ratios that differ by an example"
+        )
+    if 1 not in factors or not min(filter(None, factors)) < 1 < max(factors):
+        raise ValueError("--factors needs 1, where theory puts the best, and values above 0 on both sides of it")
+    if sum(1 - noise <= ratio <= 1 for ratio in ratios) < 2 or sum(ratio >= 1 for ratio in ratios) < 2:
+        raise ValueError(f"--ratios needs two or more from {max(0.0, 1 - noise):g} to 1, where the risk without decay "
+                         "rises, and two or more from 1 on, where it falls")  # fmt: skip
+    strange = [ratio for ratio in trained_ratios if ratio not in ratios]
+    if strange:
+        raise ValueError(
+            f"--trained-ratios {strange[0]} is not among --ratios: training is compared with the closed form there"
+        )
+
+
+def check_descent(steps: int, ratio: float) -> None:
+    """Raise ValueError unless the slowest direction has the time to be learned, at 1 / (largest eigenvalue) a step."""
+    condition = ((1 + ratio**0.5) / (1 - ratio**0.5)) ** 2 if ratio != 1 else np.inf
+    if steps < 4 * condition:
+        raise ValueError(
+            f"--steps {steps} is too few at --trained-ratios {ratio}: descent needs {min(4 * condition, 1e6):.0f} or "
+            "more there, and fewer where the ratio is farther from 1"
+        )
+
+
+def draw(setting: Setting, seed: int, examples: int) -> Sample:
+    """The first `examples` examples of a seed, and its teacher; more examples begin with the same ones."""
+    of_teacher, of_inputs, of_noise = np.random.default_rng(seed).spawn(3)
+    teacher = of_teacher.normal(size=setting.dimension)
+    teacher /= np.linalg.norm(teacher)
+    inputs = of_inputs.normal(size=(examples, setting.dimension))
+    return Sample(inputs, inputs @ teacher + setting.noise * of_noise.normal(size=examples), teacher)
+
+
+# In closed form
+
+
+def closed_form(setting: Setting, points: Ridge) -> Exact:
+    """The arm of the exact estimates: their risk at every point."""
+    counts, penalties = np.unique(points.examples), np.unique(points.penalty)
+
+    def of_seed(seed: int) -> np.ndarray:
+        inputs, targets, teacher = draw(setting, seed, int(counts.max()))
+        samples = [Sample(inputs[:n], targets[:n], teacher) for n in counts.astype(int)]
+        return np.concatenate([risks(sample, penalties, setting.noise) for sample in samples])
+
+    return lambda seeds: labelled(points, "penalty", 0, {"risk": np.stack([of_seed(seed) for seed in range(seeds)])})
+
+
+def risks(sample: Sample, penalties: np.ndarray, noise: float) -> np.ndarray:
+    """The risk |b - beta|^2 + noise^2 of b = argmin |X b - y|^2 + lambda |b|^2 for each lambda, f64[l] -> f64[l].
+
+    With X'X = V S V' it is b = V (S + lambda)^-1 V' X' y, so that one decomposition serves every lambda; at lambda = 0
+    this is the least squares estimate of smallest norm.
+    """
+    inputs, targets, teacher = sample
+    squares, directions = np.linalg.eigh(inputs.T @ inputs)
+    heard = slice(-min(inputs.shape), None)  # in other directions there are no inputs, and the estimate is 0
+    estimates = (directions.T @ (inputs.T @ targets))[heard] / (squares[heard] + penalties[:, None])
+    sought = directions.T @ teacher
+    left_out = sought @ sought - sought[heard] @ sought[heard]
+    return np.sum((estimates - sought[heard]) ** 2, axis=-1) + left_out + noise**2
+
+
+def predicted_risk(setting: Setting, examples: np.ndarray, penalty: float | np.ndarray) -> np.ndarray:
+    """The mean risk in the limit of large d and n, for any lambda > 0.
+
+    With g = d / n, z = lambda / n, and m the mean of 1 / (eigenvalue of X'X / n + z):
+    risk = noise^2 (1 + g m) + z (z - noise^2 g) dm, where dm = -dm/dz. The second term is 0 at the best lambda.
+
+    Source: Dobriban & Wager (1507.03003); m by Marchenko & Pastur (1967).
+    """
+    variance, g, z = setting.noise**2, setting.dimension / examples, penalty / examples
+    a = 1 - g + z
+    root = np.sqrt(a**2 + 4 * g * z)
+    m = 2 / (a + root)
+    dm = m**2 / 2 * (1 + (a + 2 * g) / root)
+    return variance * (1 + g * m) + z * (z - variance * g) * dm
+
+
+def risk_without_decay(setting: Setting, examples: np.ndarray) -> np.ndarray:
+    """The mean risk of least squares of smallest norm, f64[k] -> f64[k]; infinite from n = d - 1 to d + 1.
+
+    With r = min(n, d) it is noise^2 (1 + r / (|n - d| - 1)) + 1 - r / d, by the mean of an inverse Wishart matrix.
+
+    Source: Hastie et al. (1903.08560).
+    """
+    rank, gap = np.minimum(examples, setting.dimension), np.abs(examples - setting.dimension) - 1.0
+    spread = np.divide(rank, gap, out=np.full_like(gap, np.inf), where=gap > 0)
+    return setting.noise**2 * (1 + spread) + 1 - rank / setting.dimension
+
+
+# By descent
+
+
+def descent(setting: Setting, examples: int, penalties: Sequence[float]) -> Arm:
+    """The arm of estimates that the population engine trains, at one number of examples."""
+
+    def split(seed: int) -> Sample:
+        return Sample(*(array.astype(np.float32) for array in draw(setting, seed, examples)))
+
+    def parts(data: tuple[()], sample: Sample) -> dict[str, Batch]:
+        return {"test": every_direction(sample.teacher)}
+
+    task = linear_regression(split, parts, start=lambda key: jnp.zeros((setting.dimension, 1)))
+
+    def objective(hypers: Descent) -> Loss:
+        # The loss is the mean over examples of half the squared error, so |X b - y|^2 + lambda |b|^2 is 2 n times it.
+        return penalized(task.loss(hypers), l2, hypers.penalty / hypers.examples)
+
+    points = grid(Descent, examples=(examples,), penalty=penalties, learning_rate=(0.0,))
+    # One over the largest eigenvalue of the loss (its limit), half of what would diverge.
+    steepest = (1 + np.sqrt(setting.dimension / examples)) ** 2 + points.penalty / examples
+    points = points._replace(learning_rate=np.float32(1 / steepest))
+    return Arm(task, objective, lambda hypers: optax.sgd(hypers.learning_rate), points, axis="penalty")
+
+
+def linear_regression(
+    split: Callable[[int], Any],
+    parts: Callable[[tuple[()], Any], Mapping[str, Batch]],
+    start: Callable[[Key], Array],
+) -> Task:
+    """Learn f(x) = <w, x> by the mean of (f - y)^2 / 2 over all examples of a sample at every step.
+
+    The weights are the kernel f32[d, 1] and begin as start(key). The metric of each part is "error", the mean of
+    (f - y)^2.
+    """
+
+    def init(key: Key) -> tuple[Params, Extras]:
+        return {"kernel": start(key)}, {}
+
+    def loss(hypers: Hypers) -> Loss:
+        del hypers
+
+        def of_sample(params: Params, extras: Extras, batch: Batch, key: Key):
+            del key
+            value = mean_square_error(params, batch) / 2
+            return value, (extras, {"loss": value})
+
+        return of_sample
+
+    return Task(
+        data=(),
+        split=split,
+        init=init,
+        order=lambda key, start, steps: jnp.zeros((steps, 1), jnp.int32),
+        gather=lambda data, sample, indices: Batch(sample.inputs, sample.targets),
+        parts=parts,
+        loss=loss,
+        evaluate=lambda params, extras, part: {"error": mean_square_error(params, part)},
+    )
+
+
+def mean_square_error(params: Params, batch: Batch) -> Array:
+    """The mean of (<w, x> - y)^2 over examples; f32[]."""
+    return jnp.mean((jnp.squeeze(batch.inputs @ params["kernel"], -1) - batch.targets) ** 2)
+
+
+def every_direction(teacher: np.ndarray) -> Batch:
+    """The unit vectors and what the teacher says to them: the error on them is |w - teacher|^2 / d."""
+    return Batch(jnp.eye(len(teacher)), teacher)
+
+
+# What is measured
+
+Arms = Mapping[str, xr.Dataset]
+
+
+class Table(NamedTuple):
+    """The risks of an arm."""
+
+    examples: np.ndarray  # i64[n]
+    penalties: np.ndarray  # f64[l]
+    risk: np.ndarray  # f64[s, n, l]
+    best: int  # which of the penalties theory calls best
+
+    @property
+    def tuned(self) -> np.ndarray:
+        """The risk at the best penalty; f64[s, n]."""
+        return self.risk[..., self.best]
+
+    @property
+    def untuned(self) -> np.ndarray:
+        """The logarithm of the risk without decay; f64[s, n]."""
+        return np.log(self.risk[..., 0])
+
+
+def table(setting: Setting, results: xr.Dataset) -> Table:
+    """The risks of an arm, whose points are a grid of ascending examples and penalties."""
+    examples, penalties = (np.unique(results[name].to_numpy()).astype(float) for name in Ridge._fields)
+    trained = "test_error" in results
+    risk = (
+        setting.dimension * surviving(results, "test_error") + setting.noise**2 if trained else final(results, "risk")
+    )
+    best = int(np.abs(penalties - setting.best).argmin())
+    return Table(examples.astype(int), penalties, risk.reshape(-1, len(examples), len(penalties)), best)
+
+
+def beyond_the_best(exact: Table) -> dict[str, Cell]:
+    """The risk at each other lambda above 0 less that at the one that theory calls best."""
+    differences = exact.risk - exact.risk[..., [exact.best]]
+    return {
+        f"n = {n}, lambda = {penalty:.4g}": Cell(differences[:, i, k])
+        for i, n in enumerate(exact.examples)
+        for k, penalty in enumerate(exact.penalties)
+        if penalty > 0 and k != exact.best
+    }
+
+
+def log_gains(exact: Table) -> dict[str, Cell]:
+    """The logarithm of the risk without decay over that at the best lambda."""
+    gains = exact.untuned - np.log(exact.tuned)
+    return {f"n = {n}": Cell(column) for n, column in zip(exact.examples, gains.T, strict=True)}
+
+
+def falls(exact: Table) -> dict[str, Cell]:
+    """By how much the risk at the best lambda falls from each n to the next."""
+    steps = -np.diff(exact.tuned, axis=1)
+    return {name: Cell(column) for name, column in zip(pairs(exact.examples), steps.T, strict=True)}
+
+
+def rises_and_falls(setting: Setting, exact: Table) -> dict[str, Cell]:
+    """By how much the log risk without decay rises from each n to the next up to d, and falls from d on.
+
+    Least squares first learns more than it takes in noise, up to n = (1 - noise) d by theory; from there on it rises.
+    """
+    steps, first = np.diff(exact.untuned, axis=1), exact.examples[:-1]
+    rising = (first >= (1 - setting.noise) * setting.dimension - 0.5) & (exact.examples[1:] <= setting.dimension)
+    falling = first >= setting.dimension
+    return {
+        name: Cell(sign * column)
+        for name, column, sign in zip(pairs(exact.examples), steps.T, 1.0 * rising - falling, strict=True)
+        if sign
+    }
+
+
+def pairs(examples: np.ndarray) -> list[str]:
+    """The names of the steps from each n to the next."""
+    return [f"n = {n} to {following}" for n, following in pairwise(examples)]
+
+
+def against_theory(setting: Setting, exact: Table) -> dict[str, Cell]:
+    """The risk at the best lambda relative to the predicted one."""
+    ratios = exact.tuned / predicted_risk(setting, exact.examples, setting.best)
+    return {f"n = {n}": Cell(column) for n, column in zip(exact.examples, ratios.T, strict=True)}
+
+
+def trained_to_exact(setting: Setting, arms: Arms) -> dict[str, Cell]:
+    """The risk of what descent has found relative to that of the closed form, from the same samples."""
+    exact = table(setting, arms[CLOSED_FORM])
+    found = {}
+    for trained in (table(setting, results) for name, results in arms.items() if name != CLOSED_FORM):
+        same = exact.risk[:, np.isin(exact.examples, trained.examples)][
+            ..., np.isin(exact.penalties, trained.penalties)
+        ]
+        for penalty, column in zip(trained.penalties, (trained.risk / same)[:, 0].T, strict=True):
+            found[f"n = {trained.examples[0]}, lambda = {penalty:.4g}"] = Cell(column)
+    return found
+
+
+def claims(setting: Setting) -> tuple[Claim, ...]:
+    """The claims; the risk without decay is taken by its logarithm, because its mean at n = d is infinite."""
+
+    def exactly(measure: Callable[[Table], dict[str, Cell]]) -> Callable[[Arms], dict[str, Cell]]:
+        return lambda arms: measure(table(setting, arms[CLOSED_FORM]))
+
+    return (
+        Claim(
+            id="one-best-decay",
+            statement="At every number of examples the best lambda is d sigma^2 / |beta|^2.",
+            source="Nakkiran et al. (2003.01897)",
+            measure=exactly(beyond_the_best),
+            expected=(0.0, np.inf),
+            quantifier=does,
+        ),
+        Claim(
+            id="best-decay-helps",
+            statement="At every number of examples the best lambda lowers the risk against no decay (log risk).",
+            source="Nakkiran et al. (2003.01897)",
+            measure=exactly(log_gains),
+            expected=(0.0, np.inf),
+            quantifier=does,
+        ),
+        Claim(
+            id="descends-twice",
+            statement="Without decay the risk rises towards n = d and falls beyond it (log risk).",
+            source="Nakkiran et al. (2003.01897); Hastie et al. (1903.08560)",
+            measure=exactly(partial(rises_and_falls, setting)),
+            expected=(0.0, np.inf),
+            quantifier=does,
+        ),
+        Claim(
+            id="descends-once",
+            statement="With the best lambda the risk falls with every increase of n.",
+            source="Nakkiran et al. (2003.01897)",
+            measure=exactly(falls),
+            expected=(0.0, np.inf),
+            quantifier=does,
+        ),
+        Claim(
+            id="risk-as-predicted",
+            statement="With the best lambda the risk is the predicted one, within 3 %.",
+            source="Dobriban & Wager (1507.03003)",
+            measure=exactly(partial(against_theory, setting)),
+            expected=(0.97, 1.03),
+            quantifier=does,
+        ),
+        Claim(
+            id="descent-finds-it",
+            statement="Gradient descent on the penalized loss ends at the risk of the closed form, within 1 %.",
+            source="Nakkiran et al. (2003.01897), whose estimates are exact",
+            measure=partial(trained_to_exact, setting),
+            expected=(0.99, 1.01),
+            quantifier=does,
+        ),
+    )
+
+
+# What is drawn
+
+
+class Style(NamedTuple):
+    """How a line and its marks look."""
+
+    color: str
+    dashes: Any
+    marker: str
+
+
+STYLES = tuple(Style(color, dashes, marker) for (color, dashes), marker in zip(LINES, "os^Dv", strict=True))
+TOP = 12.0  # where the risk is cut off
+
+
+def figure(setting: Setting, arms: Arms) -> Figure:
+    """The risk over examples for four decays, and over decay for four numbers of examples: predicted and measured."""
+    drawn, panels = panel_grid(2, 1, width=4.2, height=3.2, share=False)
+    draw_over_examples(panels[0, 0], setting, arms)
+    draw_over_penalties(panels[1, 0], setting, table(setting, arms[CLOSED_FORM]))
+    for panel in panels[:, 0]:
+        panel.set_ylabel(r"risk $|b - \beta|^2 + \sigma^2$")
+        panel.grid(alpha=0.3)
+    panels[0, 0].legend(fontsize=8)
+    panels[1, 0].legend(fontsize=8, ncols=2, loc="upper right")
+    drawn.supxlabel("lines: predicted    marks: measured, with 95 % bars    rings: trained", fontsize=8)
+    return drawn
+
+
+def draw_over_examples(panel: Axes, setting: Setting, arms: Arms) -> None:
+    """Without decay, with the best, and with both ends of the grid; the peak is cut off and its height written."""
+    exact, dimension = table(setting, arms[CLOSED_FORM]), setting.dimension
+    line = np.arange(np.ceil(exact.examples.min() / 1.2), exact.examples.max() * 1.05)
+    for k, style in zip((0, 1, exact.best, -1), STYLES, strict=False):
+        predicted = predicted_risk(setting, line, exact.penalties[k]) if k else risk_without_decay(setting, line)
+        panel.plot(line / dimension, predicted, color=style.color, linestyle=style.dashes, linewidth=1)
+        label = called(exact.penalties[k] / setting.best)
+        draw_measured(panel, exact.examples / dimension, geometric_means(exact.risk[..., k]), style, label)
+    for found in (table(setting, results) for name, results in arms.items() if name != CLOSED_FORM):
+        ratios = np.full(len(found.penalties), found.examples[0] / dimension)
+        panel.plot(ratios, found.risk[:, 0].mean(axis=0), "o", color="black", fillstyle="none", markersize=8,
+                   markeredgewidth=0.7)  # fmt: skip
+    for n, peak in zip(exact.examples, np.exp(exact.untuned.mean(axis=0)), strict=True):
+        if peak > TOP:
+            panel.annotate(f"↑ {peak:,.0f}", (n / dimension, TOP / 1.05), xytext=(6, 0), textcoords="offset points",
+                           fontsize=8, va="top")  # fmt: skip
+    ticks = [tick for tick in (0.1, 0.3, 1, 3, 10) if tick > 0.9 * exact.risk.min()]
+    panel.set(title="the right decay removes the peak", xlabel="examples n / dimension d", yscale="log")
+    panel.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    panel.set_ylim(0.85 * exact.risk.min(), TOP)
+
+
+def draw_over_penalties(panel: Axes, setting: Setting, exact: Table) -> None:
+    """Four numbers of examples, n = d left out; a vertical line stands where theory puts the best."""
+    away = np.flatnonzero(exact.examples != setting.dimension)
+    chosen = away[np.unique(np.linspace(0, len(away) - 1, 4).round().astype(int))]
+    lowest, highest = exact.penalties[1], exact.penalties[-1]
+    line = np.append(np.linspace(lowest / 100, lowest, 50), np.geomspace(lowest, highest, 100))
+    for i, style in zip(chosen, STYLES, strict=False):
+        predicted = predicted_risk(setting, exact.examples[i], line)
+        panel.plot(line, predicted, color=style.color, linestyle=style.dashes, linewidth=1)
+        label = f"n = {exact.examples[i] / setting.dimension:.3g} d"
+        draw_measured(panel, exact.penalties, geometric_means(exact.risk[:, i]), style, label)
+    mark_best(panel, setting.best, r"\lambda^*", lowest, highest)
+    panel.set(title="one decay is the best at every n", xlabel=r"$\lambda$")
+    panel.set_ylim(0, 1.25 * np.exp(np.log(exact.risk[:, chosen]).mean(axis=0).max()))
+
+
+def draw_measured(panel: Axes, x: np.ndarray, estimates: np.ndarray, style: Style, label: str) -> None:
+    """Marks and bars for means, lows and highs f64[k, 3] at x f64[k]."""
+    mean, low, high = estimates.T
+    panel.errorbar(x, mean, (mean - low, high - mean), fmt=style.marker, color=style.color, markersize=3.5, capsize=2,
+                   label=label)  # fmt: skip
+
+
+def geometric_means(risk: np.ndarray) -> np.ndarray:
+    """The geometric mean over seeds and its 95 % t interval, f64[s, k] -> f64[k, 3]."""
+    return np.exp([paired_t(column) for column in np.log(risk).T])
+
+
+def mark_best(panel: Axes, best: float, name: str, lowest: float, highest: float) -> None:
+    """A logarithmic axis of lambda that goes on to 0 below the lowest, with a line at the best."""
+    panel.axvline(best, color="0.6", linewidth=1)
+    panel.annotate(f"${name} = {best:.4g}$", (best, 0), xycoords=("data", "axes fraction"), xytext=(4, 4),
+                   textcoords="offset points", fontsize=8)  # fmt: skip
+    panel.set_xscale("symlog", linthresh=lowest, linscale=0.5)
+    panel.set_xlim(-lowest / 3, 1.2 * highest)
+    ticks = [0, *(10.0**k for k in range(-9, 10) if lowest <= 10.0**k <= highest)]
+    panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    panel.xaxis.set_minor_locator(NullLocator())
+
+
+def called(factor: float) -> str:
+    """What a multiple of the best lambda is called."""
+    if factor == 0:
+        return "no decay"
+    if np.isclose(factor, 1):
+        return r"$\lambda^* = d\sigma^2/|\beta|^2$"
+    return rf"$\lambda^* / {1 / factor:.3g}$" if factor < 1 else rf"${factor:.3g}\,\lambda^*$"
+
+
+if __name__ == "__main__":
+    main(experiment)

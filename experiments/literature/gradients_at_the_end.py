@@ -1,0 +1,396 @@
+"""Do gradients grow near the end of training because decay follows the learning rate, and does a correction stop it?
+
+python -m experiments.literature.gradients_at_the_end
+python -m experiments.literature.gradients_at_the_end --steps 2000 --seeds 4     # half the time
+
+Expected (60 s on 2 CPU cores with other work on them; 224 members, two programs): at a constant rate |g| / |w| of a
+random walk under SGD is 0.9988 [0.9987, 0.9988] of sqrt(2 decay / learning rate). From the middle to the last tenth of
+a cosine its gradient grows 1.500 [1.499, 1.502] times under decoupled decay, 1.000 [0.999, 1.002] under corrected.
+
+Under AdamW the gradient of the net's normalized layers grows 1.21 [1.20, 1.22] times at decay 0.3, 1.56 at 1 and 2.11
+at 3. Corrected decay keeps the norm of these layers (at most 1.014 [1.007, 1.022]) and so stops the growth, but their
+gradient does not stay, it falls: to 0.77 [0.75, 0.78] at decay 1, where |g| |w|, the gradient at norm 1, falls to 0.76
+under either decay. So "as it is, within a tenth" fails; the seven other claims hold. The loss on the noisy batches ends
+lower at every decay, by 0.0004 [0.0002, 0.0006] nats at 0.1 and 0.0095 [0.0045, 0.0144] at 3; test accuracy stays
+within half a point.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.literature.rotational_equilibrium import SIDE, check_widths, normalized, random_walk
+from wd_research import checks
+from wd_research.cli import main
+from wd_research.decay.masks import matching, matrices
+from wd_research.decay.penalties import l2
+from wd_research.decay.places import decoupled
+from wd_research.decay.transforms import corrected, decay_weights
+from wd_research.evidence.answer import surviving
+from wd_research.evidence.claims import Cell, Claim, does
+from wd_research.evidence.figures import LINES, draw_band, panel_grid
+from wd_research.experiment import Experiment
+from wd_research.search import grid
+from wd_research.training.data import check_sizes, digits, draw_split
+from wd_research.training.models import dense
+from wd_research.training.tasks import classification
+from wd_research.types import Arm, Array, Batch, Extras, Key, Loss, Mask, Params, Task
+
+CLASSES = 10
+VALIDATION_SIZE = 300
+BATCH_SIZE = 16
+LOOKS = 20
+
+
+class Hypers(NamedTuple):
+    """The numbers of a member, be it a walk or a net."""
+
+    learning_rate: Array  # f32[], the peak
+    decay: Array  # f32[], a rate
+    falling: Array  # f32[]: 1 where the learning rate falls by a cosine, 0 where it is constant
+    correction: Array  # f32[]: 1 where the rate of decay falls by the cosine as well, 0 where it is constant
+    scale: Array  # f32[], standard deviation of the walk's gradient where it has norm 1; nothing to a net
+
+
+def experiment(
+    *,
+    decays: tuple[float, ...] = (0.1, 0.2),
+    learning_rate: float = 0.05,
+    net_decays: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0),
+    net_learning_rate: float = 0.01,
+    seeds: int = 16,
+    steps: int = 6_000,
+    train_size: int = 1_000,
+    noise: float = 0.4,
+    widths: tuple[int, ...] = (64, 32),
+) -> Experiment:
+    """SGD moves a matrix whose gradient is noise alone; AdamW trains a net on digits with labels that are noisy anew.
+
+    Both see a learning rate that falls to 0 by a cosine, and either decay that follows it (decoupled) or decay that
+    follows its square (corrected); the matrix sees a constant rate as well.
+
+    Args:
+        decays: Rates of decay of the matrix.
+        learning_rate: Peak learning rate of the matrix.
+        net_decays: Rates of decay of the net.
+        net_learning_rate: Peak learning rate of the net.
+        seeds: Each has its own noise, split, initial weights and order of the data.
+        steps: Steps of training.
+        train_size: Training examples of the net; 300 of the 1,797 digits are for validation, the rest for testing.
+        noise: Share of the labels of every batch that are made wrong, other ones each time, so that the noise cannot be
+            learned by heart: as if no example came twice.
+        widths: Units of the net's hidden layers.
+    """
+    checks.positive(decays=decays, learning_rate=(learning_rate,), net_decays=net_decays,
+                    net_learning_rate=(net_learning_rate,))  # fmt: skip
+    checks.counts(train_size=train_size)
+    checks.seeds(seeds)
+    check_widths(widths)
+    if steps < LOOKS:
+        raise ValueError(f"--steps {steps} is too few: give {LOOKS} or more, training is measured in {LOOKS} parts")
+    if not 0 <= noise <= 1:
+        raise ValueError(f"--noise {noise} is not a share: give a number from 0 to 1")
+    examples = digits()
+    check_sizes(examples, train_size, VALIDATION_SIZE, 0.0)
+
+    walk = gauged(random_walk(SIDE), matrices)
+    clean = classification(
+        HeadedMlp(widths, CLASSES),
+        examples,
+        split=lambda seed: draw_split(examples, seed, train_size, VALIDATION_SIZE, flipped=0.0),
+        batch_size=BATCH_SIZE,
+    )
+    hidden = matching("|".join(f"Dense_{layer}/kernel" for layer in range(len(widths))))
+    head = matching(f"Dense_{len(widths)}/kernel")
+    net = gauged(noisy(clean, noise), hidden)
+    cosine = optax.cosine_decay_schedule(1.0, steps)
+
+    # A cosine to the power 0 is a constant: one program serves all walks, another both nets.
+    def sgd(hypers: Hypers) -> optax.GradientTransformation:
+        decay = corrected(hypers.decay, lambda step: cosine(step) ** hypers.correction)
+        return decoupled(optax.identity(), decay, hypers.learning_rate, lambda step: cosine(step) ** hypers.falling)
+
+    def adam(hypers: Hypers) -> optax.GradientTransformation:
+        below = corrected(hypers.decay, lambda step: cosine(step) ** hypers.correction, hidden)
+        decay = optax.chain(below, decay_weights(hypers.decay, mask=head))
+        return decoupled(
+            optax.scale_by_adam(), decay, hypers.learning_rate, lambda step: cosine(step) ** hypers.falling
+        )
+
+    walks = partial(grid, Hypers, learning_rate=(learning_rate,), decay=decays, scale=(1.0,))
+    nets = partial(grid, Hypers, learning_rate=(net_learning_rate,), decay=net_decays, scale=(0.0,), falling=(1.0,))
+    check_settled(nets(correction=(0.0,)), steps)
+    return Experiment(
+        question=str(__doc__).partition("\n")[0],
+        arms={
+            "walk, constant": Arm(walk, walk.loss, sgd, walks(falling=(0.0,), correction=(0.0,)), axis="decay"),
+            "walk, decoupled": Arm(walk, walk.loss, sgd, walks(falling=(1.0,), correction=(0.0,)), axis="decay"),
+            "walk, corrected": Arm(walk, walk.loss, sgd, walks(falling=(1.0,), correction=(1.0,)), axis="decay"),
+            "net, decoupled": Arm(net, net.loss, adam, nets(correction=(0.0,)), axis="decay"),
+            "net, corrected": Arm(net, net.loss, adam, nets(correction=(1.0,)), axis="decay"),
+        },
+        seeds=seeds,
+        steps=steps,
+        looks=LOOKS,
+        claims=(equilibrium, walk_grows, walk_corrected, net_grows, net_corrected, net_norm, lower_loss, as_accurate),
+        figures=figures,
+    )
+
+
+# What is trained
+
+
+class HeadedMlp(nn.Module):
+    """A multilayer perceptron with ReLU whose hidden layers are followed by a norm, the last layer by none."""
+
+    widths: tuple[int, ...]
+    classes: int
+
+    @nn.compact
+    def __call__(self, inputs: Array, train: bool = False) -> Array:
+        del train
+        for width in self.widths:
+            inputs = nn.relu(normalized(dense(width, use_bias=False)(inputs)))
+        return dense(self.classes)(inputs)
+
+
+def noisy(task: Task, share: float) -> Task:
+    """The task with a share of each training batch's labels made wrong, drawn anew at every step."""
+
+    def loss(hypers: Hypers) -> Loss:
+        clean = task.loss(hypers)
+
+        def of_batch(params: Params, extras: Extras, batch: Batch, key: Key):
+            whether, which = jax.random.split(key)
+            wrong = jax.random.uniform(whether, batch.targets.shape) < share
+            shift = jnp.where(wrong, jax.random.randint(which, batch.targets.shape, 1, CLASSES), 0)
+            return clean(params, extras, batch._replace(targets=(batch.targets + shift) % CLASSES), key)
+
+        return of_batch
+
+    return task._replace(loss=loss)
+
+
+# What is measured
+
+
+def gauged(task: Task, mask: Mask) -> Task:
+    """The task with three more metrics of the leaves that the mask takes in: "squared_gradient" = |g|^2,
+    "squared_weights" = |w|^2, and "squared_ratio", their quotient.
+
+    Training computes the same gradient, so the compiler does so once.
+    """
+
+    def loss(hypers: Hypers) -> Loss:
+        ungauged = task.loss(hypers)
+
+        def of_batch(params: Params, extras: Extras, batch: Batch, key: Key):
+            fixed = jax.lax.stop_gradient(params)
+            gradients, _ = jax.grad(ungauged, has_aux=True)(fixed, extras, batch, key)
+            of_gradient, of_weights = 2 * l2(gradients, mask), 2 * l2(fixed, mask)
+            value, (extras, metrics) = ungauged(params, extras, batch, key)
+            squares = {"squared_gradient": of_gradient, "squared_weights": of_weights}
+            return value, (extras, {**metrics, **squares, "squared_ratio": of_gradient / of_weights})
+
+        return of_batch
+
+    return task._replace(loss=loss)
+
+
+Arms = Mapping[str, xr.Dataset]
+
+
+def during(results: xr.Dataset, name: str, start: float, end: float) -> np.ndarray:
+    """The mean of a squared quantity from one share of training to another, as a root; f64[s, h]."""
+    share = results["step"] / results["step"][-1]
+    mean = results[f"running_squared_{name}"].sel(step=(share > start) & (share <= end)).mean("step")
+    return np.where(results["diverged_at"].to_numpy() < 0, np.sqrt(mean.to_numpy().astype(float)), np.nan)
+
+
+def growth(results: xr.Dataset, name: str = "gradient") -> np.ndarray:
+    """A quantity in the last tenth of training relative to the tenth in its middle; f64[s, h]."""
+    return during(results, name, 0.9, 1.0) / during(results, name, 0.45, 0.55)
+
+
+def per_decay(results: xr.Dataset, values: np.ndarray) -> dict[str, Cell]:
+    """A cell for each decay, from f64[s, h]."""
+    names = [f"decay {decay:.3g}" for decay in results["decay"].to_numpy()]
+    return {name: Cell(column) for name, column in zip(names, values.T, strict=True)}
+
+
+def settled(learning_rates: np.ndarray, decays: np.ndarray, steps: int) -> np.ndarray:
+    """Which points decay on a time scale 1 / (learning rate * decay) of at most a tenth of training; bool[h]."""
+    return learning_rates * decays * steps >= 9.99  # 10, whose factors float32 has rounded
+
+
+def check_settled(points: Hypers, steps: int) -> None:
+    """Raise ValueError, with one sentence, unless a point decays fast enough for the claims to be measured."""
+    learning_rates, decays = np.asarray(points.learning_rate), np.asarray(points.decay)
+    if not settled(learning_rates, decays, steps).any():
+        least = int(np.ceil(10 / (learning_rates * decays).max()))
+        raise ValueError(
+            f"--steps {steps} is too few: the net's fastest decay takes more than a tenth of training, so give {least} "
+            "or more"
+        )
+
+
+def growth_of_the_net(arm: str, arms: Arms, name: str = "gradient") -> dict[str, Cell]:
+    """Growth of a quantity of the net's normalized layers, where decay is fast enough to have brought them to rest."""
+    results = arms[arm]
+    among = settled(results["learning_rate"].to_numpy(), results["decay"].to_numpy(), int(results["step"][-1]))
+    return per_decay(results.isel(point=among), growth(results, name)[:, among])
+
+
+def against_equilibrium(arms: Arms) -> dict[str, Cell]:
+    """|g| / |w| of the walk at a constant rate, in the second half of training, relative to its prediction."""
+    results = arms["walk, constant"]
+    return per_decay(results, during(results, "ratio", 0.5, 1.0) / ratio_at_rest(results))
+
+
+def ratio_at_rest(results: xr.Dataset) -> np.ndarray:
+    """sqrt(2 decay / learning rate), at the peak of the schedule; f64[h]."""
+    return np.sqrt(2 * results["decay"].to_numpy().astype(float) / results["learning_rate"].to_numpy())
+
+
+def difference(arms: Arms, of: Callable[[xr.Dataset], np.ndarray]) -> dict[str, Cell]:
+    """What a quantity of the net is larger under decoupled than under corrected decay."""
+    return per_decay(arms["net, decoupled"], of(arms["net, decoupled"]) - of(arms["net, corrected"]))
+
+
+def noisy_loss(results: xr.Dataset) -> np.ndarray:
+    """The loss on the training batches of the last tenth, in nats; f64[s, h]."""
+    last = results["running_loss"].sel(step=results["step"] > 0.9 * results["step"][-1]).mean("step")
+    return np.where(results["diverged_at"].to_numpy() < 0, last.to_numpy().astype(float), np.nan)
+
+
+DEFAZIO = "Defazio (2506.02285)"
+
+equilibrium = Claim(
+    id="gradient-to-weight-ratio",
+    statement="Under SGD at a constant rate |g| / |w| of a random walk becomes sqrt(2 decay / learning rate).",
+    source=DEFAZIO,
+    measure=against_equilibrium,
+    expected=(0.99, 1.01),
+    quantifier=does,
+)
+walk_grows = Claim(
+    id="walk-grows",
+    statement="Where the rate falls, decoupled decay makes the gradient of the walk grow, by more than a fifth.",
+    source=DEFAZIO,
+    measure=lambda arms: per_decay(arms["walk, decoupled"], growth(arms["walk, decoupled"])),
+    expected=(1.2, np.inf),
+    quantifier=does,
+)
+walk_corrected = Claim(
+    id="walk-corrected",
+    statement="Corrected decay keeps the gradient of the walk as it is, within 3 %.",
+    source=DEFAZIO,
+    measure=lambda arms: per_decay(arms["walk, corrected"], growth(arms["walk, corrected"])),
+    expected=(0.97, 1.03),
+    quantifier=does,
+)
+net_grows = Claim(
+    id="net-grows",
+    statement="Under AdamW the gradient of a net's normalized layers grows, by more than a tenth.",
+    source=DEFAZIO,
+    measure=partial(growth_of_the_net, "net, decoupled"),
+    expected=(1.1, np.inf),
+    quantifier=does,
+)
+net_corrected = Claim(
+    id="net-corrected",
+    statement="Corrected decay keeps that gradient as it is, within a tenth.",
+    source=DEFAZIO,
+    measure=partial(growth_of_the_net, "net, corrected"),
+    expected=(0.9, 1.1),
+    quantifier=does,
+)
+net_norm = Claim(
+    id="net-norm",
+    statement="Corrected decay keeps the norm of those layers as it is, within 5 %.",
+    source=DEFAZIO,
+    measure=partial(growth_of_the_net, "net, corrected", name="weights"),
+    expected=(0.95, 1.05),
+    quantifier=does,
+)
+lower_loss = Claim(
+    id="corrected-lower-loss",
+    statement="At the same learning rate and decay corrected decay ends at a lower loss on the training batches.",
+    source=f"{DEFAZIO}, its abstract: lower loss throughout training",
+    measure=partial(difference, of=noisy_loss),
+    expected=(0.0, np.inf),
+    quantifier=does,
+)
+as_accurate = Claim(
+    id="corrected-as-accurate",
+    statement="At the same learning rate and decay test accuracy stays the same, within half a point.",
+    source=f"a margin for {DEFAZIO}",
+    measure=partial(difference, of=partial(surviving, name="test_accuracy")),
+    expected=(-0.005, 0.005),
+    quantifier=does,
+)
+
+
+# What is drawn
+
+
+def figures(arms: Arms) -> dict[str, Figure]:
+    """Three panels over time: |g| / |w| of the walk beside its predictions; |g| and |w| of the net, at one decay."""
+    figure, panels = panel_grid(3, 1, width=3.8, height=2.7, share=False)
+    walk, gradient, weights = panels[:, 0]
+    draw_walk(walk, arms)
+    draw_net(gradient, arms, "gradient", "|g| of the normalized layers")
+    draw_net(weights, arms, "weights", "|w| of the normalized layers")
+    for panel in panels[:, 0]:
+        panel.title.set_fontsize(10)
+        panel.set_xlim(0, 1)
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=8)
+    weights.set_xlabel("share of training")
+    return {"gradients": figure}
+
+
+def shares(results: xr.Dataset) -> np.ndarray:
+    """Where in training the middle of each segment lies, from 0 to 1; f64[looks]."""
+    ends = np.concatenate([[0], results["step"].to_numpy()])
+    return (ends[1:] + ends[:-1]) / 2 / ends[-1]
+
+
+def draw_walk(panel: Axes, arms: Arms) -> None:
+    """|g| / |w| of the walks at the first decay, and where it would come to rest at each moment's learning rate."""
+    walks = [name for name in arms if name.startswith("walk")]
+    for name, (color, dashes) in zip(walks, (LINES[2], LINES[0], LINES[1]), strict=True):
+        values = np.sqrt(arms[name]["running_squared_ratio"].isel(point=0).to_numpy())
+        draw_band(panel, shares(arms[name]), values, name, color, dashes)
+    at_rest = ratio_at_rest(arms["walk, constant"])[0]
+    time = np.linspace(0, 0.99, 100)
+    falling = np.cos(np.pi / 2 * time)  # the root of the cosine schedule (1 + cos(pi t)) / 2
+    panel.plot(
+        time, np.full_like(time, at_rest), color="0.5", linewidth=4, alpha=0.4, zorder=0, label="predicted at rest"
+    )
+    panel.plot(time, at_rest / falling, color="0.5", linewidth=4, alpha=0.4, zorder=0)
+    panel.set(title=f"a random walk under SGD, decay {float(arms[walks[0]]['decay'][0]):.3g}", ylabel="|g| / |w|")
+    panel.set_ylim(0, 4.2 * at_rest)
+
+
+def draw_net(panel: Axes, arms: Arms, name: str, label: str) -> None:
+    """A quantity of the net's normalized layers over time, at the median decay."""
+    for arm, (color, dashes) in {"net, decoupled": LINES[0], "net, corrected": LINES[1]}.items():
+        results = arms[arm].isel(point=arms[arm].sizes["point"] // 2)
+        values = np.sqrt(results[f"running_squared_{name}"].to_numpy())
+        draw_band(panel, shares(results), values, arm, color, dashes)
+        panel.set(title=f"a net under AdamW, decay {float(results['decay']):.3g}", ylabel=label)
+    panel.set_ylim(bottom=0)
+
+
+if __name__ == "__main__":
+    main(experiment)
