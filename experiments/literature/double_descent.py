@@ -20,7 +20,7 @@ ends at the risk of the closed form, to five digits. All six claims hold.
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,40 +28,31 @@ import optax
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
+from experiments.literature.linear import (
+    STYLES,
+    Sample,
+    Setting,
+    draw,
+    draw_measured,
+    every_direction,
+    linear_regression,
+    mark_best,
+    predicted_risk,
+    risk_without_decay,
+)
 from wd_research import checks
 from wd_research.cli import main
 from wd_research.decay.penalties import l2, penalized
 from wd_research.evidence.answer import final, surviving
 from wd_research.evidence.claims import Cell, Claim, does
-from wd_research.evidence.figures import LINES, panel_grid
+from wd_research.evidence.figures import panel_grid
 from wd_research.evidence.statistics import paired_t
 from wd_research.experiment import Exact, Experiment, labelled
 from wd_research.search import grid
-from wd_research.types import Arm, Array, Batch, Extras, Hypers, Key, Loss, Numbers, Params, Task
+from wd_research.types import Arm, Array, Batch, Loss, Numbers
 
 CLOSED_FORM = "closed form"
-
-
-class Setting(NamedTuple):
-    """What is known of the data: y = <x, beta> + noise * N(0, 1) with x ~ N(0, I_d) and |beta| = 1."""
-
-    dimension: int
-    noise: float
-
-    @property
-    def best(self) -> float:
-        """The lambda that theory calls best, d noise^2 / |beta|^2."""
-        return self.dimension * self.noise**2
-
-
-class Sample(NamedTuple):
-    """What one seed draws."""
-
-    inputs: np.ndarray  # [n, d]
-    targets: np.ndarray  # [n]
-    teacher: np.ndarray  # [d], beta
 
 
 class Ridge(NamedTuple):
@@ -159,15 +150,6 @@ def check_descent(steps: int, ratio: float) -> None:
         )
 
 
-def draw(setting: Setting, seed: int, examples: int) -> Sample:
-    """The first `examples` examples of a seed, and its teacher; more examples begin with the same ones."""
-    of_teacher, of_inputs, of_noise = np.random.default_rng(seed).spawn(3)
-    teacher = of_teacher.normal(size=setting.dimension)
-    teacher /= np.linalg.norm(teacher)
-    inputs = of_inputs.normal(size=(examples, setting.dimension))
-    return Sample(inputs, inputs @ teacher + setting.noise * of_noise.normal(size=examples), teacher)
-
-
 # In closed form
 
 
@@ -198,34 +180,6 @@ def risks(sample: Sample, penalties: np.ndarray, noise: float) -> np.ndarray:
     return np.sum((estimates - sought[heard]) ** 2, axis=-1) + left_out + noise**2
 
 
-def predicted_risk(setting: Setting, examples: np.ndarray, penalty: float | np.ndarray) -> np.ndarray:
-    """The mean risk in the limit of large d and n, for any lambda > 0.
-
-    With g = d / n, z = lambda / n, and m the mean of 1 / (eigenvalue of X'X / n + z):
-    risk = noise^2 (1 + g m) + z (z - noise^2 g) dm, where dm = -dm/dz. The second term is 0 at the best lambda.
-
-    Source: Dobriban & Wager (1507.03003); m by Marchenko & Pastur (1967).
-    """
-    variance, g, z = setting.noise**2, setting.dimension / examples, penalty / examples
-    a = 1 - g + z
-    root = np.sqrt(a**2 + 4 * g * z)
-    m = 2 / (a + root)
-    dm = m**2 / 2 * (1 + (a + 2 * g) / root)
-    return variance * (1 + g * m) + z * (z - variance * g) * dm
-
-
-def risk_without_decay(setting: Setting, examples: np.ndarray) -> np.ndarray:
-    """The mean risk of least squares of smallest norm, f64[k] -> f64[k]; infinite from n = d - 1 to d + 1.
-
-    With r = min(n, d) it is noise^2 (1 + r / (|n - d| - 1)) + 1 - r / d, by the mean of an inverse Wishart matrix.
-
-    Source: Hastie et al. (1903.08560).
-    """
-    rank, gap = np.minimum(examples, setting.dimension), np.abs(examples - setting.dimension) - 1.0
-    spread = np.divide(rank, gap, out=np.full_like(gap, np.inf), where=gap > 0)
-    return setting.noise**2 * (1 + spread) + 1 - rank / setting.dimension
-
-
 # By descent
 
 
@@ -249,52 +203,6 @@ def descent(setting: Setting, examples: int, penalties: Sequence[float]) -> Arm:
     steepest = (1 + np.sqrt(setting.dimension / examples)) ** 2 + points.penalty / examples
     points = points._replace(learning_rate=np.float32(1 / steepest))
     return Arm(task, objective, lambda hypers: optax.sgd(hypers.learning_rate), points, axis="penalty")
-
-
-def linear_regression(
-    split: Callable[[int], Any],
-    parts: Callable[[tuple[()], Any], Mapping[str, Batch]],
-    start: Callable[[Key], Array],
-) -> Task:
-    """Learn f(x) = <w, x> by the mean of (f - y)^2 / 2 over all examples of a sample at every step.
-
-    The weights are the kernel f32[d, 1] and begin as start(key). The metric of each part is "error", the mean of
-    (f - y)^2.
-    """
-
-    def init(key: Key) -> tuple[Params, Extras]:
-        return {"kernel": start(key)}, {}
-
-    def loss(hypers: Hypers) -> Loss:
-        del hypers
-
-        def of_sample(params: Params, extras: Extras, batch: Batch, key: Key):
-            del key
-            value = mean_square_error(params, batch) / 2
-            return value, (extras, {"loss": value})
-
-        return of_sample
-
-    return Task(
-        data=(),
-        split=split,
-        init=init,
-        order=lambda key, start, steps: jnp.zeros((steps, 1), jnp.int32),
-        gather=lambda data, sample, indices: Batch(sample.inputs, sample.targets),
-        parts=parts,
-        loss=loss,
-        evaluate=lambda params, extras, part: {"error": mean_square_error(params, part)},
-    )
-
-
-def mean_square_error(params: Params, batch: Batch) -> Array:
-    """The mean of (<w, x> - y)^2 over examples; f32[]."""
-    return jnp.mean((jnp.squeeze(batch.inputs @ params["kernel"], -1) - batch.targets) ** 2)
-
-
-def every_direction(teacher: np.ndarray) -> Batch:
-    """The unit vectors and what the teacher says to them: the error on them is |w - teacher|^2 / d."""
-    return Batch(jnp.eye(len(teacher)), teacher)
 
 
 # What is measured
@@ -455,15 +363,6 @@ def claims(setting: Setting) -> tuple[Claim, ...]:
 # What is drawn
 
 
-class Style(NamedTuple):
-    """How a line and its marks look."""
-
-    color: str
-    dashes: Any
-    marker: str
-
-
-STYLES = tuple(Style(color, dashes, marker) for (color, dashes), marker in zip(LINES, "os^Dv", strict=True))
 TOP = 12.0  # where the risk is cut off
 
 
@@ -520,28 +419,9 @@ def draw_over_penalties(panel: Axes, setting: Setting, exact: Table) -> None:
     panel.set_ylim(0, 1.25 * np.exp(np.log(exact.risk[:, chosen]).mean(axis=0).max()))
 
 
-def draw_measured(panel: Axes, x: np.ndarray, estimates: np.ndarray, style: Style, label: str) -> None:
-    """Marks and bars for means, lows and highs f64[k, 3] at x f64[k]."""
-    mean, low, high = estimates.T
-    panel.errorbar(x, mean, (mean - low, high - mean), fmt=style.marker, color=style.color, markersize=3.5, capsize=2,
-                   label=label)  # fmt: skip
-
-
 def geometric_means(risk: np.ndarray) -> np.ndarray:
     """The geometric mean over seeds and its 95 % t interval, f64[s, k] -> f64[k, 3]."""
     return np.exp([paired_t(column) for column in np.log(risk).T])
-
-
-def mark_best(panel: Axes, best: float, name: str, lowest: float, highest: float) -> None:
-    """A logarithmic axis of lambda that goes on to 0 below the lowest, with a line at the best."""
-    panel.axvline(best, color="0.6", linewidth=1)
-    panel.annotate(f"${name} = {best:.4g}$", (best, 0), xycoords=("data", "axes fraction"), xytext=(4, 4),
-                   textcoords="offset points", fontsize=8)  # fmt: skip
-    panel.set_xscale("symlog", linthresh=lowest, linscale=0.5)
-    panel.set_xlim(-lowest / 3, 1.2 * highest)
-    ticks = [0, *(10.0**k for k in range(-9, 10) if lowest <= 10.0**k <= highest)]
-    panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    panel.xaxis.set_minor_locator(NullLocator())
 
 
 def called(factor: float) -> str:

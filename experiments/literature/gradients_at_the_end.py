@@ -28,7 +28,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.literature.rotational_equilibrium import SIDE, check_widths, normalized, random_walk
+from experiments.literature.scale_invariant import SIDE, check_widths, normalized, random_walk
 from wd_research import checks
 from wd_research.cli import main
 from wd_research.decay.masks import matching, matrices

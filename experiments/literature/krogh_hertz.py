@@ -28,7 +28,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.literature.double_descent import (
+from experiments.literature.linear import (
     STYLES,
     Setting,
     draw,

@@ -29,6 +29,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
+from experiments.literature.scale_invariant import SIDE, check_widths, length, normalized, random_walk, unit
 from wd_research import checks
 from wd_research.cli import main
 from wd_research.decay.places import decoupled
@@ -43,7 +44,6 @@ from wd_research.training.models import dense
 from wd_research.training.tasks import classification
 from wd_research.types import Arm, Array, Batch, Extras, Hypers, Key, Loss, Metrics, Params, Task
 
-SIDE = 16  # of the walking matrix
 BETA_1, ADAM_BETA_2, LION_BETA_2, MOMENTUM = 0.9, 0.999, 0.99, 0.9
 VALIDATION_SIZE = 400
 BATCH_SIZE = 16  # small, so that gradients are mostly noise
@@ -152,14 +152,6 @@ def experiment(
     )
 
 
-def check_widths(widths: tuple[int, ...]) -> None:
-    """Raise ValueError, with one sentence, unless there are hidden layers with units."""
-    if not widths:
-        raise ValueError("--widths is empty: give the units of at least one hidden layer, e.g. --widths 32")
-    for width in widths:
-        checks.counts(widths=width)
-
-
 def stepping(core: optax.GradientTransformation) -> Callable[[Hypers], optax.GradientTransformation]:
     """The optimizer with this core, L2 before it and decoupled decay after it, at a constant learning rate.
 
@@ -174,38 +166,6 @@ def stepping(core: optax.GradientTransformation) -> Callable[[Hypers], optax.Gra
 
 
 # What is trained
-
-
-def random_walk(side: int) -> Task:
-    """A matrix f32[side, side] whose gradient is noise orthogonal to it, of the size scale / |w|: no data, no parts.
-
-    The loss is <noise, w / |w|> with the noise scale * N(0, 1) drawn anew at every step, so it does not change with the
-    size of w, as under a norm, and has nothing to learn. The walk starts at norm 2.
-
-    Source: the random walk of Kosson et al. (2305.17212).
-    """
-
-    def init(key: Key) -> tuple[Params, Extras]:
-        return {"w": 2 * unit(jax.random.normal(key, (side, side)))}, {}
-
-    def loss(hypers: Walker) -> Loss:
-        def of_step(params: Params, extras: Extras, batch: Batch, key: Key):
-            del batch
-            noise = hypers.scale * jax.random.normal(key, (side, side))
-            return jnp.sum(noise * unit(params["w"])), (extras, {})
-
-        return of_step
-
-    return Task(
-        data=(),
-        split=lambda seed: (),
-        init=init,
-        order=lambda key, start, steps: jnp.zeros((steps, 1), jnp.int32),
-        gather=lambda data, split, indices: Batch(indices, indices),
-        parts=lambda data, split: {},
-        loss=loss,
-        evaluate=lambda params, extras, part: {},
-    )
 
 
 class NormalizedMlp(nn.Module):
@@ -224,16 +184,6 @@ class NormalizedMlp(nn.Module):
         for width in self.widths:
             inputs = nn.relu(normalized(dense(width, use_bias=False)(inputs)))
         return normalized(dense(self.classes, use_bias=False)(inputs))
-
-
-def normalized(hidden: Array) -> Array:
-    """Each example's units f32[b, n] at mean 0 and mean square 1, without scale or bias of their own.
-
-    Source: Ba, Kiros & Hinton (1607.06450), with an epsilon so small that the output does not change with the kernel's
-    size.
-    """
-    centred = hidden - hidden.mean(axis=-1, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + 1e-12)
 
 
 # What is measured
@@ -270,16 +220,6 @@ def watched(task: Task) -> Task:
         return task.evaluate(params, {}, part)
 
     return task._replace(init=init, loss=loss, evaluate=evaluate)
-
-
-def length(tensor: Array) -> Array:
-    """The root of the sum of squares, f32[]."""
-    return jnp.sqrt(jnp.sum(tensor**2))
-
-
-def unit(tensor: Array) -> Array:
-    """The tensor divided by its length."""
-    return tensor / length(tensor)
 
 
 Arms = Mapping[str, xr.Dataset]

@@ -9,18 +9,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.literature.double_descent import (
-    CLOSED_FORM,
-    Ridge,
-    Setting,
-    closed_form,
-    draw,
-    experiment,
-    predicted_risk,
-    risk_without_decay,
-    risks,
-    table,
-)
+from experiments.literature.double_descent import CLOSED_FORM, Ridge, closed_form, experiment, risks, table
+from experiments.literature.linear import Setting, draw, predicted_risk, risk_without_decay
 from wd_research.experiment import run
 from wd_research.search import grid
 

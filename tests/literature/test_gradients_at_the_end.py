@@ -18,7 +18,7 @@ from experiments.literature.gradients_at_the_end import (
     noisy,
     ratio_at_rest,
 )
-from experiments.literature.rotational_equilibrium import random_walk
+from experiments.literature.scale_invariant import random_walk
 from wd_research.cli import main
 from wd_research.decay.masks import everything, matching
 from wd_research.experiment import run

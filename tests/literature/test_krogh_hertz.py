@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.literature.double_descent import Setting
 from experiments.literature.krogh_hertz import experiment, kept, parts, penalties_of, sampled
+from experiments.literature.linear import Setting
 from wd_research.experiment import run
 
 ROOT = Path(__file__).parents[2]

@@ -19,10 +19,9 @@ from experiments.literature.rotational_equilibrium import (
     experiment,
     late,
     layers,
-    random_walk,
-    unit,
     watched,
 )
+from experiments.literature.scale_invariant import random_walk, unit
 from wd_research.cli import main
 from wd_research.experiment import run
 from wd_research.types import Batch
