@@ -1,4 +1,4 @@
-"""The README is true: its example runs as it stands, its commands too, and what it shows is there."""
+"""The README and docs/decay.md are true: examples run as they stand, commands too, and what they show is there."""
 
 import re
 import shlex
@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from wd_research.decay.units import UNITS
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^\.venv/bin/python (-m experiments\.decay_values[^#\n]*)", README, re.MULTILINE)
+DECAY = (ROOT / "docs" / "decay.md").read_text()
+COMMANDS = re.findall(r"^\.venv/bin/python (-m [^#\n]*)", README, re.MULTILINE)
+STOPS = ("--help", "--audit", "units")  # commands that leave no folder
 
 
 def run(words, folder=None):
@@ -32,12 +36,40 @@ def test_the_example_experiment_runs_as_it_stands(tmp_path):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_run(command, tmp_path):
-    run(shlex.split(command), None if "--help" in command else tmp_path / "run")
+    run(shlex.split(command), None if any(word in command for word in STOPS) else tmp_path / "run")
+
+
+def test_the_audit_of_ones_own_finds_what_the_text_says(tmp_path):
+    example = re.search(r"```python\n(import jax\n.*?)```", README, re.DOTALL)
+    assert example
+    (tmp_path / "own.py").write_text(example[1])
+    said = run([str(tmp_path / "own.py")])
+    assert "warning: biases or norm scales decay: bias\n" in said
+    assert re.search(r"^kernel  8x4 .* 10$", said, re.MULTILINE)
+
+
+def test_the_optimizer_of_the_algebra_page_takes_a_step():
+    import jax.numpy as jnp
+
+    example, names = re.search(r"```python\n(.*?)```", DECAY, re.DOTALL), {}
+    assert example
+    exec(example[1], names)
+    params = {"kernel": jnp.ones((2, 2))}
+    updates, _ = names["optimizer"].update(params, names["optimizer"].init(params), params)
+    assert float(updates["kernel"][0, 0]) == pytest.approx(-1e-3 * (1 + 0.1), rel=1e-4)
+
+
+def test_the_units_table_is_the_programs():
+    rows = re.findall(r"^\| `([\w-]+)` \| (\w+) \| .* \| (.+) \|$", DECAY.split("## Units")[1], re.MULTILINE)
+    assert rows == [(unit.name, unit.family, unit.formula) for unit in UNITS]
 
 
 def test_there_were_commands_to_run_and_the_linked_files_exist():
-    assert len(COMMANDS) == 2
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+    assert len(COMMANDS) == 4
+    for folder, text in ((ROOT, README), (ROOT / "docs", DECAY)):
+        for target in re.findall(r"\]\(([^)]+)\)", text):
+            assert (folder / target).exists(), target
+    for name in re.findall(r"`((?:experiments|literature|decay|tests)/[\w/]+(?:\.py)?)`", DECAY):
+        assert any((ROOT / home / name).exists() for home in ("", "experiments", "wd_research")), name
     for name in re.findall(r"^(?:  )?([\w/]+\.py) ", README, re.MULTILINE):
         assert (ROOT / name).exists() or (ROOT / "wd_research" / name).exists(), name

@@ -1,13 +1,13 @@
 """Does decay remove from a linear net what the data say nothing of, and does the right size of it suppress label noise?
 
 python -m experiments.literature.krogh_hertz
-python -m experiments.literature.krogh_hertz --inputs 60 --few 30 --many 120     # half the time, wider intervals
+python -m experiments.literature.krogh_hertz --inputs 60 --few 30 --many 120     # 11 s, wider intervals
 
 The energy of Krogh & Hertz is a sum over p examples, sum (y - <w, x>)^2 / 2 + lambda |w|^2 / 2, with y = <u, x> + noise
 and x ~ N(0, I / N). Our loss is the mean over examples, so the strength of the decay is lambda / p. The test error is
 |w - u|^2 / N, the excess over the noise on new examples; |u|^2 / N is 1, so theory puts the best lambda at sigma^2.
 
-Expected (39 s on 2 CPU cores with other work on them; 512 members, four programs): with p = 100 examples of N = 200
+Expected (15 s on 2 CPU cores; 512 members, four programs): with p = 100 examples of N = 200
 inputs and no decay, the component of the weights of which no example speaks stays, to a millionth; with the smallest
 decay 0.17 % of it is left, by the predicted course to 1e-5, which saves 48 % [44, 52] of the test error even on clean
 labels, 1.00 to 0.51. On noisy labels lambda = sigma^2 = 0.25 is the best of the grid; twice as much costs 0.011

@@ -12,8 +12,8 @@ SIDE = 16  # of the walking matrix
 def random_walk(side: int) -> Task:
     """A matrix f32[side, side] whose gradient is noise orthogonal to it, of the size h.scale / |w|: no data, no parts.
 
-    The loss is <noise, w / |w|> with the noise h.scale * N(0, 1) drawn anew at each step, so it does not change with the
-    size of w, as under a norm, and has nothing to learn. The walk starts at norm 2.
+    The loss is <noise, w / |w|> with the noise h.scale * N(0, 1) drawn anew at each step, so it does not change with
+    the size of w, as under a norm, and has nothing to learn. The walk starts at norm 2.
 
     Source: the random walk of Kosson et al. (2305.17212).
     """

@@ -294,3 +294,9 @@ def test_a_mask_that_looks_at_sizes_is_not_misled():
 def test_a_pattern_of_ours_that_matches_nothing_is_refused():
     with pytest.raises(ValueError, match="'kernal' matches no leaf; the leaves are: first/bias"):
         audited(place(decoupled, ADAM, decay_weights(RATE, mask=matching("kernal"))))
+
+
+def test_weights_whose_length_does_not_matter_just_here_are_not_taken_for_normalized():
+    """Where all units do the same, the loss is log(5) at any length; elsewhere it is not."""
+    params = {**make_params(), "last": {"kernel": np.ones((8, 5), np.float32), "bias": np.zeros(5, np.float32)}}
+    assert not said(audited(adamw(matrices), params=params), "does not change with the scale")

@@ -76,10 +76,10 @@ def is_scale_invariant(slope: Slope, params: Params, batch: Any, index: int, pen
         changed = [weights if i == index else other for i, other in enumerate(leaves)]
         return float(slope(jax.tree.unflatten(treedef, changed), batch)[0]) - penalty.value(weights)
 
-    here, longer = value(leaf), value(2 * leaf)
-    turned = value(np.linalg.norm(leaf) * _unit(_random(np.shape(leaf), leaf.dtype, index)))
-    seen = abs(turned - here)
-    return bool(seen > 1e-4 * abs(here) and abs(longer - here) < 0.01 * seen)
+    other = np.linalg.norm(leaf) * _unit(_random(np.shape(leaf), leaf.dtype, index))
+    here, turned = value(leaf), value(other)
+    lengthened = max(abs(value(2 * leaf) - here), abs(value(2 * other) - turned))
+    return bool(abs(turned - here) > 1e-4 * abs(here) and lengthened < 0.01 * abs(turned - here))
 
 
 def _numbers_set(batch: Any, others: float) -> Any:
