@@ -59,6 +59,20 @@ def test_the_optimizer_of_the_algebra_page_takes_a_step():
     assert float(updates["kernel"][0, 0]) == pytest.approx(-1e-3 * (1 + 0.1), rel=1e-4)
 
 
+def test_the_rules_are_links_as_they_are_written():
+    from wd_research.decay import masks, pulls, transforms
+
+    names = {**vars(masks), **vars(pulls), **vars(transforms), "r": 0.1, "b": 5, "n": 50, "epochs": 4,
+             "schedule": lambda t: 1.0, "factor": lambda t: 0.5**t, "under_norms": masks.everything}  # fmt: skip
+    lines = re.findall(r"^\| [\w ()]+ \| `([^`]+)`", DECAY.split("## How fast")[1].split("\n## ")[0], re.MULTILINE)
+    assert len(lines) == 6
+    params = {"first": {"kernel": names["jnp"].ones((2, 2))}, "last": {"kernel": names["jnp"].ones((2, 2))}}
+    for line in lines:
+        link = eval(line, names)
+        updates, _ = link.update(params, link.init(params), params)
+        assert float(updates["first"]["kernel"][0, 0]) >= 1, line
+
+
 def test_the_units_table_is_the_programs():
     rows = re.findall(r"^\| `([\w-]+)` \| (\w+) \| .* \| (.+) \|$", DECAY.split("## Units")[1], re.MULTILINE)
     assert rows == [(unit.name, unit.family, unit.formula) for unit in UNITS]
