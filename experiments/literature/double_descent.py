@@ -1,6 +1,7 @@
 """Does the right decay remove double descent, is it the same at any number of examples, and does training find it?
 
 python -m experiments.literature.double_descent
+
 python -m experiments.literature.double_descent --dimension 100     # 5 s; the smallest differences stay undecided
 
 The estimate b minimises |X b - y|^2 + lambda |b|^2, with y = <x, beta> + sigma N(0, 1), x ~ N(0, I_d) and |beta| = 1.

@@ -1,6 +1,7 @@
 """Do gradients grow near the end of training because decay follows the learning rate, and does a correction stop it?
 
 python -m experiments.literature.gradients_at_the_end
+
 python -m experiments.literature.gradients_at_the_end --steps 2000 --seeds 4     # 15 s, two claims undecided
 
 Expected (26 s on 2 CPU cores; 224 members, two programs): at a constant rate |g| / |w| of a

@@ -1,6 +1,7 @@
 """Does decay remove from a linear net what the data say nothing of, and does the right size of it suppress label noise?
 
 python -m experiments.literature.krogh_hertz
+
 python -m experiments.literature.krogh_hertz --inputs 60 --few 30 --many 120     # 11 s, wider intervals
 
 The energy of Krogh & Hertz is a sum over p examples, sum (y - <w, x>)^2 / 2 + lambda |w|^2 / 2, with y = <u, x> + noise

@@ -1,6 +1,7 @@
 """Does decay set how fast weights turn, alike in all layers, and is that why AdamW beats Adam with L2?
 
 python -m experiments.literature.rotational_equilibrium
+
 python -m experiments.literature.rotational_equilibrium --seeds 4     # half the time, wider intervals
 
 Expected (59 s on 2 CPU cores; 672 members, four programs): a random walk turns as theory says,

@@ -89,7 +89,7 @@ def probe(ask: Probes, numbers: Any, params: Params, gradients: Params, steps: i
     """Find what an optimizer does to each leaf of `params` over `steps` steps, `gradients` being the model's own."""
     params, gradients = (jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree) for tree in (params, gradients))
     stride = -(-steps // SAMPLES)
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), jax.default_device(_processor()):
         if _may_be_cut(ask, numbers, params):
             params, gradients = (jax.tree.map(_cut, tree) for tree in (params, gradients))
         start = _awake(params)
@@ -113,6 +113,14 @@ def probe(ask: Probes, numbers: Any, params: Params, gradients: Params, steps: i
             np.asarray, ask.courses(numbers, starts, at, pushes, others, crossing, signs, jumps, stride)
         )
     return [_found(leaf, strength, pull, stride) for leaf, strength, pull in zip(seen, strengths, pulls, strict=True)]
+
+
+def _processor() -> Any:
+    """A CPU, where double precision is at home and small programs compile fast; None, the default, without one."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
 
 
 def _stacked(*trees: Params) -> Params:
