@@ -12,10 +12,13 @@ from wd_research.evidence.answer import (
     change_cell,
     describe,
     edges,
+    final,
     has_value,
     sentence,
+    stopped_early,
     summarise,
     surviving,
+    tuned,
 )
 
 
@@ -88,3 +91,22 @@ def test_one_sentence_answers_and_compares(second, says):
     assert "\n" not in said
     assert set(summary["comparisons"]) == {"first - second"}
     assert best_point(arms["second"])["strength"] == pytest.approx(0.1)
+
+
+def test_a_member_that_stops_early_is_taken_where_its_own_validation_was_best():
+    arm = results(looks=4)
+    arm.validation_accuracy[0, 0] = [0.1, 0.9, 0.3, 0.2]
+    stopped = stopped_early(arm)
+    assert stopped.stopped_at[0, 0, 0] == 200
+    assert stopped.test_accuracy[0, 0, 0] == arm.test_accuracy[0, 0, 1]
+    assert dict(stopped.sizes) == {**arm.sizes, "step": 1}
+    assert stopped.step.values.tolist() == arm.step.values[-1:].tolist()
+    assert (final(stopped, "validation_accuracy") == arm.validation_accuracy.max("step").values).all()
+    assert (tuned(stopped, "test_accuracy") <= 1).all()
+    np.testing.assert_array_equal(stopped.diverged_at, arm.diverged_at)
+
+
+def test_by_loss_it_stops_where_the_loss_was_lowest():
+    arm = results(looks=4)
+    arm.validation_loss[2, 3] = [0.5, 0.4, 0.1, 0.3]
+    assert stopped_early(arm, by="loss").stopped_at[2, 3, 0] == 300

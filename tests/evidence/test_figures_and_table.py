@@ -1,6 +1,7 @@
 """Figures and tables of known results; what they look like was seen by eye, what they must hold is tested."""
 
 import io
+import re
 
 import matplotlib.image
 import numpy as np
@@ -71,3 +72,12 @@ def test_the_table_says_what_was_chosen_in_eighty_columns():
     for word in ("coupled", "strength 0.1", "decay 0.1", "test accuracy", "without decay", "gain", "points", "nats"):
         assert word in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_more_arms_than_fit_side_by_side_get_a_row_each():
+    summary = summarise({name: results(seed=seed) for seed, name in enumerate("abcd")})
+    console = Console(file=io.StringIO(), width=80)
+    console.print(arms_table(summary["best"]))
+    said = console.file.getvalue()
+    assert len(re.findall(r"^│ [abcd] ", said, re.MULTILINE)) == 4
+    assert "…" not in said

@@ -57,6 +57,19 @@ def change(results: xr.Dataset, name: str, by: str = "accuracy") -> np.ndarray:
     return tuned(results, name, by=by) - tuned(results, name, has_value(results, 0), by)
 
 
+def stopped_early(results: xr.Dataset, by: str = "accuracy") -> xr.Dataset:
+    """The results as if every member had stopped at the look where its own validation data were best.
+
+    They have one step, the last; `stopped_at` (seed, point, step) says when each member stopped.
+
+    Source: Prechelt (1998), with unlimited patience.
+    """
+    scores = (BETTER[by] * results[f"validation_{by}"]).fillna(-np.inf)
+    stopped = results.drop_vars("diverged_at").isel(step=scores.argmax("step")).reset_coords("step")
+    stopped = stopped.rename(step="stopped_at").expand_dims(step=results["step"].to_numpy()[-1:], axis=-1)
+    return stopped.assign(diverged_at=results["diverged_at"])
+
+
 def best_among(results: xr.Dataset, among: np.ndarray | None = None, by: str = "accuracy") -> int:
     """The point that the validation data of all seeds choose among those of the mask bool[h]: what one would use."""
     scores = BETTER[by] * surviving(results, f"validation_{by}")

@@ -30,9 +30,25 @@ def speed(speed: Mapping[str, Any]) -> str:
     )
 
 
+TITLE = "chosen on validation data, leaving one seed out; mean [95 % interval] over seeds"
+
+
 def arms_table(best: Mapping[str, dict[str, Any]]) -> Table:
+    """What came out of the arms, in 80 columns: up to three stand side by side, more of them one below the other."""
+    return row_per_arm(best) if len(best) > 3 else column_per_arm(best)
+
+
+def row_per_arm(best: Mapping[str, dict[str, Any]]) -> Table:
+    """A row per arm: what validation data choose, test accuracy, the gain over no decay."""
+    table = Table("", "best", "test accuracy", "gain", title=TITLE)
+    for name, arm in best.items():
+        table.add_row(name, describe(arm), percent(arm["test_accuracy"]), points(arm["gain"]))
+    return table
+
+
+def column_per_arm(best: Mapping[str, dict[str, Any]]) -> Table:
     """A column per arm: what validation data choose, the accuracies, the gain over no decay, and the same by loss."""
-    table = Table("", *best, title="chosen on validation data, leaving one seed out; mean [95 % interval] over seeds")
+    table = Table("", *best, title=TITLE)
     arms = list(best.values())
     table.add_row("best", *map(describe, arms))
     table.add_row("may be the best", *(span(arm["best_values"]) for arm in arms))

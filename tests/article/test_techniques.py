@@ -1,0 +1,95 @@
+"""Techniques: images that move as said, the share that moves, equal trials, and the experiment to its end in small."""
+
+import io
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from experiments.article.techniques import CLAIMS, TRIALS, experiment, in_five_places, shifted, technique
+from tests.training import worlds
+from wd_research.experiment import run
+from wd_research.types import Batch
+
+EXAMPLES = worlds.EXAMPLES
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("techniques")
+    return run(experiment(seeds=2, steps=20, width=8), folder, console=Console(file=io.StringIO()))
+
+
+def test_every_technique_has_as_many_trials():
+    arms = experiment(seeds=2, steps=20).arms
+    assert {len(arm.points.learning_rate) for arm in arms.values()} == {TRIALS}
+    points = [np.stack([np.asarray(leaf) for leaf in arm.points], axis=1) for arm in arms.values()]
+    assert all(len(np.unique(table, axis=0)) == TRIALS for table in points)
+
+
+def test_arms_share_four_programs():
+    arms = experiment(seeds=2, steps=20).arms.values()
+    assert len({(id(arm.task), id(arm.objective), id(arm.optimizer)) for arm in arms}) == 4
+
+
+def test_the_five_places_are_the_image_and_its_neighbours():
+    places = in_five_places(EXAMPLES)
+    np.testing.assert_array_equal(places[:, 0], EXAMPLES.inputs)
+    # ink is lost over the rim and never made
+    assert (places.sum(axis=-1) <= EXAMPLES.inputs.sum(axis=-1)[:, None]).all()
+    from sklearn.datasets import load_digits
+
+    images = load_digits().images
+    varying = images.reshape(len(images), -1).std(axis=0) > 0
+    up = np.zeros_like(images)
+    up[:, :-1] = images[:, 1:]
+    left = np.zeros_like(images)
+    left[:, :, :-1] = images[:, :, 1:]
+    np.testing.assert_array_equal(places[:, 1], up.reshape(len(images), -1)[:, varying])
+    np.testing.assert_array_equal(places[:, 3], left.reshape(len(images), -1)[:, varying])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_share_that_moves_is_the_one_asked_for(share):
+    """A loss that counts how many inputs are those of a moved place, places being told apart by their number."""
+
+    def counting(hypers):
+        return lambda params, extras, batch, key: (batch.inputs[:, 0].mean(), ((), {}))
+
+    task = shifted(worlds.task()._replace(loss=counting), EXAMPLES)
+    places = np.broadcast_to(np.array([0.0, 1, 1, 1, 1])[:, None], (4000, 5, 1)).astype(np.float32)
+    hypers = experiment(seeds=2, steps=20).arms["none"].points._replace(shift=np.float32(share))
+    value, _ = task.loss(hypers)({}, (), Batch(places, np.zeros(4000, np.int32)), jax.random.key(0))
+    assert float(value) == pytest.approx(share, abs=0.03)
+
+
+def test_a_batch_holds_the_places_of_its_examples_standardised():
+    base = worlds.task()
+    task, split = shifted(base, EXAMPLES), worlds.task().split(0)
+    indices = np.arange(5)
+    batch, plain = task.gather(task.data, split, indices), base.gather(base.data, split, indices)
+    assert batch.inputs.shape == (5, 5, EXAMPLES.inputs.shape[1])
+    np.testing.assert_allclose(batch.inputs[:, 0], plain.inputs, rtol=1e-6)
+    np.testing.assert_array_equal(batch.targets, plain.targets)
+
+
+def test_every_row_has_a_verdict_and_a_figure(finished):
+    claims = {claim["id"]: claim for claim in finished.summary["claims"]}
+    assert set(claims) == {claim.id for claim in CLAIMS}
+    assert {name[:2] for name in claims} == {"A5", "A9", "C9"}
+    assert {claim["verdict"] for claim in claims.values()} <= {"holds", "fails", "undecided"}
+    assert (finished.folder / "figures" / "techniques.png").exists()
+
+
+def test_early_stopping_takes_the_nets_of_none(finished):
+    stopped, none = technique(finished.arms, "early stopping"), finished.arms["none"]
+    best = none.validation_accuracy.max("step").to_numpy()
+    np.testing.assert_array_equal(stopped.validation_accuracy[..., -1], best)
+
+
+def test_bad_flags_get_one_sentence():
+    with pytest.raises(ValueError, match="--train-size 9000 does not fit"):
+        experiment(train_size=9000)
+    with pytest.raises(ValueError, match="--seeds 1 is too few"):
+        experiment(seeds=1)
