@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wd_research import checks
-from wd_research.search import decades, grid
+from wd_research.search import decades, grid, random_points, sobol_points
 
 
 class Pair(NamedTuple):
@@ -31,6 +31,43 @@ def test_a_grid_is_every_combination_in_order(first, second):
 def test_a_grid_without_a_value_says_which_axis():
     with pytest.raises(ValueError, match="no value of b"):
         grid(Pair, a=(1.0,), b=())
+
+
+DRAWS = pytest.mark.parametrize("draw", [random_points, sobol_points])
+
+
+@DRAWS
+@settings(deadline=None)  # the first draw imports
+@given(count=st.integers(1, 40), seed=st.integers(0, 5), low=st.floats(1e-6, 1.0), factor=st.floats(1.0, 1e6))
+def test_drawn_points_lie_in_their_ranges_and_are_drawn_again_alike(draw, count, seed, low, factor):
+    points = draw(Pair, count, seed, a=(low, low * factor), b=(2.0, 2.0))
+    assert points.a.shape == (count,)
+    assert points.a.dtype == np.float32
+    assert (points.a >= low * (1 - 1e-6)).all()
+    assert (points.a <= low * factor * (1 + 1e-6)).all()
+    np.testing.assert_array_equal(points.b, 2.0)
+    np.testing.assert_array_equal(draw(Pair, count, seed, a=(low, low * factor), b=(2.0, 2.0)).a, points.a)
+
+
+@DRAWS
+def test_drawn_points_are_even_in_the_logarithm(draw):
+    logs = np.log10(np.stack(draw(Pair, 4096, 0, a=(1e-4, 1.0), b=(1e-4, 1.0)), axis=1))
+    counts = np.histogram2d(*logs.T, bins=4, range=[[-4, 0], [-4, 0]])[0]
+    # 256 expected in every cell: a random draw scatters by 16, a Sobol sequence is exact up to rounding at the borders
+    assert np.abs(counts - 256).max() <= (80 if draw is random_points else 1)
+
+
+def test_a_sobol_sequence_goes_on_where_fewer_points_end():
+    more = sobol_points(Pair, 16, 3, a=(1.0, 9.0), b=(1.0, 9.0))
+    fewer = sobol_points(Pair, 11, 3, a=(1.0, 9.0), b=(1.0, 9.0))
+    np.testing.assert_array_equal(np.stack(more)[:, :11], np.stack(fewer))
+
+
+@DRAWS
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (2.0, 1.0), (1.0, np.inf), (np.nan, 1.0)])
+def test_a_range_that_cannot_be_is_refused(draw, low, high):
+    with pytest.raises(ValueError, match=r"the range of b cannot be .*: give 0 < low <= high"):
+        draw(Pair, 4, 0, a=(1.0, 2.0), b=(low, high))
 
 
 def test_decades_begin_with_zero_and_reach_both_ends():
