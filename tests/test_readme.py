@@ -83,7 +83,7 @@ def test_there_were_commands_to_run_and_the_linked_files_exist():
     for folder, text in ((ROOT, README), (ROOT / "docs", DECAY)):
         for target in re.findall(r"\]\(([^)]+)\)", text):
             assert (folder / target).exists(), target
-    for name in re.findall(r"`((?:experiments|literature|decay|tests)/[\w/]+(?:\.py)?)`", DECAY):
+    for name in re.findall(r"`((?:experiments|literature|article|decay|tests)/[\w/]+(?:\.py)?)`", DECAY):
         assert any((ROOT / home / name).exists() for home in ("", "experiments", "wd_research")), name
     for name in re.findall(r"^(?:  )?([\w/]+\.py) ", README, re.MULTILINE):
         assert (ROOT / name).exists() or (ROOT / "wd_research" / name).exists(), name
