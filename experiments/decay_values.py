@@ -22,7 +22,7 @@ from wd_research.decay.penalties import l2, penalized
 from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.answer import axis_values, change_cell, has_value, tuned
-from wd_research.evidence.claims import Cell, Claim, does
+from wd_research.evidence.claims import POINTS, Cell, Claim, does
 from wd_research.experiment import Experiment
 from wd_research.search import decades, grid
 from wd_research.training.data import check_sizes, digits, draw_split
@@ -139,6 +139,7 @@ helps = Claim(
     measure=gains,
     expected=(0.0, np.inf),
     quantifier=does,
+    unit=POINTS,
 )
 harms = Claim(
     id="too-much-harms",
@@ -147,6 +148,7 @@ harms = Claim(
     measure=harm_of_the_largest,
     expected=(-np.inf, 0.0),
     quantifier=does,
+    unit=POINTS,
 )
 trades = Claim(
     id="training-falls-test-rises",
@@ -155,6 +157,7 @@ trades = Claim(
     measure=fall_and_rise,
     expected=(0.0, np.inf),
     quantifier=does,
+    unit=POINTS,
 )
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ class Experiment(NamedTuple):
     looks: int = 10  # how often training stops to evaluate and write
     claims: tuple[Claim, ...] = ()
     figures: Callable[[Mapping[str, xr.Dataset]], dict[str, Figure]] = all_figures  # results -> name of the file -> it
+    answer: Callable[[Mapping[str, Any]], str] = sentence  # summary -> the answer in one sentence
 
     @property
     def trained(self) -> dict[str, Arm]:
@@ -134,13 +135,21 @@ def train(this: Run) -> dict[str, xr.Dataset]:
             continue
         with this.timed("compile"):
             inputs = place(arm, experiment.seeds, mesh, block)
-            program = (id(arm.task), id(arm.objective), id(arm.optimizer), jax.tree.leaves(inputs.points)[0].shape)
+            program = program_of(arm, inputs)
             if program not in compiled:
                 this.advance(f"compiling {name}", 0, 0.0)
                 lengths = {length for _, length in segments(experiment)}
                 compiled[program] = compile_programs(arm, inputs, lengths, mesh, block)
         arms[name] = train_arm(this, name, arm, inputs, compiled[program])
     return arms
+
+
+def program_of(arm: Arm, inputs: Inputs) -> tuple[Any, ...]:
+    """What an arm's compiled programs depend on: its functions and the shapes of its inputs, not their numbers."""
+    task = arm.task
+    of_task = (task.init, task.order, task.gather, task.parts, task.loss, task.evaluate)
+    types = tuple(jax.typeof(leaf) for leaf in jax.tree.leaves(inputs))
+    return *of_task, arm.objective, arm.optimizer, jax.tree.structure(inputs), types
 
 
 def compute_arm(this: Run, name: str, arm: Exact) -> xr.Dataset:
@@ -232,7 +241,7 @@ def judged(this: Run, arms: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     rate = experiment.members * experiment.steps / this.seconds["train"] if experiment.members else None
     return {
         "question": experiment.question,
-        "answer": sentence(summary),
+        "answer": experiment.answer(summary),
         **summary,
         "speed": {
             "members": experiment.members,

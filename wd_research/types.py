@@ -62,7 +62,8 @@ class Task(NamedTuple):
 class Arm(NamedTuple):
     """What is compared: one net and one way to train it, at every point of its own grid.
 
-    Arms that share task, objective and optimizer (the same function objects) share one compiled program.
+    Arms that share the functions of their tasks, objective and optimizer (the same objects) share one compiled program
+    where their inputs have the same shapes: `task._replace(split=...)` sees other data through the same program.
     """
 
     task: Task

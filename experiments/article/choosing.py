@@ -18,30 +18,26 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-import optax
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from experiments.article.rows import said
+from experiments.article.setting import adam, digits_task
 from wd_research import checks
 from wd_research.cli import main
-from wd_research.decay.places import decoupled
-from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.answer import final, surviving
-from wd_research.evidence.claims import Cell, Claim, does
+from wd_research.evidence.claims import POINTS, Cell, Claim, does
 from wd_research.evidence.figures import LINES, panel_grid
 from wd_research.evidence.statistics import at_choice, choose_leaving_one_out, paired_t
 from wd_research.experiment import Experiment
 from wd_research.search import grid, random_points, sobol_points
-from wd_research.training.data import check_sizes, digits, draw_split
 from wd_research.training.models import Mlp
-from wd_research.training.tasks import classification
 from wd_research.types import Arm, Array
 
 RATES, DECAYS = (3e-4, 3e-2), (0.03, 100.0)  # what is searched, evenly in the logarithm
 BUDGETS = (8, 16, 32)  # trials
 SEARCHES = 50  # of each kind and budget, averaged
-VALIDATION_SIZE = 400
 TRAINED = "every point"
 
 
@@ -77,24 +73,12 @@ def experiment(
     checks.seeds(seeds)
     if side**2 < max(BUDGETS):
         raise ValueError(f"--side {side} is too few: give 6 or more, the largest search has {max(BUDGETS)} trials")
-    examples = digits()
-    check_sizes(examples, train_size, VALIDATION_SIZE, flipped)
-    task = classification(
-        Mlp((width,), classes=10),
-        examples,
-        split=lambda seed: draw_split(examples, seed, train_size, VALIDATION_SIZE, flipped),
-        batch_size=batch_size,
-    )
-    cosine = optax.cosine_decay_schedule(1.0, steps)
-
-    def optimizer(hypers: Hypers) -> optax.GradientTransformation:
-        return decoupled(optax.scale_by_adam(), decay_weights(hypers.decay), hypers.learning_rate, cosine)
-
+    task = digits_task(Mlp((width,), classes=10), train_size, flipped, batch_size)
     rates, decays = (np.geomspace(*span, side) for span in (RATES, DECAYS))
     points = grid(Hypers, learning_rate=tuple(rates), decay=(0.0, *decays))
     return Experiment(
         question=str(__doc__).partition("\n")[0],
-        arms={TRAINED: Arm(task, task.loss, optimizer, points, axis="decay")},
+        arms={TRAINED: Arm(task, task.loss, adam(steps), points, axis="decay")},
         seeds=seeds,
         steps=steps,
         looks=1,
@@ -189,16 +173,16 @@ def over_grid(kind: str, arms: Arms) -> dict[str, Cell]:
     return {f"{n} trials": Cell(found(kind, n, every) - found("grid", n, every)) for n in BUDGETS}
 
 
-SOURCE = "a popular article on weight decay: the hyperparameter is chosen by grid or random search on validation data"
+SOURCE = said("C5")
 CLAIMS = (
     Claim("C5-helps", "A search on validation data finds a decay that is better than none, with 8 trials already.",
-          SOURCE, gains, (0.0, np.inf), does),
+          SOURCE, gains, (0.0, np.inf), does, POINTS),
     Claim("C5-suffices", "With 32 trials it falls short of all points, tried on many seeds, by less than a point.",
-          SOURCE, partial(regrets, BUDGETS[-1:]), (-np.inf, 0.01), does),
+          SOURCE, partial(regrets, BUDGETS[-1:]), (-np.inf, 0.01), does, POINTS),
     Claim("C5-random", "Random search finds as much as the grid, within half a point.",
-          "Bergstra & Bengio (2012) say more", partial(over_grid, "random"), (-0.005, np.inf), does),
+          "Bergstra & Bengio (2012) say more", partial(over_grid, "random"), (-0.005, np.inf), does, POINTS),
     Claim("C5-quasi-random", "Quasi-random search finds as much as the grid, within half a point.",
-          SOURCE, partial(over_grid, "quasi-random"), (-0.005, np.inf), does),
+          SOURCE, partial(over_grid, "quasi-random"), (-0.005, np.inf), does, POINTS),
 )  # fmt: skip
 
 

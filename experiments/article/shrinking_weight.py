@@ -30,22 +30,21 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.literature.linear import STYLES, draw_measured
 from wd_research import checks
 from wd_research.cli import main
+from wd_research.decay.masks import entries
 from wd_research.decay.places import constant, coupled, decoupled, independent
 from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.answer import final
 from wd_research.evidence.claims import Cell, Claim, does
-from wd_research.evidence.figures import panel_grid
-from wd_research.evidence.statistics import paired_t
+from wd_research.evidence.figures import STYLES, draw_measured, means, panel_grid
 from wd_research.experiment import Exact, Experiment, labelled
 from wd_research.search import grid
 from wd_research.training.data import digits, draw_split
 from wd_research.training.models import Mlp
 from wd_research.training.step import init_state, train_step
-from wd_research.training.tasks import classification, cross_entropy
-from wd_research.types import Arm, Array, Batch, Extras, Key, Loss, Metrics, Params, Task
+from wd_research.training.tasks import classification, cross_entropy, remembering
+from wd_research.types import Arm, Array, Batch, Metrics, Params
 
 FACTOR = 0.8  # per epoch, as the article has it
 STATED = (0.7, 0.56, 0.45, 0.36)  # its weight, epoch by epoch
@@ -105,7 +104,8 @@ def experiment(
     share = 1 - FACTOR ** (1 / steps_per_epoch)
     net, examples = Mlp((WIDTH,), 10), digits()
     task = remembering(
-        classification(net, examples, lambda s: draw_split(examples, s, TRAIN_SIZE, VALIDATION_SIZE, 0.0), BATCH_SIZE)
+        classification(net, examples, lambda s: draw_split(examples, s, TRAIN_SIZE, VALIDATION_SIZE, 0.0), BATCH_SIZE),
+        kept_start,
     )
     rates = (0.0, *(1 - 0.5 ** (1 / half_life) for half_life in sorted(half_lives, reverse=True)))
     trained = Arm(task, task.loss, on_digits, grid(Hypers, rate=rates, learning_rate=(ADAM_RATE,)), axis="rate")
@@ -189,32 +189,10 @@ def on_digits(hypers: Hypers) -> optax.GradientTransformation:
     return independent(optax.scale_by_adam(), decay_weights(hypers.rate), hypers.learning_rate, one_rate)
 
 
-def remembering(task: Task) -> Task:
-    """A task with one more metric, "kept": <w, w_0> / <w_0, w_0> over the matrices, w_0 being the start."""
-
-    def init(key: Key) -> tuple[Params, Extras]:
-        params, _ = task.init(key)
-        return params, {"start": jax.tree.map(jnp.copy, params)}
-
-    def loss(hypers: Hypers) -> Loss:
-        plain = task.loss(hypers)
-
-        def of_batch(params: Params, extras: Extras, batch: Batch, key: Key):
-            value, (_, metrics) = plain(params, {}, batch, key)
-            return value, (extras, metrics)
-
-        return of_batch
-
-    def evaluate(params: Params, extras: Extras, part: Batch) -> Metrics:
-        now, then = flat(params), flat(extras["start"])
-        return {**task.evaluate(params, {}, part), "kept": now @ then / (then @ then)}
-
-    return task._replace(init=init, loss=loss, evaluate=evaluate)
-
-
-def flat(params: Params) -> Array:
-    """All entries of the matrices; f32[k]."""
-    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(params) if leaf.ndim >= 2])
+def kept_start(params: Params, start: Params, part: Batch) -> Metrics:
+    """The part of the weights along their start, "kept": <w, w_0> / <w_0, w_0> over the matrices."""
+    now, then = entries(params), entries(start)
+    return {"kept": now @ then / (then @ then)}
 
 
 def first_step(net: Mlp, arm: Arm) -> Exact:
@@ -384,11 +362,6 @@ def draw_parts(panel: Axes, results: xr.Dataset) -> None:
     panel.invert_yaxis()
     panel.set(title="the first step on digits", xlabel="norm", xscale="log")
     panel.set_xlim(mean.min() / 2, mean.max() * 4)
-
-
-def means(values: np.ndarray) -> np.ndarray:
-    """The mean over seeds and its 95 % t interval, f64[s, k] -> f64[k, 3]."""
-    return np.array([paired_t(column) for column in values.T])
 
 
 if __name__ == "__main__":

@@ -19,24 +19,23 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import xarray as xr
 from matplotlib.figure import Figure
 
+from experiments.article.rows import row_of, said
+from experiments.article.setting import adam, digits_task
 from wd_research import checks
 from wd_research.cli import main
 from wd_research.decay.penalties import l1, l2, penalized
-from wd_research.decay.places import decoupled
-from wd_research.decay.transforms import decay_weights
-from wd_research.evidence.answer import edges, stopped_early, tuned
-from wd_research.evidence.claims import Cell, Claim, does
+from wd_research.evidence.answer import ahead, stopped_early, tuned
+from wd_research.evidence.claims import POINTS, Cell, Claim, does
 from wd_research.evidence.figures import panel_grid
 from wd_research.evidence.statistics import paired_t
 from wd_research.experiment import Experiment
 from wd_research.search import grid
-from wd_research.training.data import Examples, Split, check_sizes, digits, draw_split
+from wd_research.training.data import Examples, Split, digits
 from wd_research.training.models import Mlp
-from wd_research.training.tasks import classification
+from wd_research.training.tasks import no_settings
 from wd_research.types import Arm, Array, Batch, Extras, Key, Loss, Numbers, Params, Task
 
 TRIALS = 24  # of every technique
@@ -48,7 +47,6 @@ L1_STRENGTHS = (0.0, 0.0003, 0.001, 0.003, 0.01, 0.03)
 DROPOUTS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75)
 SHIFTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 STRENGTHS_TOGETHER, L1_TOGETHER = (0.0, 0.01, 0.1), (0.0, 0.003)
-VALIDATION_SIZE = 400
 LOOKS = 20
 
 
@@ -84,22 +82,12 @@ def experiment(
     """
     checks.counts(steps=steps, train_size=train_size, width=width, batch_size=batch_size)
     checks.seeds(seeds)
-    examples = digits()
-    check_sizes(examples, train_size, VALIDATION_SIZE, flipped)
+    optimizer = adam(steps)
 
-    def digits_task(batch_norm: bool = False, dropout: bool = False) -> Task:
-        return classification(
-            Mlp((width,), classes=10, batch_norm=batch_norm),
-            examples,
-            split=lambda seed: draw_split(examples, seed, train_size, VALIDATION_SIZE, flipped),
-            batch_size=batch_size,
-            settings=lambda hypers: {"dropout": hypers.dropout} if dropout else {},
-        )
-
-    cosine = optax.cosine_decay_schedule(1.0, steps)
-
-    def optimizer(hypers: Hypers) -> optax.GradientTransformation:
-        return decoupled(optax.scale_by_adam(), decay_weights(hypers.decay), hypers.learning_rate, cosine)
+    def task(batch_norm: bool = False, dropout: bool = False) -> Task:
+        net = Mlp((width,), classes=10, batch_norm=batch_norm)
+        settings = (lambda hypers: {"dropout": hypers.dropout}) if dropout else no_settings
+        return digits_task(net, train_size, flipped, batch_size, settings)
 
     def arms_of(task: Task, **arms: tuple[str, dict[str, tuple[float, ...]]]) -> dict[str, Arm]:
         """Arms that share a program, from name=(axis, values of the numbers that are not off)."""
@@ -122,16 +110,16 @@ def experiment(
         question=str(__doc__).partition("\n")[0],
         arms={
             **arms_of(
-                digits_task(),
+                task(),
                 none=("decay", many),
                 weight_decay=("decay", few | {"decay": DECAYS}),
                 L2=("strength", few | {"strength": STRENGTHS}),
                 L1=("l1_strength", few | {"l1_strength": L1_STRENGTHS}),
             ),
-            **arms_of(digits_task(dropout=True), dropout=("dropout", few | {"dropout": DROPOUTS})),
-            **arms_of(shifted(digits_task(), examples), augmentation=("shift", few | {"shift": SHIFTS})),
+            **arms_of(task(dropout=True), dropout=("dropout", few | {"dropout": DROPOUTS})),
+            **arms_of(shifted(task(), digits()), augmentation=("shift", few | {"shift": SHIFTS})),
             **arms_of(
-                digits_task(batch_norm=True),
+                task(batch_norm=True),
                 batch_normalization=("strength", many),
                 all_three=("strength", together),
             ),
@@ -208,13 +196,7 @@ def accuracy(arms: Arms, name: str) -> np.ndarray:
 
 def above(pairs: tuple[tuple[str, str], ...], arms: Arms) -> dict[str, Cell]:
     """How much more of the test examples the first technique gets right than the second."""
-    return {
-        f"{first} - {second}": Cell(
-            accuracy(arms, first) - accuracy(arms, second),
-            any(technique(arms, name).attrs["axis"] in edges(technique(arms, name)) for name in (first, second)),
-        )
-        for first, second in pairs
-    }
+    return {f"{first} - {second}": ahead(technique(arms, first), technique(arms, second)) for first, second in pairs}
 
 
 def over_the_best(arms: Arms) -> dict[str, Cell]:
@@ -224,31 +206,24 @@ def over_the_best(arms: Arms) -> dict[str, Cell]:
     return above((("all three", best),), arms)
 
 
-A5 = "a popular article on weight decay, its gains in points: none 0, weight decay 2.5, L1 1.8, L2 2.1"
-A9 = "the same article: L2 97.8 %, L1 97.4 %, batch normalization 97.2 %, where its gains would give 97.4 and 97.1"
-C9 = "the same article, which names L1, dropout, early stopping and augmentation as alternatives"
-
-
-def claim(
-    name: str, statement: str, source: str, measure: Callable[[Arms], dict[str, Cell]], low: float = 0.0
-) -> Claim:
+def claim(name: str, statement: str, measure: Callable[[Arms], dict[str, Cell]], low: float = 0.0) -> Claim:
     """A claim that a difference of test accuracies is above `low` in every cell."""
-    return Claim(name, statement, source, measure, (low, np.inf), does)
+    return Claim(name, statement, said(row_of(name)), measure, (low, np.inf), does, POINTS)
 
 
 CLAIMS = (
-    claim("A5-weight-decay", "Decoupled decay raises test accuracy.", A5, partial(above, (("weight decay", "none"),))),
-    claim("A5-l2", "L2 in the loss raises test accuracy.", A5, partial(above, (("L2", "none"),))),
-    claim("A5-l1", "L1 in the loss raises test accuracy.", A5, partial(above, (("L1", "none"),))),
-    claim("A5-order", "Weight decay gains more than L2, and L2 more than L1.", A5,
+    claim("A5-weight-decay", "Decoupled decay raises test accuracy.", partial(above, (("weight decay", "none"),))),
+    claim("A5-l2", "L2 in the loss raises test accuracy.", partial(above, (("L2", "none"),))),
+    claim("A5-l1", "L1 in the loss raises test accuracy.", partial(above, (("L1", "none"),))),
+    claim("A5-order", "Weight decay gains more than L2, and L2 more than L1.",
           partial(above, (("weight decay", "L2"), ("L2", "L1")))),
-    claim("A9-order", "L2 is better than L1, and L1 than batch normalization.", A9,
+    claim("A9-order", "L2 is better than L1, and L1 than batch normalization.",
           partial(above, (("L2", "L1"), ("L1", "batch normalization")))),
-    claim("A9-together", "L2, L1 and batch normalization together are better than the best of them alone.", A9,
+    claim("A9-together", "L2, L1 and batch normalization together are better than the best of them alone.",
           over_the_best),
-    claim("C9-alternatives", "Each alternative raises test accuracy on its own.", C9,
+    claim("C9-alternatives", "Each alternative raises test accuracy on its own.",
           partial(above, tuple((name, "none") for name in ALTERNATIVES))),
-    claim("C9-as-good", "Each alternative is as good as weight decay, within half a point.", C9,
+    claim("C9-as-good", "Each alternative is as good as weight decay, within half a point.",
           partial(above, tuple((name, "weight decay") for name in ALTERNATIVES)), -0.005),
 )  # fmt: skip
 

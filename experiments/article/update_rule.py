@@ -35,23 +35,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from experiments.literature.linear import STYLES, draw_measured
 from wd_research import checks
 from wd_research.cli import main
-from wd_research.decay.masks import matrices
+from wd_research.decay.masks import entries, matrices
 from wd_research.decay.penalties import l1, l2, penalized
 from wd_research.decay.transforms import decay_weights
 from wd_research.decay.units import Setting, convert
 from wd_research.evidence.answer import final, has_value, surviving, tuned
 from wd_research.evidence.claims import Cell, Claim, does
-from wd_research.evidence.figures import panel_grid
-from wd_research.evidence.statistics import paired_t
+from wd_research.evidence.figures import STYLES, axis_from_zero, draw_measured, means, panel_grid
 from wd_research.experiment import Exact, Experiment, labelled
 from wd_research.search import grid
 from wd_research.training.data import Examples, Split, check_sizes, digits, draw_split
 from wd_research.training.models import Mlp
 from wd_research.training.step import init_state, train_step
-from wd_research.training.tasks import classification
+from wd_research.training.tasks import classification, remembering
 from wd_research.types import Arm, Array, Batch, Extras, Key, Loss, Metrics, Number, Params, State, Task
 
 VALIDATION_SIZE = 400
@@ -234,36 +232,14 @@ def descent(hypers: Hypers) -> optax.GradientTransformation:
 def observed(net: Mlp, task: Task) -> Task:
     """A task that remembers its start, and measures the weights and what outlying inputs do to the output."""
 
-    def init(key: Key) -> tuple[Params, Extras]:
-        params, extras = task.init(key)
-        return params, {**extras, "start": jax.tree.map(jnp.copy, params)}
-
-    def loss(hypers: Hypers) -> Loss:
-        plain = task.loss(hypers)
-
-        def of_batch(params: Params, extras: Extras, batch: Batch, key: Key):
-            value, (_, metrics) = plain(params, {}, batch, key)
-            return value, (extras, metrics)
-
-        return of_batch
-
-    def evaluate(params: Params, extras: Extras, part: Batch) -> Metrics:
+    def measure(params: Params, start: Params, part: Batch) -> Metrics:
         def logits(inputs: Array) -> Any:
             return net.apply({"params": params}, inputs)
 
-        return {
-            **task.evaluate(params, {}, part),
-            **displacement(flat(params), flat(extras["start"])),
-            **pulls(params),
-            **moved(logits, jnp.asarray(part.inputs)),
-        }
+        outliers = moved(logits, jnp.asarray(part.inputs))
+        return {**displacement(entries(params), entries(start)), **pulls(params), **outliers}
 
-    return task._replace(init=init, loss=loss, evaluate=evaluate)
-
-
-def flat(params: Params) -> Array:
-    """All entries of the matrices; f32[k]."""
-    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(params) if leaf.ndim >= 2])
+    return remembering(task, measure)
 
 
 def displacement(weights: Array, start: Array) -> Metrics:
@@ -281,10 +257,10 @@ def pulls(params: Params) -> Metrics:
 
     The pull is |grad penalty(w)|, by jax.grad of the library's own penalties.
     """
-    size, metrics = jnp.abs(flat(params)), {}
+    size, metrics = jnp.abs(entries(params)), {}
     chosen = np.linspace(0, len(size) - 1, DRAWN).round().astype(int)
     for name, penalty in (("l2", l2), ("l1", l1)):
-        pull = jnp.abs(flat(jax.grad(penalty)(params)))
+        pull = jnp.abs(entries(jax.grad(penalty)(params)))
         metrics[f"slope_{name}"] = log_slope(size, pull)
         metrics |= {f"pull_{name}_{k}": pull[weight] for k, weight in enumerate(chosen)}
     return metrics | {f"size_{k}": size[weight] for k, weight in enumerate(chosen)}
@@ -338,9 +314,9 @@ def two_forms(arm: Arm, examples: int, steps: int) -> Exact:
         def step(carry: tuple[State, Metrics, Metrics], nothing: None):
             state, largest, total = carry
             after, _ = train_step(arm, hypers, state, batch, key)
-            weights, push = flat(state.params), -hypers.learning_rate * flat(slope(state.params, state.extras))
+            weights, push = entries(state.params), -hypers.learning_rate * entries(slope(state.params, state.extras))
             decay = -hypers.learning_rate * hypers.decay / examples
-            distance = jnp.linalg.norm(flat(after.params) - by_rule(-decay, weights, push))
+            distance = jnp.linalg.norm(entries(after.params) - by_rule(-decay, weights, push))
             parts = jnp.linalg.norm(decay * weights) + jnp.linalg.norm(push)
             seen = {
                 "rounding": distance / (2.0**-23 * (jnp.linalg.norm(weights) + parts)),
@@ -564,12 +540,12 @@ def side_by_side(task: Task, steps: int, conventions: Sequence[Links]) -> Exact:
     @jax.jit
     def of_seed(points: Links, data: Examples, split: Split, key: Key) -> Array:
         start = jax.vmap(lambda links: init_state(arm, links, key))(points)
-        origin = jax.vmap(flat)(start.params)[0]
+        origin = jax.vmap(entries)(start.params)[0]
 
         def step(carry: tuple[State, Array], indices: Array):
             batch = task.gather(data, split, indices)
             after, _ = jax.vmap(lambda links, state: train_step(arm, links, state, batch, key))(points, carry[0])
-            weights = jax.vmap(flat)(after.params)
+            weights = jax.vmap(entries)(after.params)
             apart = jnp.linalg.norm(weights - weights[0], axis=-1) / jnp.linalg.norm(weights[0] - origin)
             return (after, jnp.maximum(carry[1], apart)), None
 
@@ -800,7 +776,8 @@ def draw_line_slopes(panel: Axes, arms: Arms) -> None:
     panel.plot(x, solved, color=STYLES[1].color, linewidth=1, label=r"$S_{xy} / (S_{xx} + \lambda)$")
     draw_measured(panel, x, means(surviving(results, "line_slope")), STYLES[0], "trained")
     panel.axhline(0, color="0.6", linewidth=0.7)
-    decay_axis(panel, x)
+    axis_from_zero(panel, x[1], x[-1])
+    panel.set_xlabel(r"$\lambda$")
     panel.set(title="a negative slope: shrunk, not flipped", ylabel="slope")
 
 
@@ -813,20 +790,11 @@ def draw_outliers(panel: Axes, results: xr.Dataset) -> None:
         values = values / values[:, 0].mean()
         draw_measured(panel, x, means(values), style, f"{output}, {'one pixel' if kind == 'pixel' else 'scaled input'}")
         panel.plot(x, values.mean(axis=0), color=style.color, linestyle=style.dashes, linewidth=1)
-    decay_axis(panel, x)
+    axis_from_zero(panel, x[1], x[-1])
+    panel.set_xlabel(r"$\lambda$")
     panel.set(title="outlying inputs, digits", ylabel="change of output, 1 = no decay", yscale="log")
     panel.set_yticks([0.1, 0.3, 1, 3], ["0.1", "0.3", "1", "3"])
     panel.yaxis.set_minor_locator(NullLocator())
-
-
-def decay_axis(panel: Axes, decays: np.ndarray) -> None:
-    """A logarithmic axis of lambda that goes on to 0 below the lowest."""
-    panel.set_xscale("symlog", linthresh=decays[1], linscale=0.5)
-    panel.set_xlim(-decays[1] / 3, 1.3 * decays[-1])
-    ticks = [0, *(10.0**k for k in range(-9, 10) if decays[1] <= 10.0**k <= decays[-1])]
-    panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    panel.xaxis.set_minor_locator(NullLocator())
-    panel.set_xlabel(r"$\lambda$")
 
 
 def draw_pulls(panel: Axes, results: xr.Dataset) -> None:
@@ -842,11 +810,6 @@ def draw_pulls(panel: Axes, results: xr.Dataset) -> None:
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.yaxis.set_minor_formatter(NullFormatter())
     panel.set(title=f"the pull on {DRAWN} trained weights", xlabel="|w|", ylabel="|gradient of the penalty|")
-
-
-def means(values: np.ndarray) -> np.ndarray:
-    """The mean over seeds and its 95 % t interval, f64[s, k] -> f64[k, 3]."""
-    return np.array([paired_t(column) for column in values.T])
 
 
 if __name__ == "__main__":

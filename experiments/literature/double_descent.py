@@ -31,11 +31,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.literature.linear import (
-    STYLES,
     Sample,
     Setting,
     draw,
-    draw_measured,
     every_direction,
     linear_regression,
     mark_best,
@@ -47,8 +45,7 @@ from wd_research.cli import main
 from wd_research.decay.penalties import l2, penalized
 from wd_research.evidence.answer import final, surviving
 from wd_research.evidence.claims import Cell, Claim, does
-from wd_research.evidence.figures import panel_grid
-from wd_research.evidence.statistics import paired_t
+from wd_research.evidence.figures import STYLES, draw_measured, means, panel_grid
 from wd_research.experiment import Exact, Experiment, labelled
 from wd_research.search import grid
 from wd_research.types import Arm, Array, Batch, Loss, Numbers
@@ -422,7 +419,7 @@ def draw_over_penalties(panel: Axes, setting: Setting, exact: Table) -> None:
 
 def geometric_means(risk: np.ndarray) -> np.ndarray:
     """The geometric mean over seeds and its 95 % t interval, f64[s, k] -> f64[k, 3]."""
-    return np.exp([paired_t(column) for column in np.log(risk).T])
+    return np.exp(means(np.log(risk)))
 
 
 def called(factor: float) -> str:

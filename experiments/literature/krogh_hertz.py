@@ -30,10 +30,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.literature.linear import (
-    STYLES,
     Setting,
     draw,
-    draw_measured,
     every_direction,
     linear_regression,
     mark_best,
@@ -46,11 +44,11 @@ from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.answer import surviving
 from wd_research.evidence.claims import Cell, Claim, does
-from wd_research.evidence.figures import panel_grid
-from wd_research.evidence.statistics import paired_t
+from wd_research.evidence.figures import STYLES, draw_measured, means, panel_grid
 from wd_research.experiment import Experiment
 from wd_research.search import grid
-from wd_research.types import Arm, Array, Batch, Extras, Key, Metrics, Params, Task
+from wd_research.training.tasks import remembering
+from wd_research.types import Arm, Array, Batch, Key, Metrics, Params
 
 LOOKS = 20
 SEEN = 1e-3  # the share of the start down to which float32 shows the silent component to 1 %
@@ -137,9 +135,8 @@ def check_steps(steps: int, rate: float) -> None:
 
 def arm(setting: Setting, examples: int, penalties: list[float]) -> Arm:
     """The linear net at every decay, for one number of examples and one size of the noise."""
-    task = remembering(
-        linear_regression(lambda seed: sampled(setting, seed, examples), parts, start=standard_normal(setting))
-    )
+    plain = linear_regression(lambda seed: sampled(setting, seed, examples), parts, start=standard_normal(setting))
+    task = remembering(plain, kept_answers)
     constant = optax.constant_schedule(1.0)
 
     def optimizer(hypers: Hypers) -> optax.GradientTransformation:
@@ -182,18 +179,10 @@ def parts(data: tuple[()], sample: Sample) -> dict[str, Batch]:
     return every | silent
 
 
-def remembering(task: Task) -> Task:
-    """A task with one more metric of each part, "kept": the size of the net's answers relative to the start's."""
-
-    def init(key: Key) -> tuple[Params, Extras]:
-        params, _ = task.init(key)
-        return params, jax.tree.map(jnp.copy, params)
-
-    def evaluate(params: Params, start: Extras, part: Batch) -> Metrics:
-        now, then = (jnp.linalg.norm(part.inputs @ weights["kernel"]) for weights in (params, start))
-        return {**task.evaluate(params, {}, part), "kept": now / then}
-
-    return task._replace(init=init, evaluate=evaluate)
+def kept_answers(params: Params, start: Params, part: Batch) -> Metrics:
+    """The size of the net's answers to a part relative to the start's, "kept"."""
+    now, then = (jnp.linalg.norm(part.inputs @ weights["kernel"]) for weights in (params, start))
+    return {"kept": now / then}
 
 
 # What is measured
@@ -406,11 +395,6 @@ def draw_errors(panel: Axes, inputs: int, noise: float, arms: Arms) -> None:
     mark_best(panel, noise**2, r"\sigma^2", lowest, highest)
     panel.set(title="the right size suppresses noise", ylabel=r"test error $|w - u|^2 / N$", xlabel=r"$\lambda$")
     panel.set_ylim(bottom=-0.12)
-
-
-def means(values: np.ndarray) -> np.ndarray:
-    """The mean over seeds and its 95 % t interval, f64[s, k] -> f64[k, 3]."""
-    return np.array([paired_t(column) for column in values.T])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the experiments on linear regression share: a sample, what theory says of it, a task, marks of a figure."""
+"""What the experiments on linear regression share: a sample, what theory says of it, and a task."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 
-from wd_research.evidence.figures import LINES
+from wd_research.evidence.figures import axis_from_zero
 from wd_research.types import Array, Batch, Extras, Hypers, Key, Loss, Params, Task
 
 
@@ -115,31 +114,9 @@ def every_direction(teacher: np.ndarray) -> Batch:
     return Batch(jnp.eye(len(teacher)), teacher)
 
 
-class Style(NamedTuple):
-    """How a line and its marks look."""
-
-    color: str
-    dashes: Any
-    marker: str
-
-
-STYLES = tuple(Style(color, dashes, marker) for (color, dashes), marker in zip(LINES, "os^Dv", strict=True))
-
-
-def draw_measured(panel: Axes, x: np.ndarray, estimates: np.ndarray, style: Style, label: str) -> None:
-    """Marks and bars for means, lows and highs f64[k, 3] at x f64[k]."""
-    mean, low, high = estimates.T
-    panel.errorbar(x, mean, (mean - low, high - mean), fmt=style.marker, color=style.color, markersize=3.5, capsize=2,
-                   label=label)  # fmt: skip
-
-
 def mark_best(panel: Axes, best: float, name: str, lowest: float, highest: float) -> None:
     """A logarithmic axis of lambda that goes on to 0 below the lowest, with a line at the best."""
     panel.axvline(best, color="0.6", linewidth=1)
     panel.annotate(f"${name} = {best:.4g}$", (best, 0), xycoords=("data", "axes fraction"), xytext=(4, 4),
                    textcoords="offset points", fontsize=8)  # fmt: skip
-    panel.set_xscale("symlog", linthresh=lowest, linscale=0.5)
-    panel.set_xlim(-lowest / 3, 1.2 * highest)
-    ticks = [0, *(10.0**k for k in range(-9, 10) if lowest <= 10.0**k <= highest)]
-    panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    panel.xaxis.set_minor_locator(NullLocator())
+    axis_from_zero(panel, lowest, highest)

@@ -10,6 +10,7 @@ from rich.console import Console
 from experiments.article.worlds import (
     CLAIMS,
     STATED,
+    changes_alike,
     course,
     experiment,
     from_first_to_last,
@@ -52,15 +53,22 @@ def means(cells):
     return {name: float(cell.values.mean()) for name, cell in cells.items()}
 
 
-def test_a_world_is_one_program():
+def test_worlds_with_as_many_examples_are_one_program():
     arms = experiment().arms
     assert list(arms) == [
         f"{world}, {place}" for world in ("noisy", "clean", "ample") for place in ("coupled", "decoupled")
     ]
-    programs = {name.split(",")[0]: set() for name in arms}
-    for name, arm in arms.items():
-        programs[name.split(",")[0]].add((id(arm.task), id(arm.objective), id(arm.optimizer), len(arm.points.decay)))
-    assert [len(members) for members in programs.values()] == [1, 1, 1]
+    programs = {name: (id(arm.task.loss), id(arm.objective), id(arm.optimizer), len(arm.points.decay))
+                for name, arm in arms.items()}  # fmt: skip
+    assert len(set(programs.values())) == 2
+    assert programs["noisy, coupled"] == programs["clean, decoupled"] != programs["ample, coupled"]
+
+
+def test_at_its_rate_decay_is_compared_to_none_at_the_same_learning_rate():
+    accuracy = [[0.5], [0.6], [0.7], [0.9]]
+    results = known([0, 1, 0, 1], train_accuracy=[[1.0], [0.9], [0.8], [0.5]], validation_accuracy=accuracy)
+    results = results.assign_coords(learning_rate=("point", np.float32([1, 1, 2, 2])))
+    assert means(changes_alike("train_accuracy", -1, {"one": results})) == pytest.approx({"one": 0.3})
 
 
 @pytest.mark.parametrize(

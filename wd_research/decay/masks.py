@@ -5,7 +5,7 @@ import re
 import jax
 import jax.numpy as jnp
 
-from wd_research.types import Mask, Number, Params
+from wd_research.types import Array, Mask, Number, Params
 
 
 class DecayError(ValueError):
@@ -47,6 +47,12 @@ def matching(pattern: str) -> Mask:
         return matched
 
     return mask
+
+
+def entries(params: Params, mask: Mask = matrices) -> Array:
+    """All entries of the leaves that a mask of bools takes in, one after the other; f32[k]."""
+    chosen = zip(jax.tree.leaves(mask(params)), jax.tree.leaves(params), strict=True)
+    return jnp.concatenate([jnp.ravel(leaf) for taken, leaf in chosen if taken])
 
 
 def weighted(coefficient: bool | Number, amount: Number) -> Number:

@@ -111,6 +111,12 @@ def change_cell(results: xr.Dataset, name: str, sign: float = 1) -> Cell:
     return Cell(sign * change(results, name), results.attrs["axis"] in edges(results))
 
 
+def ahead(first: xr.Dataset, second: xr.Dataset, name: str = "test_accuracy", sign: float = 1) -> Cell:
+    """sign * what a final quantity of one tuned arm is above another's as the cell of a claim, marked at an edge."""
+    on_edge = any(results.attrs["axis"] in edges(results) for results in (first, second))
+    return Cell(sign * (tuned(first, name) - tuned(second, name)), on_edge)
+
+
 def answer(results: xr.Dataset, by: str = "accuracy") -> dict[str, Any]:
     """All that an arm has to say, chosen by accuracy or by loss; the arm's entry of `summary.json`.
 
@@ -162,7 +168,7 @@ def summarise(arms: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     }
 
 
-def sentence(summary: dict[str, Any]) -> str:
+def sentence(summary: Mapping[str, Any]) -> str:
     """One sentence that answers the question: what to use, what it gains, how sure, and whether the other arms differ.
 
     The best arm is the one that validation data prefer. Where no arm can be tuned, the claims are the answer.
@@ -187,6 +193,11 @@ def sentence(summary: dict[str, Any]) -> str:
         clauses.append(f"its {' and '.join(map(words, top['edges']))} lies on the edge of the grid, so look beyond")
     text = "; ".join(clauses) + "."
     return text[0].upper() + text[1:]
+
+
+def by_verdicts(summary: Mapping[str, Any]) -> str:
+    """The verdicts on the claims as the answer: where arms see other data, so that the best arm is none."""
+    return verdicts(summary["claims"])
 
 
 def verdicts(claims: list[dict[str, Any]]) -> str:

@@ -10,6 +10,19 @@ from wd_research.evidence.statistics import LEVEL, Estimate, holm, p_inside, p_o
 ALPHA = 1 - LEVEL
 
 
+class Unit(NamedTuple):
+    """In what a measurement is shown; what is measured, expected and recorded stays as it is."""
+
+    name: str
+    factor: float  # measurement times factor is the number shown
+    form: str  # of that number
+
+
+NUMBER = Unit("", 1.0, "+.4g")
+POINTS = Unit("points", 100.0, "+.2f")  # of accuracy, measured as a share
+NATS = Unit("nats", 1.0, "+.3f")
+
+
 class Cell(NamedTuple):
     """One condition in which a claim is measured."""
 
@@ -37,6 +50,7 @@ class Claim(NamedTuple):
     measure: Callable[[Any], Mapping[str, Cell]]  # results -> name of the cell -> cell
     expected: tuple[float, float]
     quantifier: Callable[[Sequence[str], np.ndarray, np.ndarray], Decision]
+    unit: Unit = NUMBER
 
 
 def does(names: Sequence[str], inside: np.ndarray, outside: np.ndarray) -> Decision:
@@ -77,8 +91,24 @@ def judge(claim: Claim, results: Any) -> dict[str, Any]:
         "quantifier": claim.quantifier.__name__,
         "verdict": verdict,
         "cell": deciding,
+        "unit": claim.unit._asdict(),
         "cells": {name: _row(estimates[name], cell) for name, cell in cells.items()},
     }
+
+
+def measured(row: Mapping[str, Any]) -> str:
+    """What a judged claim measured, for a person: `+5.71 points [+4.60, +6.82]`."""
+    unit = Unit(**row["unit"])
+    mean, low, high = (format(unit.factor * row[key], unit.form) for key in ("measured", "low", "high"))
+    return f"{f'{mean} {unit.name}'.rstrip()} [{low}, {high}]"
+
+
+def expected(row: Mapping[str, Any]) -> str:
+    """What a judged claim expected, for a person: `above 0`, `-0.5 to +0.5 points`."""
+    unit, (low, high) = Unit(**row["unit"]), row["expected"]
+    low, high = ((unit.factor * bound if np.isfinite(bound) else bound) for bound in (low, high))
+    bounds = f"below {high:g}" if low == -np.inf else f"above {low:g}" if high == np.inf else f"{low:g} to {high:g}"
+    return f"{bounds} {unit.name}".rstrip()
 
 
 def _row(estimate: Estimate, cell: Cell) -> dict[str, Any]:

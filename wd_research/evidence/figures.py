@@ -1,13 +1,13 @@
 """Figures: made to be read in print and by the colour-blind; bands are 95 % t intervals over seeds."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from wd_research.evidence.answer import axis_values, best_among, has_value, surviving, words
 from wd_research.evidence.statistics import best_set, paired_t
@@ -15,6 +15,7 @@ from wd_research.evidence.statistics import best_set, paired_t
 # Okabe & Ito (2008): told apart with any kind of colour vision; the dashes tell them apart without colour.
 PARTS = {"train": ("#D55E00", "--"), "validation": ("#0072B2", ":"), "test": ("#000000", "-")}
 LINES = (("#000000", "-"), ("#0072B2", "--"), ("#D55E00", "-."), ("#009E73", ":"), ("#CC79A7", (0, (5, 1, 1, 1))))
+MARKERS = "os^Dv"
 STAR: dict[str, Any] = {"marker": "*", "linestyle": "", "color": "white", "markeredgecolor": "black", "markersize": 13}
 
 
@@ -154,9 +155,41 @@ def draw_against_axis(
         panel.errorbar(x[point], mean, [[mean - low], [high - mean]], fmt="o", markersize=3, color=color)
 
 
+class Style(NamedTuple):
+    """How a line and its marks look."""
+
+    color: str
+    dashes: Any
+    marker: str
+
+
+STYLES = tuple(Style(color, dashes, marker) for (color, dashes), marker in zip(LINES, MARKERS, strict=True))
+
+
+def means(values: np.ndarray) -> np.ndarray:
+    """The mean over seeds and its 95 % t interval, f64[s, k] -> f64[k, 3]."""
+    return np.array([paired_t(column) for column in values.T]).reshape(-1, 3)
+
+
+def draw_measured(panel: Axes, x: np.ndarray, estimates: np.ndarray, style: Style, label: str) -> None:
+    """Marks and bars for means, lows and highs f64[k, 3] at x f64[k]."""
+    mean, low, high = estimates.T
+    panel.errorbar(x, mean, (mean - low, high - mean), fmt=style.marker, color=style.color, markersize=3.5, capsize=2,
+                   label=label)  # fmt: skip
+
+
+def axis_from_zero(panel: Axes, lowest: float, highest: float) -> None:
+    """A logarithmic axis that goes on to 0 below its lowest value, with a tick at 0 and at each power of ten."""
+    panel.set_xscale("symlog", linthresh=lowest, linscale=0.5)
+    panel.set_xlim(-lowest / 3, 1.2 * highest)
+    ticks = [0, *(10.0**k for k in range(-9, 10) if lowest <= 10.0**k <= highest)]
+    panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    panel.xaxis.set_minor_locator(NullLocator())
+
+
 def draw_band(panel: Axes, x: np.ndarray, values: np.ndarray, label: str, color: str, dashes: Any) -> None:
     """The mean of f64[s, k] over seeds at x f64[k], and its band."""
     order = np.argsort(x)
-    mean, low, high = np.array([paired_t(column) for column in values.T[order]]).reshape(-1, 3).T
+    mean, low, high = means(values[:, order]).T
     panel.plot(x[order], mean, color=color, linestyle=dashes, label=label)
     panel.fill_between(x[order], low, high, color=color, alpha=0.15, linewidth=0)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wd_research.evidence.answer import describe, percent, points, span, words
+from wd_research.evidence.claims import expected, measured
 
 
 def print_answer(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
@@ -75,12 +76,11 @@ def claims_table(claims: list[Mapping[str, Any]]) -> Table:
     for heading in ("claim", "measured in", "measured", "expected", "verdict"):
         table.add_column(heading)
     for claim in claims:
-        low, high = claim["expected"]
         table.add_row(
             claim["statement"],
             claim["cell"],
-            f"{claim['measured']:+.4f} [{claim['low']:+.4f}, {claim['high']:+.4f}]",
-            f"{low:g} to {high:g}",
+            measured(claim),
+            expected(claim),
             claim["verdict"],
         )
     return table

@@ -73,6 +73,40 @@ def classification(
     return Task(examples, split, init, order, gather, parts, loss, evaluate)
 
 
+def measuring(task: Task, measure: Callable[[Params, Extras, Batch], Metrics]) -> Task:
+    """The task with more metrics of each part: measure(params, extras, part), f32[] each."""
+
+    def evaluate(params: Params, extras: Extras, part: Batch) -> Metrics:
+        return {**task.evaluate(params, extras, part), **measure(params, extras, part)}
+
+    return task._replace(evaluate=evaluate)
+
+
+def remembering(task: Task, measure: Callable[[Params, Params, Batch], Metrics]) -> Task:
+    """The task with the weights that training starts from kept in its extras, and more metrics of each part.
+
+    `measure(params, start, part)` are those metrics, f32[] each.
+    """
+
+    def init(key: Key) -> tuple[Params, Extras]:
+        params, extras = task.init(key)
+        return params, {"task": extras, "start": jax.tree.map(jnp.copy, params)}  # no buffer can be donated twice
+
+    def loss(hypers: Hypers) -> Loss:
+        plain = task.loss(hypers)
+
+        def of_batch(params: Params, extras: Extras, batch: Batch, key: Key):
+            value, (own, metrics) = plain(params, extras["task"], batch, key)
+            return value, ({**extras, "task": own}, metrics)
+
+        return of_batch
+
+    def evaluate(params: Params, extras: Extras, part: Batch) -> Metrics:
+        return {**task.evaluate(params, extras["task"], part), **measure(params, extras["start"], part)}
+
+    return task._replace(init=init, loss=loss, evaluate=evaluate)
+
+
 def cross_entropy(logits: Array, targets: Numbers) -> Array:
     """-mean log softmax(logits)[target] in nats, from f32[b, classes] and i32[b]; f32[].
 

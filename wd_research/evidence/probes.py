@@ -1,0 +1,56 @@
+"""Probes: one number that says something of a trained net, as pure functions of its weights or of its function.
+
+They are traced inside the compiled evaluation, once per look and member; nothing here knows a net or a data set.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from wd_research.types import Array
+
+
+def effective_rank(matrix: Array) -> Array:
+    """exp(-sum_i p_i ln p_i), p_i = s_i / sum s, of the singular values s of f32[i, o]; f32[], from 1 to min(i, o).
+
+    A matrix of zeros has 1. Source: Roy & Vetterli (2007), definition 1.
+    """
+    values = jnp.linalg.svd(matrix, compute_uv=False)
+    shares = values / jnp.maximum(values.sum(), jnp.finfo(values.dtype).tiny)
+    return jnp.exp(jax.scipy.special.entr(shares).sum())
+
+
+def effective_number(amounts: Array) -> Array:
+    """(sum a)^2 / sum a^2 of amounts a >= 0, f32[k]; f32[]: how many of them would hold as much if all were alike.
+
+    1 where one holds all, k where all are alike; 0 for amounts of zero. Source: the participation ratio, Bell & Dean
+    (1970).
+    """
+    squares = jnp.sum(amounts * amounts)
+    return jnp.where(squares > 0, jnp.sum(amounts) ** 2 / jnp.where(squares > 0, squares, 1.0), 0.0)
+
+
+def sensitivity(function: Callable[[Array], Array], inputs: Array) -> Array:
+    """Root mean square over examples of the size of the Jacobian: sqrt(mean_n |df/dx at x_n|_F^2), x f32[b, i]; f32[].
+
+    The function takes f32[b, i] to f32[b, o], example by example. By one backward pass per output.
+
+    Source: Novak et al. (1802.08760), who find it in line with generalization.
+    """
+    return jnp.sqrt(jnp.mean(jnp.sum(_jacobian(function, inputs) ** 2, axis=(0, 2))))
+
+
+def saliency(function: Callable[[Array], Array], inputs: Array) -> Array:
+    """How much each input matters: a_i = sqrt(mean_n sum_o (df_o/dx_i at x_n)^2), from x f32[b, i]; f32[i].
+
+    Source: Simonyan, Vedaldi & Zisserman (1312.6034), gradients with respect to inputs.
+    """
+    return jnp.sqrt(jnp.mean(jnp.sum(_jacobian(function, inputs) ** 2, axis=0), axis=0))
+
+
+def _jacobian(function: Callable[[Array], Array], inputs: Array) -> Array:
+    """df_o/dx_i of every example, f32[o, b, i]; examples do not mix, so a sum over them separates again."""
+    outputs, backward = jax.vjp(function, inputs)
+    seeds = jnp.eye(outputs.shape[-1], dtype=outputs.dtype)
+    return jax.vmap(lambda seed: backward(jnp.broadcast_to(seed, outputs.shape))[0])(seeds)
