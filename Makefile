@@ -1,20 +1,17 @@
 # make run    sets up .venv and answers the main question
 # make test   sets up .venv and passes the tests
-# make literature   runs the experiments on statements of the literature
+# make reproduce  runs every experiment and writes docs/evidence.md; with QUICK=1 in little and into runs/evidence-quick
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: run literature test test-slow check bench clean
+.PHONY: run reproduce test test-slow check bench clean
 
 run: $(VENV)/ready
 	$(BIN)/python -m experiments.decay_values
 
-literature: $(VENV)/ready
-	$(BIN)/python -m experiments.literature.rotational_equilibrium
-	$(BIN)/python -m experiments.literature.gradients_at_the_end
-	$(BIN)/python -m experiments.literature.double_descent
-	$(BIN)/python -m experiments.literature.krogh_hertz
+reproduce: $(VENV)/ready
+	$(BIN)/python scripts/reproduce.py $(if $(QUICK),--quick)
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -m "not slow"

@@ -110,10 +110,11 @@ def run(
     try:
         with progress(console, experiment.members * experiment.steps) as advance:
             this = Run(experiment, folder / "tensorboard" if tensorboard else None, advance, seconds)
-            arms = train(this)
+            arms, programs = train(this)
+        record["programs"] = programs
         summary = judged(this, arms)
         with this.timed("write"):
-            write(this, folder, arms, summary)
+            record["figures"] = write(this, folder, arms, summary)
         status = "finished"
     except KeyboardInterrupt:
         status = "interrupted"
@@ -124,8 +125,11 @@ def run(
     return Result(folder, arms, summary)
 
 
-def train(this: Run) -> dict[str, xr.Dataset]:
-    """Train, or compute, the arms one after the other; arms that share their functions share compiled programs."""
+def train(this: Run) -> tuple[dict[str, xr.Dataset], int]:
+    """Train, or compute, the arms one after the other; arms that share their functions share compiled programs.
+
+    The second is how many programs were compiled.
+    """
     experiment, mesh, compiled, arms = this.experiment, all_devices(), {}, {}
     # A CPU takes point by point, whose state stays in the cache (docs/benchmarks.md); a GPU takes all together.
     block = 1 if jax.default_backend() == "cpu" else None
@@ -141,7 +145,7 @@ def train(this: Run) -> dict[str, xr.Dataset]:
                 lengths = {length for _, length in segments(experiment)}
                 compiled[program] = compile_programs(arm, inputs, lengths, mesh, block)
         arms[name] = train_arm(this, name, arm, inputs, compiled[program])
-    return arms
+    return arms, len(compiled)
 
 
 def program_of(arm: Arm, inputs: Inputs) -> tuple[Any, ...]:
@@ -252,11 +256,15 @@ def judged(this: Run, arms: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     }
 
 
-def write(this: Run, folder: Path, arms: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> None:
-    """Leave results, summary, figures and event files in the folder; the numbers before the pictures of them."""
+def write(this: Run, folder: Path, arms: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> list[str]:
+    """Leave results, summary, figures and event files in the folder; the numbers before the pictures of them.
+
+    Returns the names of the figures.
+    """
     write_results(folder / "results.nc", arms)
     write_json(folder / "summary.json", summary)
     figures = this.experiment.figures(arms)
     write_figures(folder / "figures", figures)
     if this.tensorboard:
         write_summary(this.tensorboard, summary["question"], summary["answer"], figures, this.experiment.steps)
+    return list(figures)

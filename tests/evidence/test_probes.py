@@ -13,11 +13,16 @@ MATRIX = np.float32(RNG.normal(size=(5, 3)))
 
 @pytest.mark.parametrize(
     ("matrix", "rank"),
-    [(np.eye(4), 4.0), (np.outer([1, 2, 3], [4, 5.0]), 1.0), (np.diag([1.0, 1, 0]), 2.0), (np.zeros((3, 2)), 1.0),
-     (np.diag([3.0, 1]), 4 / 3**0.75)],
+    [(np.eye(4), 4.0), (np.outer([1, 2, 3], [4, 5.0]), 1.0), (np.diag([1.0, 1, 0]), 2.0), (np.zeros((3, 2)), 0.0),
+     (np.diag([3.0, 1]), 100 / 82)],
 )  # fmt: skip
 def test_the_effective_rank_of_known_spectra(matrix, rank):
     assert float(effective_rank(jnp.float32(matrix))) == pytest.approx(rank, rel=1e-5)
+
+
+def test_the_effective_rank_is_the_effective_number_of_squared_singular_values():
+    values = np.linalg.svd(MATRIX, compute_uv=False)
+    assert float(effective_rank(MATRIX)) == pytest.approx(float(effective_number(values**2)), rel=1e-5)
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1.0, 1e3])

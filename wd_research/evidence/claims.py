@@ -21,6 +21,7 @@ class Unit(NamedTuple):
 NUMBER = Unit("", 1.0, "+.4g")
 POINTS = Unit("points", 100.0, "+.2f")  # of accuracy, measured as a share
 NATS = Unit("nats", 1.0, "+.3f")
+PERCENT = Unit("%", 100.0, "+.2f")
 
 
 class Cell(NamedTuple):

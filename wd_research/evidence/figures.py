@@ -182,7 +182,7 @@ def axis_from_zero(panel: Axes, lowest: float, highest: float) -> None:
     """A logarithmic axis that goes on to 0 below its lowest value, with a tick at 0 and at each power of ten."""
     panel.set_xscale("symlog", linthresh=lowest, linscale=0.5)
     panel.set_xlim(-lowest / 3, 1.2 * highest)
-    ticks = [0, *(10.0**k for k in range(-9, 10) if lowest <= 10.0**k <= highest)]
+    ticks = [0, *(10.0**k for k in range(-9, 10) if 0.99 * lowest <= 10.0**k <= 1.01 * highest)]
     panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     panel.xaxis.set_minor_locator(NullLocator())
 

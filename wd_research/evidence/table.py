@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from wd_research.evidence.answer import describe, percent, points, span, words
@@ -71,18 +72,11 @@ def column_per_arm(best: Mapping[str, dict[str, Any]]) -> Table:
 
 
 def claims_table(claims: list[Mapping[str, Any]]) -> Table:
-    """A row per claim: what was stated, what was measured where it was decided, and the verdict."""
-    table = Table()
-    for heading in ("claim", "measured in", "measured", "expected", "verdict"):
-        table.add_column(heading)
+    """A row per claim: the verdict, what was stated, and what was measured where it was decided."""
+    table = Table("verdict", "claim")
     for claim in claims:
-        table.add_row(
-            claim["statement"],
-            claim["cell"],
-            measured(claim),
-            expected(claim),
-            claim["verdict"],
-        )
+        seen = f"{claim['cell']}: {measured(claim)}, expected {expected(claim)}"
+        table.add_row(claim["verdict"], f"{claim['statement']}\n[dim]{escape(seen)}[/dim]")
     return table
 
 

@@ -1,0 +1,224 @@
+"""Can decay make up for irrelevant features, or for inputs that nobody standardised?
+
+python -m experiments.article.preprocessing
+
+python -m experiments.article.preprocessing --seeds 4 --steps 300     # less time, most claims undecided
+
+Expected (to be measured)
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from experiments.article.rows import said
+from experiments.article.setting import BATCH_SIZE, FLIPPED, TRAIN_SIZE, VALIDATION_SIZE, WIDTH, adam
+from wd_research import checks
+from wd_research.cli import main
+from wd_research.decay.penalties import l1, penalized
+from wd_research.evidence.answer import ahead, by_verdicts, change_cell, has_value, tuned
+from wd_research.evidence.claims import POINTS, Cell, Claim, does
+from wd_research.evidence.figures import STYLES, means, panel_grid
+from wd_research.experiment import Experiment
+from wd_research.search import grid
+from wd_research.training.data import Examples, Split, digits, draw_split
+from wd_research.training.models import Mlp
+from wd_research.training.tasks import classification
+from wd_research.types import Arm, Array, Loss, Task
+
+IRRELEVANT = 100  # columns of noise
+SPREAD = 1.5  # decades by which pixels are scaled, up or down, where nothing is standardised
+KEPT = 40  # columns that feature selection keeps
+LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+DECAYS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+L1_STRENGTHS = (0.0, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+METHODS = {"weight decay": ("decay", DECAYS), "L1": ("l1_strength", L1_STRENGTHS)}
+WORLDS = ("standardised", "irrelevant features", "features selected", "not standardised")
+ONE_POINT = 0.01
+
+
+class Hypers(NamedTuple):
+    """The numbers of a net; one of the two decays is 0."""
+
+    learning_rate: Array  # f32[]
+    decay: Array  # f32[], the rate of decoupled decay
+    l1_strength: Array  # f32[], of L1 in the loss
+
+
+def experiment(*, flipped: float = FLIPPED, seeds: int = 16, steps: int = 1_000) -> Experiment:
+    """Weight decay and L1 on 200 digits: as they should be, amid noise, with features selected, and as they come.
+
+    Args:
+        flipped: Share of the training labels that are made wrong.
+        seeds: Each has its own split, flipped labels, initial weights and order of the data.
+        steps: Steps of training.
+    """
+    checks.counts(steps=steps)
+    checks.seeds(seeds)
+    tasks = worlds(flipped)
+    optimizer, objective = adam(steps), partial(with_l1, tasks[WORLDS[0]])
+    off = dict.fromkeys(Hypers._fields, (0.0,))
+    return Experiment(
+        question=str(__doc__).partition("\n")[0],
+        arms={
+            f"{world}, {method}": Arm(
+                task, objective, optimizer, grid(Hypers, **{**off, "learning_rate": LEARNING_RATES, axis: values}), axis
+            )
+            for world, task in tasks.items()
+            for method, (axis, values) in METHODS.items()
+        },
+        seeds=seeds,
+        steps=steps,
+        looks=1,
+        claims=CLAIMS,
+        figures=figures,
+        answer=by_verdicts,
+    )
+
+
+def with_l1(task: Task, hypers: Hypers) -> Loss:
+    """The loss with L1."""
+    return penalized(task.loss(hypers), l1, hypers.l1_strength)
+
+
+# What there is to learn from
+
+
+def worlds(flipped: float) -> dict[str, Task]:
+    """A task per world; they differ in data and splits, and share their functions.
+
+    Every world has the columns of the pixels and then those of the noise, which it switches off where it has none.
+    """
+    noisy = with_noise(digits())
+    pixels = noisy.inputs.shape[1] - IRRELEVANT
+    prepared: dict[str, tuple[Examples, Callable[[Examples, Split], Split]]] = {
+        "standardised": (noisy, partial(without_noise, pixels)),
+        "irrelevant features": (noisy, lambda data, split: split),
+        "features selected": (noisy, select),
+        "not standardised": (unequal(noisy, pixels), partial(as_they_come, pixels)),
+    }
+
+    def split(data: Examples, prepare: Callable[[Examples, Split], Split], seed: int) -> Split:
+        return prepare(data, draw_split(data, seed, TRAIN_SIZE, VALIDATION_SIZE, flipped))
+
+    base = classification(
+        Mlp((WIDTH,), classes=10), noisy, partial(split, *prepared["irrelevant features"]), BATCH_SIZE
+    )
+    return {
+        world: base._replace(data=data, split=partial(split, data, prepare))
+        for world, (data, prepare) in prepared.items()
+    }
+
+
+def with_noise(examples: Examples) -> Examples:
+    """The pixels f32[n, 61], and columns drawn from N(0, 1) that say nothing of the class."""
+    noise = np.random.default_rng(0).normal(size=(len(examples.targets), IRRELEVANT))
+    return examples._replace(inputs=np.concatenate([examples.inputs, noise], axis=1).astype(np.float32))
+
+
+def unequal(examples: Examples, pixels: int) -> Examples:
+    """Every pixel times a factor of its own, 10^u with u uniform in [-1.5, 1.5]."""
+    factors = np.ones(examples.inputs.shape[1], np.float32)
+    factors[:pixels] = 10 ** np.random.default_rng(1).uniform(-SPREAD, SPREAD, pixels)
+    return examples._replace(inputs=examples.inputs * factors)
+
+
+def without_noise(pixels: int, data: Examples, split: Split) -> Split:
+    """The columns of the noise become 0."""
+    del data
+    return split._replace(scale=np.where(np.arange(len(split.scale)) < pixels, split.scale, np.float32(0)))
+
+
+def as_they_come(pixels: int, data: Examples, split: Split) -> Split:
+    """No mean is taken away and nothing is divided; the columns of the noise become 0."""
+    raw = split._replace(mean=np.zeros_like(split.mean), scale=np.ones_like(split.scale))
+    return without_noise(pixels, data, raw)
+
+
+def select(data: Examples, split: Split) -> Split:
+    """All columns become 0 but the 40 in which the classes of the training part differ most.
+
+    By the F of an analysis of variance. Source: Fisher (1925), by scikit-learn's f_classif.
+    """
+    from sklearn.feature_selection import f_classif  # here, because scikit-learn takes a second to import
+
+    varying = np.flatnonzero(split.scale)
+    ratios, _ = f_classif(np.asarray(data.inputs)[split.train][:, varying], split.train_targets)
+    kept = varying[np.argsort(ratios)[-KEPT:]]
+    return split._replace(scale=np.where(np.isin(np.arange(len(split.scale)), kept), split.scale, np.float32(0)))
+
+
+# What is measured
+
+Arms = Mapping[str, xr.Dataset]
+
+
+def gains(world: str, arms: Arms) -> dict[str, Cell]:
+    """Test accuracy with each tuned method above that without, in one world."""
+    return {name: change_cell(arms[name], "test_accuracy") for name in (f"{world}, {method}" for method in METHODS)}
+
+
+def short_of(world: str, other: str, arms: Arms) -> dict[str, Cell]:
+    """Test accuracy in one world above that in another, both with the same tuned method."""
+    return {method: ahead(arms[f"{world}, {method}"], arms[f"{other}, {method}"]) for method in METHODS}
+
+
+def short_of_none(world: str, other: str, arms: Arms) -> dict[str, Cell]:
+    """Test accuracy in one world with each tuned method above that in another without any."""
+    cells = {}
+    for method in METHODS:
+        reference = arms[f"{other}, {method}"]
+        without = tuned(reference, "test_accuracy", has_value(reference, 0))
+        cells[method] = Cell(tuned(arms[f"{world}, {method}"], "test_accuracy") - without)
+    return cells
+
+
+def l1_above_decay(arms: Arms) -> dict[str, Cell]:
+    """Test accuracy of tuned L1 above that of tuned weight decay, amid irrelevant features."""
+    first, second = (arms[f"irrelevant features, {method}"] for method in ("L1", "weight decay"))
+    return {"irrelevant features": ahead(first, second)}
+
+
+CLAIMS = (
+    Claim("B3-helps", "Decay, or L1, raises accuracy amid irrelevant features.", said("B3"),
+          partial(gains, "irrelevant features"), (0.0, np.inf), does, POINTS),
+    Claim("B3-in-part", "It stays more than a point short of what it reaches without them.", said("B3"),
+          partial(short_of, "irrelevant features", "standardised"), (-np.inf, -ONE_POINT), does, POINTS),
+    Claim("B3-feature-work", "Selecting features raises accuracy beside it.", said("B3"),
+          partial(short_of, "features selected", "irrelevant features"), (0.0, np.inf), does, POINTS),
+    Claim("B3-preprocessing", "On inputs as they come it stays over a point short of standardised ones without it.",
+          said("B3"), partial(short_of_none, "not standardised", "standardised"), (-np.inf, -ONE_POINT), does, POINTS),
+    Claim("B3-l1", "L1 is better than weight decay amid irrelevant features.", said("B3"), l1_above_decay,
+          (0.0, np.inf), does, POINTS),
+)  # fmt: skip
+
+
+# What is drawn
+
+
+def figures(arms: Arms) -> dict[str, Figure]:
+    """Test accuracy in every world, without decay, with tuned weight decay and with tuned L1."""
+    figure, panels = panel_grid(1, 1, width=5.4, height=3.2, share=False)
+    panel, worlds_up = panels[0, 0], WORLDS[::-1]
+    decayed = [arms[f"{world}, weight decay"] for world in worlds_up]
+    drawn = {
+        "none": [tuned(results, "test_accuracy", has_value(results, 0)) for results in decayed],
+        **{method: [tuned(arms[f"{world}, {method}"], "test_accuracy") for world in worlds_up] for method in METHODS},
+    }
+    for place, ((label, accuracies), style) in enumerate(zip(drawn.items(), STYLES, strict=False)):
+        mean, low, high = means(100 * np.array(accuracies).T).T
+        panel.errorbar(mean, np.arange(len(worlds_up)) + 0.15 * (place - 1), xerr=(mean - low, high - mean),
+                       fmt=style.marker, color=style.color, markersize=4, capsize=2, label=label)  # fmt: skip
+    panel.set_yticks(range(len(worlds_up)), list(worlds_up))
+    panel.set_xlabel("test accuracy, %")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=8)
+    return {"preprocessing": figure}
+
+
+if __name__ == "__main__":
+    main(experiment)

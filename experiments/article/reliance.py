@@ -1,0 +1,186 @@
+"""Does decay make a net rely less on single features, and do L1 and L2 spread importance over all weights?
+
+python -m experiments.article.reliance
+
+python -m experiments.article.reliance --seeds 4 --steps 300     # less time, wider intervals
+
+Expected (to be measured)
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from experiments.article.rows import said
+from experiments.article.setting import WIDTH, adam, digits_task
+from wd_research import checks
+from wd_research.cli import main
+from wd_research.decay.masks import entries
+from wd_research.decay.penalties import l1, l2, penalized
+from wd_research.evidence.answer import by_verdicts, edges, has_value, tuned
+from wd_research.evidence.claims import PERCENT, POINTS, Cell, Claim, Unit, does
+from wd_research.evidence.figures import STYLES, means, panel_grid
+from wd_research.evidence.probes import effective_number, saliency
+from wd_research.experiment import Experiment
+from wd_research.search import grid
+from wd_research.training.models import Mlp
+from wd_research.training.tasks import measuring
+from wd_research.types import Arm, Array, Batch, Extras, Loss, Metrics, Params, Task
+
+LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+METHODS = {
+    "weight decay": ("decay", (0.0, 0.3, 1.0, 2.0, 4.0, 8.0)),
+    "L2": ("strength", (0.0, 0.01, 0.03, 0.06, 0.12, 0.24)),
+    "L1": ("l1_strength", (0.0, 0.001, 0.003, 0.006, 0.012, 0.024)),
+}
+REMOVED = {"top_pixel": 1, "top_tenth": 6}  # the most salient pixels that are set to their mean
+
+
+class Hypers(NamedTuple):
+    """The numbers of a net; of the three decays two are 0."""
+
+    learning_rate: Array  # f32[]
+    decay: Array  # f32[], the rate of decoupled decay
+    strength: Array  # f32[], of L2 in the loss
+    l1_strength: Array  # f32[], of L1 in the loss
+
+
+def experiment(*, seeds: int = 16, steps: int = 1_000) -> Experiment:
+    """Weight decay, L2 and L1 on noisy digits by Adam; of each net its most salient pixels are taken away.
+
+    Args:
+        seeds: Each has its own split, flipped labels, initial weights and order of the data.
+        steps: Steps of training.
+    """
+    checks.counts(steps=steps)
+    checks.seeds(seeds)
+    net = Mlp((WIDTH,), classes=10)
+    task = measuring(digits_task(net), partial(importance, net))
+    objective, optimizer = partial(with_penalties, task), adam(steps)
+    off = dict.fromkeys(Hypers._fields, (0.0,))
+    return Experiment(
+        question=str(__doc__).partition("\n")[0],
+        arms={
+            method: Arm(
+                task, objective, optimizer, grid(Hypers, **{**off, "learning_rate": LEARNING_RATES, axis: values}), axis
+            )
+            for method, (axis, values) in METHODS.items()
+        },
+        seeds=seeds,
+        steps=steps,
+        looks=1,
+        claims=CLAIMS,
+        figures=figures,
+        answer=by_verdicts,
+    )
+
+
+def with_penalties(task: Task, hypers: Hypers) -> Loss:
+    """The loss with L2 and L1."""
+    return penalized(
+        task.loss(hypers), lambda params: hypers.strength * l2(params) + hypers.l1_strength * l1(params), 1.0
+    )
+
+
+def importance(net: Mlp, params: Params, extras: Extras, part: Batch) -> Metrics:
+    """How a net spreads importance, on a part.
+
+    "features": the effective number of pixels by the saliency of the logits. "weights": that of the weights by their
+    size. "without_top_pixel" and "without_top_tenth": what accuracy is lost when this net's most salient pixel, or
+    tenth of the pixels, is set to its mean in all examples. Pixels that are constant in training are left out: no
+    gradient reaches their weights, which stay as they began without decay and vanish with it.
+    """
+    inputs = jnp.asarray(part.inputs)
+
+    def logits(inputs: Array) -> Array:
+        return net.apply({"params": params, **extras}, inputs)  # pyright: ignore[reportReturnType]
+
+    def accuracy(inputs: Array) -> Array:
+        return jnp.mean(jnp.argmax(logits(inputs), axis=-1) == part.targets, dtype=inputs.dtype)
+
+    varies = jnp.ptp(inputs, axis=0) > 0
+    salient = saliency(logits, inputs) * varies
+    rank = jnp.argsort(jnp.argsort(-salient))
+    whole = accuracy(inputs)
+    lost = {f"without_{name}": whole - accuracy(inputs * (rank >= count)) for name, count in REMOVED.items()}
+    first, others = params["Dense_0"]["kernel"] * varies[:, None], entries({**params, "Dense_0": ()})
+    weights = jnp.abs(jnp.concatenate([first.ravel(), others]))
+    return {"features": effective_number(salient), "weights": effective_number(weights), **lost}
+
+
+# What is measured
+
+Arms = Mapping[str, xr.Dataset]
+
+
+def changed(metric: str, methods: tuple[str, ...], relative: bool, arms: Arms) -> dict[str, Cell]:
+    """What a test metric of each tuned method is above that without decay, as a share of it where `relative`."""
+    cells = {}
+    for method in methods:
+        results = arms[method]
+        without = tuned(results, f"test_{metric}", has_value(results, 0))
+        difference = tuned(results, f"test_{metric}") - without
+        cells[method] = Cell(difference / without if relative else difference, results.attrs["axis"] in edges(results))
+    return cells
+
+
+def claim(
+    name: str, statement: str, metric: str, methods: tuple[str, ...], expected: tuple[float, float], unit: Unit
+) -> Claim:
+    """A claim that a metric changes in one way with every method."""
+    measure: Callable[[Arms], dict[str, Cell]] = partial(changed, metric, methods, unit is PERCENT)
+    return Claim(name, statement, said("B6"), measure, expected, does, unit)
+
+
+ABOVE, BELOW = (0.0, np.inf), (-np.inf, 0.0)
+CLAIMS = (
+    claim("B6-single", "Without its most salient pixel a net loses less accuracy with decay than without.",
+          "without_top_pixel", tuple(METHODS), BELOW, POINTS),
+    claim("B6-tenth", "Without its most salient tenth of the pixels a net loses less accuracy with decay.",
+          "without_top_tenth", tuple(METHODS), BELOW, POINTS),
+    claim("B6-l2-features", "L2 and weight decay spread importance over more pixels (effective number).", "features",
+          ("weight decay", "L2"), ABOVE, PERCENT),
+    claim("B6-l1-features", "L1 spreads importance over more pixels (effective number).", "features", ("L1",), ABOVE,
+          PERCENT),
+    claim("B6-l2-weights", "L2 and weight decay spread size over more weights (effective number).", "weights",
+          ("weight decay", "L2"), ABOVE, PERCENT),
+    claim("B6-l1-weights", "L1 spreads size over more weights (effective number).", "weights", ("L1",), ABOVE, PERCENT),
+)  # fmt: skip
+
+
+# What is drawn
+
+
+def figures(arms: Arms) -> dict[str, Figure]:
+    """What each method changes against no decay: effective numbers in percent, lost accuracies in points."""
+    figure, panels = panel_grid(1, 2, width=4.2, height=3.3, share=False)
+    numbers = {"features": "pixels", "weights": "weights"}
+    losses = {
+        "without_top_pixel": "without the most\nsalient pixel",
+        "without_top_tenth": "without the most\nsalient tenth",
+    }
+    drawn = (
+        (panels[0, 0], numbers, True, "change of the effective number, %"),
+        (panels[0, 1], losses, False, "change of the accuracy lost, points"),
+    )
+    for panel, metrics, relative, label in drawn:
+        for place, (method, style) in enumerate(zip(METHODS, STYLES, strict=False)):
+            values = [changed(metric, (method,), relative, arms)[method].values for metric in metrics]
+            mean, low, high = means(100 * np.array(values).T).T
+            panel.errorbar(np.arange(len(metrics)) + 0.12 * (place - 1), mean, (mean - low, high - mean),
+                           fmt=style.marker, color=style.color, markersize=4, capsize=2, label=method)  # fmt: skip
+        panel.axhline(0, color="0.6", linewidth=1)
+        panel.set_xticks(range(len(metrics)), list(metrics.values()), fontsize=9)
+        panel.set(xlim=(-0.5, len(metrics) - 0.5), ylabel=label)
+        panel.grid(alpha=0.3)
+    panels[0, 0].legend(fontsize=8)
+    return {"reliance": figure}
+
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,306 @@
+"""Does decay make a net simpler, and which kind of it makes weights zero?
+
+python -m experiments.article.simplicity
+
+python -m experiments.article.simplicity --seeds 4 --steps 300     # less time, wider intervals
+
+Expected (to be measured)
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.article.rows import row_of, said
+from experiments.article.setting import TRAIN_SIZE, WIDTH, digits_task
+from wd_research import checks
+from wd_research.cli import main
+from wd_research.decay.masks import entries
+from wd_research.decay.penalties import l1, l2, penalized
+from wd_research.decay.places import proximal
+from wd_research.decay.proximal import soft_threshold
+from wd_research.decay.transforms import decay_weights
+from wd_research.evidence.answer import by_verdicts, edges, final, has_value, surviving, tuned
+from wd_research.evidence.claims import PERCENT, Cell, Claim, does
+from wd_research.evidence.figures import STYLES, draw_band, means, panel_grid
+from wd_research.evidence.probes import effective_rank, sensitivity
+from wd_research.evidence.statistics import at_choice, choose_leaving_one_out
+from wd_research.experiment import Experiment
+from wd_research.search import grid
+from wd_research.training.models import Mlp
+from wd_research.training.tasks import measuring
+from wd_research.types import Arm, Array, Batch, Extras, Loss, Metrics, Params, Task
+
+CORES = {"Adam": optax.scale_by_adam(), "descent": optax.identity()}
+LEARNING_RATES = {"Adam": (1e-3, 3e-3, 1e-2), "descent": (0.03, 0.1, 0.3)}
+L2_STRENGTHS = (0.0, 0.003, 0.01, 0.03, 0.06, 0.12, 0.24, 0.48)
+L1_STRENGTHS = (0.0, 0.0003, 0.001, 0.003, 0.006, 0.012, 0.024, 0.048)
+DECAYS = (0.0, 0.3, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+THRESHOLDS = (0.0, 0.03, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+METHODS = {  # name -> the field of Hypers, and its values under each optimizer
+    "weight decay": ("decay", {"Adam": DECAYS, "descent": L2_STRENGTHS}),
+    "L2": ("strength", {"Adam": L2_STRENGTHS, "descent": L2_STRENGTHS}),
+    "L1": ("l1_strength", {"Adam": L1_STRENGTHS, "descent": L1_STRENGTHS}),
+    "L1, proximal": ("threshold", {"Adam": THRESHOLDS, "descent": L1_STRENGTHS}),
+}
+SMALL = 1e-3  # below this a weight counts as small
+LOOKS = 12  # four in each third of training
+
+
+class Hypers(NamedTuple):
+    """The numbers of a net; of the four decays all but one are 0."""
+
+    learning_rate: Array  # f32[]
+    decay: Array  # f32[], the rate of decoupled decay
+    strength: Array  # f32[], of L2 in the loss
+    l1_strength: Array  # f32[], of L1 in the loss: its subgradient is taken
+    threshold: Array  # f32[], of L1 as a proximal step
+
+
+def experiment(*, seeds: int = 16, steps: int = 1_000) -> Experiment:
+    """Two kinds of L2 and two of L1 on noisy digits, under Adam and under plain gradient descent.
+
+    After Adam the proximal step does not solve the problem of L1 in the loss, after descent it does.
+
+    Args:
+        seeds: Each has its own split, flipped labels, initial weights and order of the data.
+        steps: Steps of training.
+    """
+    checks.counts(steps=steps)
+    checks.seeds(seeds)
+    net = Mlp((WIDTH,), classes=10)
+    task = measuring(digits_task(net), partial(complexity, net))
+    objective = partial(with_penalties, task)
+    arms = {}
+    for core, rates in LEARNING_RATES.items():
+        optimizer = partial(shrinking, core, steps)
+        for method, (axis, values) in METHODS.items():
+            off = dict.fromkeys(Hypers._fields, (0.0,))
+            points = grid(Hypers, **{**off, "learning_rate": rates, axis: values[core]})
+            arms[f"{core}, {method}"] = Arm(task, objective, optimizer, points, axis)
+    return Experiment(
+        question=str(__doc__).partition("\n")[0],
+        arms=arms,
+        seeds=seeds,
+        steps=steps,
+        looks=min(LOOKS, steps),
+        claims=CLAIMS,
+        figures=figures,
+        answer=by_verdicts,
+    )
+
+
+# What is trained
+
+
+def with_penalties(task: Task, hypers: Hypers) -> Loss:
+    """The loss with L2 and L1."""
+    return penalized(
+        task.loss(hypers), lambda params: hypers.strength * l2(params) + hypers.l1_strength * l1(params), 1.0
+    )
+
+
+def shrinking(core: str, steps: int, hypers: Hypers) -> optax.GradientTransformation:
+    """An optimizer with decoupled decay, and a proximal step of L1 last, under a cosine."""
+    cosine = optax.cosine_decay_schedule(1.0, steps)
+    decayed = optax.chain(CORES[core], decay_weights(hypers.decay))
+    return proximal(decayed, soft_threshold, hypers.threshold, hypers.learning_rate, cosine)
+
+
+def complexity(net: Mlp, params: Params, extras: Extras, part: Batch) -> Metrics:
+    """How simple a net is on the training part, which is told by its size; nothing of the other parts.
+
+    "zero" and "small": the shares of exact zeros, and of entries below 1e-3, among the weights that are `alive`.
+    "constant": inputs that do not vary, "dead": hidden units that are closed for every example. "norm": of the
+    matrices, "rank": the effective rank of the first one, "sensitivity": of the probabilities to the inputs.
+    """
+    if len(part.targets) != TRAIN_SIZE:
+        return {}
+
+    def probabilities(inputs: Array) -> Array:
+        logits: Array = net.apply({"params": params, **extras}, inputs)  # pyright: ignore[reportAssignmentType]
+        return jax.nn.softmax(logits)
+
+    inputs = jnp.asarray(part.inputs)
+    varies, opens = alive(params, inputs)
+    lives = jnp.concatenate([jnp.outer(varies, opens), jnp.outer(opens, jnp.ones(10, bool))], axis=None)
+    sizes = jnp.abs(entries(params))
+    return {
+        "zero": jnp.sum((sizes == 0) & lives) / jnp.maximum(jnp.sum(lives), 1),
+        "small": jnp.sum((sizes < SMALL) & lives) / jnp.maximum(jnp.sum(lives), 1),
+        "constant": jnp.sum(~varies, dtype=sizes.dtype),
+        "dead": jnp.sum(~opens, dtype=sizes.dtype),
+        "norm": jnp.linalg.norm(sizes),
+        "rank": effective_rank(params["Dense_0"]["kernel"]),
+        "sensitivity": sensitivity(probabilities, inputs),
+    }
+
+
+def alive(params: Params, inputs: Array) -> tuple[Array, Array]:
+    """Which inputs vary, and which hidden units open for some example; bool[i], bool[width].
+
+    The weights of the others hear no gradient: decay shrinks them until they underflow, and says nothing by it.
+    """
+    first = params["Dense_0"]
+    return jnp.ptp(inputs, axis=0) > 0, (inputs @ first["kernel"] + first["bias"] > 0).any(axis=0)
+
+
+# What is measured
+
+Arms = Mapping[str, xr.Dataset]
+
+
+def matched(results: xr.Dataset) -> np.ndarray:
+    """The point of each seed: the strongest decay that costs no validation accuracy, on the other seeds; i64[s].
+
+    Its learning rate is the best for it; accuracy is compared to that of no decay at its own best learning rate.
+    """
+    validation = surviving(results, "validation_accuracy")
+    axis, off = results[results.attrs["axis"]].to_numpy(), has_value(results, 0)
+    chosen = []
+    for seed in range(len(validation)):
+        others = np.nan_to_num(np.delete(validation, seed, axis=0).mean(axis=0), nan=-np.inf)
+        enough = others >= others[off].max()
+        strongest = enough & (axis == axis[enough].max())
+        chosen.append(np.flatnonzero(strongest)[others[strongest].argmax()])
+    return np.array(chosen)
+
+
+def at_matched(metric: str, methods: Sequence[str], arms: Arms) -> dict[str, Cell]:
+    """A final metric on the training part at matched accuracy; marked where the strongest decay of the grid is."""
+    cells = {}
+    for name in (f"{core}, {method}" for core in CORES for method in methods):
+        results = arms[name]
+        chosen, axis = matched(results), results[results.attrs["axis"]].to_numpy()
+        cells[name] = Cell(at_choice(final(results, metric), chosen), bool((axis[chosen] == axis.max()).any()))
+    return cells
+
+
+def lower(metric: str, methods: Sequence[str], arms: Arms) -> dict[str, Cell]:
+    """The share by which a final metric at matched accuracy is lower than without decay."""
+    cells = at_matched(f"train_{metric}", methods, arms)
+    without = {name: tuned(arms[name], f"train_{metric}", has_value(arms[name], 0)) for name in cells}
+    return {name: Cell(1 - cell.values / without[name], cell.on_edge) for name, cell in cells.items()}
+
+
+def controlled(metric: str, arms: Arms) -> dict[str, Cell]:
+    """The share by which a final metric of the tuned decay is lower than without."""
+    cells = {}
+    for core in CORES:
+        for method in ("weight decay", "L2"):
+            results = arms[f"{core}, {method}"]
+            ratio = tuned(results, f"train_{metric}") / tuned(results, f"train_{metric}", has_value(results, 0))
+            cells[f"{core}, {method}"] = Cell(1 - ratio, results.attrs["axis"] in edges(results))
+    return cells
+
+
+def left_after_thirds(metric: str, core: str, arms: Arms) -> np.ndarray:
+    """The share of live weights that are not zero (or small) after each third of training, decay tuned; f64[s, 3]."""
+    results = arms[f"{core}, weight decay"]
+    choice = choose_leaving_one_out(surviving(results, "validation_accuracy"))
+    course = 1 - at_choice(results[f"train_{metric}"].to_numpy().astype(float), choice)
+    return course[:, [-(-course.shape[1] * third // 3) - 1 for third in (1, 2, 3)]]
+
+
+def falls(metric: str, arms: Arms) -> dict[str, Cell]:
+    """By how much the share that is left falls from one third of training to the next."""
+    paths = {core: left_after_thirds(metric, core, arms) for core in CORES}
+    return {f"{c}, third {k} to {k + 1}": Cell(p[:, k - 1] - p[:, k]) for c, p in paths.items() for k in (1, 2)}
+
+
+def left(metric: str, arms: Arms) -> dict[str, Cell]:
+    """The share that is left after each third of training."""
+    paths = {core: left_after_thirds(metric, core, arms) for core in CORES}
+    return {f"{core}, third {k}": Cell(path[:, k - 1]) for core, path in paths.items() for k in (1, 2, 3)}
+
+
+def claim(
+    name: str, statement: str, measure: Callable[[Arms], dict[str, Cell]], low: float, high: float = np.inf
+) -> Claim:
+    """A claim about a share, in every cell."""
+    return Claim(name, statement, said(row_of(name)), measure, (low, high), does, PERCENT)
+
+
+BOTH_L2, BOTH_L1 = ("weight decay", "L2"), ("L1", "L1, proximal")
+FEW = 0.001  # a share of the weights that counts as none
+CLAIMS = (
+    claim("A0b-proximal-zero", "L1 by a proximal step makes more than a tenth of the weights zero, at no cost.",
+          partial(at_matched, "train_zero", ("L1, proximal",)), 0.1),
+    claim("A0b-subgradient-zero", "L1 in the loss makes more than a hundredth of the weights zero, at no cost.",
+          partial(at_matched, "train_zero", ("L1",)), 0.01),
+    claim("A0b-subgradient-small", "L1 in the loss makes more than a tenth of the weights small, at no cost.",
+          partial(at_matched, "train_small", ("L1",)), 0.1),
+    claim("A0b-l2-none", "Weight decay and L2 make no weight zero: at most one in a thousand.",
+          partial(at_matched, "train_zero", BOTH_L2), -np.inf, FEW),
+    claim("A0b-simpler-norm", "L2 and L1, of either kind, make the norm smaller, at no cost.",
+          partial(lower, "norm", (*BOTH_L2, *BOTH_L1)), 0.0),
+    claim("A0b-simpler-rank", "L2 and L1, of either kind, make the effective rank smaller, at no cost.",
+          partial(lower, "rank", (*BOTH_L2, *BOTH_L1)), 0.0),
+    claim("A0b-simpler-smooth", "L2 and L1, of either kind, make the net less sensitive to its inputs, at no cost.",
+          partial(lower, "sensitivity", (*BOTH_L2, *BOTH_L1)), 0.0),
+    claim("A7-falls", "With weight decay fewer weights are non-zero after each third of training.",
+          partial(falls, "zero"), FEW),
+    claim("A7-as-stated", "With weight decay less than half of the weights are non-zero after each third, as stated.",
+          partial(left, "zero"), -np.inf, 0.5),
+    claim("A7-small-falls", "With weight decay fewer weights are above 1e-3 after each third of training.",
+          partial(falls, "small"), FEW),
+    claim("A7-small", "With weight decay less than half of the weights are above 1e-3 after each third.",
+          partial(left, "small"), -np.inf, 0.5),
+    claim("C2-norm", "The tuned decay makes the norm smaller.", partial(controlled, "norm"), 0.0),
+    claim("C2-rank", "The tuned decay makes the effective rank smaller.", partial(controlled, "rank"), 0.0),
+    claim("C2-smooth", "The tuned decay makes the net less sensitive to its inputs.",
+          partial(controlled, "sensitivity"), 0.0),
+)  # fmt: skip
+
+
+# What is drawn
+
+
+def figures(arms: Arms) -> dict[str, Figure]:
+    """Weights left over training at matched accuracy; and how much simpler each method makes a net."""
+    figure, panels = panel_grid(2, len(CORES), width=4.4, height=3.1, share=False)
+    for column, core in zip(panels.T, CORES, strict=True):
+        draw_left(column[0], core, arms)
+        draw_simpler(column[1], core, arms)
+    panels[0, 0].set_ylabel("live weights, %")
+    panels[0, 0].legend(fontsize=7)
+    panels[1, 0].legend(fontsize=7)
+    return {"simplicity": figure}
+
+
+def draw_left(panel: Axes, core: str, arms: Arms) -> None:
+    """The share of weights that are not zero, and for L1 in the loss of those above 1e-3, over the steps."""
+    shown = [(method, "zero") for method in METHODS] + [("L1", "small")]
+    for (method, metric), style in zip(shown, STYLES, strict=True):
+        results = arms[f"{core}, {method}"]
+        left = 1 - at_choice(results[f"train_{metric}"].to_numpy().astype(float), matched(results))
+        label = f"{method}, above {SMALL:g}" if metric == "small" else f"{method}, not zero"
+        draw_band(panel, results["step"].to_numpy(), 100 * left, label, style.color, style.dashes)
+    panel.set(title=f"{core}, at matched accuracy", xlabel="steps", ylim=(0, 105))
+    panel.grid(alpha=0.3)
+
+
+def draw_simpler(panel: Axes, core: str, arms: Arms) -> None:
+    """By how much norm, rank and sensitivity are lower than without decay, a group of marks each."""
+    metrics = ("norm", "rank", "sensitivity")
+    for place, (method, style) in enumerate(zip(METHODS, STYLES, strict=False)):
+        values = np.array([lower(metric, (method,), arms)[f"{core}, {method}"].values for metric in metrics])
+        mean, low, high = means(-100 * values.T).T
+        panel.errorbar(np.arange(3) + 0.12 * (place - 1.5), mean, (mean - low, high - mean), fmt=style.marker,
+                       color=style.color, markersize=4, capsize=2, label=method)  # fmt: skip
+    panel.axhline(0, color="0.6", linewidth=1)
+    panel.set_xticks(range(3), ["norm", "effective\nrank", "sensitivity"])
+    panel.set_ylabel("change against no decay, %")
+    panel.grid(alpha=0.3)
+
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,187 @@
+"""Run the experiments from nothing and write what came out: docs/evidence.md, with a figure of each.
+
+    python scripts/reproduce.py                 # all of them, into docs/evidence.md and docs/evidence/
+    python scripts/reproduce.py --quick         # four seeds, into runs/evidence-quick/
+    python scripts/reproduce.py worlds choosing # these anew, the others as they were run last
+
+Every experiment is a process of its own, as its head says, with its folder in runs/evidence (or runs/evidence-quick).
+On the page, the rows of the article come first: statement, stated figure, every claim with its measured figure,
+interval and verdict, and the command; then each experiment with its figure and all its claims.
+"""
+
+import argparse
+import importlib
+import json
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import experiments
+from experiments.article.rows import ROWS, row_of
+from wd_research.evidence.claims import expected, measured
+from wd_research.folder import RECORD, free_folder
+
+ROOT = Path(__file__).parent.parent
+QUICK_SEEDS = 4
+
+
+class Finished(NamedTuple):
+    """An experiment that has run to its end."""
+
+    module: str
+    folder: Path
+    record: Mapping[str, Any]  # experiment.json
+    summary: Mapping[str, Any]  # summary.json
+
+    @property
+    def name(self) -> str:
+        return self.module.rpartition(".")[2]
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.record["seconds"].values())
+
+
+def main() -> None:
+    """Run what is asked for, gather the rest, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="experiments to run; all of them without")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_SEEDS} seeds")
+    flags = parser.parse_args()
+    modules = {module.rpartition(".")[2]: module for module in all_experiments()}
+    unknown = set(flags.names) - set(modules)
+    if unknown:
+        parser.error(f"no experiment is called {', '.join(sorted(unknown))}: choose among {', '.join(modules)}")
+    runs = ROOT / "runs" / ("evidence-quick" if flags.quick else "evidence")
+    begin = perf_counter()
+    for place, name in enumerate(flags.names or modules, start=1):
+        print(
+            f"\n=== {name}, {place} of {len(flags.names or modules)}, {perf_counter() - begin:.0f} s so far", flush=True
+        )
+        run(modules[name], runs, flags.quick)
+    finished = [last_run(module, runs) for module in modules.values()]
+    page = runs / "evidence.md" if flags.quick else ROOT / "docs" / "evidence.md"
+    write_page(page, [run for run in finished if run])
+    print(f"\n{page.relative_to(ROOT)} after {perf_counter() - begin:.0f} s")
+
+
+def all_experiments() -> list[str]:
+    """The modules below `experiments` that declare one: the main job, the article's, the literature's."""
+    names = [found.name for found in pkgutil.walk_packages(experiments.__path__, "experiments.") if not found.ispkg]
+    return [name for name in names if hasattr(importlib.import_module(name), "experiment")]
+
+
+def run(module: str, runs: Path, quick: bool) -> None:
+    """Run an experiment in a new folder; ends this process where it does not end well."""
+    folder = free_folder(runs, module.rpartition(".")[2])
+    seeds = ["--seeds", str(QUICK_SEEDS)] if quick else []
+    done = subprocess.run([sys.executable, "-m", module, "--workdir", str(folder), *seeds], cwd=ROOT, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def last_run(module: str, runs: Path) -> Finished | None:
+    """The newest finished run of an experiment in `runs`; None where there is none."""
+    name = module.rpartition(".")[2]
+    folders = [folder for folder in runs.glob(f"{name}*") if re.fullmatch(rf"{name}(-\d+)?", folder.name)]
+    for folder in sorted(folders, key=lambda folder: (folder / RECORD).stat().st_mtime, reverse=True):
+        record = json.loads((folder / RECORD).read_text())
+        if record["status"] == "finished":
+            return Finished(module, folder, record, json.loads((folder / "summary.json").read_text()))
+    return None
+
+
+# The page
+
+
+def write_page(page: Path, runs: Sequence[Finished]) -> None:
+    """Write the page, and the first figure of every run into the folder beside it."""
+    pictures = page.with_suffix("")
+    pictures.mkdir(parents=True, exist_ok=True)
+    for run in runs:
+        shutil.copyfile(run.folder / "figures" / f"{run.record['figures'][0]}.png", pictures / f"{run.name}.png")
+    page.write_text("\n".join([*head(runs), *table_of_rows(runs), *(line for run in runs for line in section(run))]))
+
+
+def head(runs: Sequence[Finished]) -> list[str]:
+    """What this page is and how it was made."""
+    devices = {f"{run.record['device']['count']} x {run.record['device']['kind']}" for run in runs}
+    jax_versions = {run.record["versions"]["jax"] for run in runs}
+    seeds = sorted({run.record["seeds"] for run in runs})
+    counts = count([claim for run in runs for claim in run.summary["claims"]])
+    return [
+        "# The evidence",
+        "",
+        f"Written by `make reproduce` on {date.today()}: {sum(run.record['members'] for run in runs):,} nets, "
+        f"{sum(run.seconds for run in runs) / 60:.0f} minutes, device {', '.join(sorted(devices))}, jax "
+        f"{', '.join(sorted(jax_versions))}; seeds {', '.join(map(str, seeds))}. Of all claims {counts}. Means with "
+        "95 % paired t intervals over seeds, each choice made on validation data leaving one seed out. A claim holds "
+        "when the whole interval lies in what is expected (in every cell, or in one where it says somewhere, by Holm), "
+        "fails when it lies outside, and is undecided else; shown is the cell that the verdict hangs on.",
+        "",
+    ]
+
+
+def table_of_rows(runs: Sequence[Finished]) -> list[str]:
+    """A row of the article, or of the question, per line, with every claim about it."""
+    judged = [(run, claim) for run in runs for claim in run.summary["claims"]]
+    lines = [
+        "## What a popular article says, and a question about the rule, row by row",
+        "",
+        "| row | it says | stated | measured | command |",
+        "|---|---|---|---|---|",
+    ]
+    for row, (statement, stated, remark) in ROWS.items():
+        mine = [(run, claim) for run, claim in judged if row_of(claim["id"]) == row]
+        claims = "<br>".join(f"**{claim['verdict']}**: {claim['statement']} {seen(claim)}" for _, claim in mine)
+        commands = "<br>".join(dict.fromkeys(f"`python -m {run.module}`" for run, _ in mine))
+        said = statement + (f" *({remark})*" if remark else "")
+        lines.append(f"| {row} | {said} | {stated} | {claims or 'not run'} | {commands} |")
+    return [*lines, ""]
+
+
+def section(run: Finished) -> list[str]:
+    """An experiment: its question, its figure, its claims."""
+    claims = run.summary["claims"]
+    return [
+        f"## {run.summary['question']}",
+        "",
+        f"`python -m {run.module}`: {run.record['members']:,} nets, {run.record['programs']} programs, "
+        f"{run.record['seeds']} seeds, {run.seconds:.0f} s. Of {len(claims)} claims {count(claims)}.",
+        "",
+        f"![{run.name}](evidence/{run.name}.png)",
+        "",
+        "| claim | verdict | in | measured | expected | source |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {claim['statement']} | {claim['verdict']} | {claim['cell']} | {measured(claim)} | {expected(claim)} | "
+            f"{claim['source']} |"
+            for claim in claims
+        ),
+        "",
+    ]
+
+
+def seen(claim: Mapping[str, Any]) -> str:
+    """What was measured where."""
+    return f"{claim['cell']}: {measured(claim)}"
+
+
+def count(claims: Iterable[Mapping[str, Any]]) -> str:
+    """`12 hold, 3 fail, 1 is undecided`, without what there is none of."""
+    verdicts = [claim["verdict"] for claim in claims]
+    words = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
+    return ", ".join(f"{verdicts.count(verdict)} {word}" for verdict, word in words.items() if verdict in verdicts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Reliance: importance of a net that is known, changes of results that are known, and the experiment in small."""
+
+import io
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+from experiments.article.reliance import CLAIMS, METHODS, changed, experiment, importance
+from tests.article.test_worlds import known, means
+from wd_research.experiment import run
+from wd_research.training.models import Mlp
+from wd_research.types import Batch
+
+
+def test_the_importance_of_a_net_that_looks_at_two_of_ten_pixels():
+    """Its two units pass on pixels 3 and 7; pixel 9 is constant, so that its large weights do not count."""
+    first, last = np.zeros((10, 2), np.float32), np.eye(2, dtype=np.float32)
+    first[3, 0], first[7, 1], first[9] = 2.0, 1.0, 50.0
+    params = {
+        "Dense_0": {"kernel": first, "bias": jnp.full(2, 10.0)},
+        "Dense_1": {"kernel": last, "bias": jnp.zeros(2)},
+    }
+    inputs = np.random.default_rng(0).uniform(-1, 1, (200, 10)).astype(np.float32)
+    inputs[:, 9] = 0
+    targets = (inputs[:, 7] > 2 * inputs[:, 3]).astype(np.int32)
+    seen = importance(Mlp((2,), 2), params, {}, Batch(inputs, targets))
+    assert float(seen["features"]) == pytest.approx(9 / 5)  # saliencies 2 and 1
+    assert float(seen["weights"]) == pytest.approx(5**2 / (4 + 1 + 1 + 1))
+    only_7 = np.mean((inputs[:, 7] > 0) == targets)
+    assert float(seen["without_top_pixel"]) == pytest.approx(1 - only_7, abs=1e-6)
+    all_equal = np.mean(targets == 0)  # the first class is taken where both are as large
+    assert float(seen["without_top_tenth"]) == pytest.approx(1 - all_equal, abs=1e-6)
+
+
+def test_changes_are_against_the_tuned_net_without_decay():
+    arms = {"L1": known([0, 1, 2], validation_accuracy=[[0.5], [0.9], [0.6]], test_features=[[10.0], [8.0], [1.0]])}
+    assert means(changed("features", ("L1",), False, arms)) == pytest.approx({"L1": -2})
+    assert means(changed("features", ("L1",), True, arms)) == pytest.approx({"L1": -0.2})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reliance")
+    return run(experiment(seeds=2, steps=20), folder, audit="", tensorboard=False, console=Console(file=io.StringIO()))
+
+
+def test_the_methods_are_one_program_with_as_many_trials_each():
+    arms = experiment(seeds=2, steps=20).trained
+    assert len({(id(arm.task), id(arm.objective), id(arm.optimizer)) for arm in arms.values()}) == 1
+    assert {len(arm.points.learning_rate) for arm in arms.values()} == {24}
+
+
+def test_every_claim_is_judged(finished):
+    claims = {claim["id"]: claim for claim in finished.summary["claims"]}
+    assert set(claims) == {claim.id for claim in CLAIMS}
+    assert set(claims["B6-single"]["cells"]) == set(METHODS)
+    features = finished.arms["L1"].test_features
+    assert ((features > 1) & (features < 61)).all()
+    assert (finished.folder / "figures" / "reliance.png").exists()
+
+
+def test_bad_flags_get_one_sentence():
+    with pytest.raises(ValueError, match="--seeds 1 is too few"):
+        experiment(seeds=1)
