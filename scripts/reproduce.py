@@ -145,7 +145,7 @@ def table_of_rows(runs: Sequence[Finished]) -> list[str]:
         claims = "<br>".join(f"**{claim['verdict']}**: {claim['statement']} {seen(claim)}" for _, claim in mine)
         commands = "<br>".join(dict.fromkeys(f"`python -m {run.module}`" for run, _ in mine))
         said = statement + (f" *({remark})*" if remark else "")
-        lines.append(f"| {row} | {said} | {stated} | {claims or 'not run'} | {commands} |")
+        lines.append(line(row, said, stated, claims or "not run", commands))
     return [*lines, ""]
 
 
@@ -162,13 +162,14 @@ def section(run: Finished) -> list[str]:
         "",
         "| claim | verdict | in | measured | expected | source |",
         "|---|---|---|---|---|---|",
-        *(
-            f"| {claim['statement']} | {claim['verdict']} | {claim['cell']} | {measured(claim)} | {expected(claim)} | "
-            f"{claim['source']} |"
-            for claim in claims
-        ),
+        *(line(c["statement"], c["verdict"], c["cell"], measured(c), expected(c), c["source"]) for c in claims),
         "",
     ]
+
+
+def line(*cells: str) -> str:
+    """A line of a table; what parts cells is escaped within them."""
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
 def seen(claim: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from wd_research.evidence.claims import POINTS
 
 ROOT = Path(__file__).parent.parent
 CLAIM = {
-    "id": "A1-made-up", "statement": "Decay raises it.", "source": "an article", "measured": 0.05, "low": 0.04,
+    "id": "A1-made-up", "statement": "Decay raises |it|.", "source": "an article", "measured": 0.05, "low": 0.04,
     "high": 0.06, "expected": [0.0, float("inf")], "verdict": "holds", "cell": "noisy", "unit": POINTS._asdict(),
 }  # fmt: skip
 
@@ -40,9 +40,12 @@ def test_the_page_has_every_row_the_claims_in_their_unit_and_the_first_figure(tm
     page = (tmp_path / "evidence.md").read_text()
     table = page.split("\n## ")[1]
     assert re.findall(r"^\| ([ABCD]\w+) \|", table, re.MULTILINE) == list(ROWS)
-    assert "| 95.3 -> 97.8 % | **holds**: Decay raises it. noisy: +5.00 points [+4.00, +6.00] | " in page
+    assert "| 95.3 -> 97.8 % | **holds**: Decay raises &#124;it&#124;. noisy: +5.00 points [+4.00, +6.00] | " in page
     assert "`python -m experiments.article.worlds`: 7 nets, 1 programs, 16 seeds, 120 s. Of 1 claims 1 hold." in page
-    assert "| Decay raises it. | holds | noisy | +5.00 points [+4.00, +6.00] | above 0 points | an article |" in page
+    assert (
+        "| Decay raises &#124;it&#124;. | holds | noisy | +5.00 points [+4.00, +6.00] | above 0 points | an article |"
+        in page
+    )
     assert (tmp_path / "evidence" / "worlds.png").read_bytes() == b"the picture"
     assert page.count("not run") == len(ROWS) - 1
 

@@ -4,7 +4,14 @@ python -m experiments.article.preprocessing
 
 python -m experiments.article.preprocessing --seeds 4 --steps 300     # less time, most claims undecided
 
-Expected (to be measured)
+Expected (220 s on 2 CPU cores with much other work on them; 3,456 members, one program): in part, and all five claims
+hold. The worlds have 200 digits, a fifth of them mislabelled; test accuracy with none, weight decay and L1 is 84.2,
+85.9 and 85.3 % where pixels are standardised. Amid 100 columns of noise it is 64.9, 73.3 and 77.9 %: weight decay gains
+8.4 points [7.0, 9.8] and L1 13.0 [11.7, 14.3], and they stay 12.6 [11.4, 13.9] and 7.4 [6.4, 8.4] short of what they
+reach without the noise. A plain selection of 40 columns on training data brings all of it back, and a bit: 85.7, 86.9
+and 85.3 %. Pixels in units of their own, up to three decades apart, give 61.2, 76.9 and 73.4 %: weight decay helps most
+here, but is 7.4 points [6.3, 8.5] short of standardised pixels without any. L1 is better amid noise, by 4.6 [3.3, 5.9].
+The picture shows the twelve accuracies: preparing the data is worth more than any decay.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +27,7 @@ from experiments.article.setting import BATCH_SIZE, FLIPPED, TRAIN_SIZE, VALIDAT
 from wd_research import checks
 from wd_research.cli import main
 from wd_research.decay.penalties import l1, penalized
-from wd_research.evidence.answer import ahead, by_verdicts, change_cell, has_value, tuned
+from wd_research.evidence.answer import ahead, by_verdicts, tuned
 from wd_research.evidence.claims import POINTS, Cell, Claim, does
 from wd_research.evidence.figures import STYLES, means, panel_grid
 from wd_research.experiment import Experiment
@@ -33,10 +40,17 @@ from wd_research.types import Arm, Array, Loss, Task
 IRRELEVANT = 100  # columns of noise
 SPREAD = 1.5  # decades by which pixels are scaled, up or down, where nothing is standardised
 KEPT = 40  # columns that feature selection keeps
-LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
-DECAYS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-L1_STRENGTHS = (0.0, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
-METHODS = {"weight decay": ("decay", DECAYS), "L1": ("l1_strength", L1_STRENGTHS)}
+LEARNING_RATES = (1e-3, 3e-3, 1e-2)  # 3e-4 and 3e-2 were tried, and were nowhere the best
+DECAYS = (0.0, 0.3, 1.0, 3.0, 10.0, 30.0)
+L1_STRENGTHS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3)
+TRIALS = len(LEARNING_RATES) * len(DECAYS)  # of every method
+MANY_LEARNING_RATES = tuple(float(f"{rate:.3g}") for rate in np.geomspace(1e-4, 3e-2, TRIALS))
+METHODS = {
+    "none": ("decay", MANY_LEARNING_RATES, (0.0,)),
+    "weight decay": ("decay", LEARNING_RATES, DECAYS),
+    "L1": ("l1_strength", LEARNING_RATES, L1_STRENGTHS),
+}
+DECAYED = ("weight decay", "L1")
 WORLDS = ("standardised", "irrelevant features", "features selected", "not standardised")
 ONE_POINT = 0.01
 
@@ -50,7 +64,7 @@ class Hypers(NamedTuple):
 
 
 def experiment(*, flipped: float = FLIPPED, seeds: int = 16, steps: int = 1_000) -> Experiment:
-    """Weight decay and L1 on 200 digits: as they should be, amid noise, with features selected, and as they come.
+    """No decay, weight decay and L1, 18 trials each, on 200 digits that are prepared in four ways.
 
     Args:
         flipped: Share of the training labels that are made wrong.
@@ -66,10 +80,10 @@ def experiment(*, flipped: float = FLIPPED, seeds: int = 16, steps: int = 1_000)
         question=str(__doc__).partition("\n")[0],
         arms={
             f"{world}, {method}": Arm(
-                task, objective, optimizer, grid(Hypers, **{**off, "learning_rate": LEARNING_RATES, axis: values}), axis
+                task, objective, optimizer, grid(Hypers, **{**off, "learning_rate": rates, axis: values}), axis
             )
             for world, task in tasks.items()
-            for method, (axis, values) in METHODS.items()
+            for method, (axis, rates, values) in METHODS.items()
         },
         seeds=seeds,
         steps=steps,
@@ -157,41 +171,27 @@ def select(data: Examples, split: Split) -> Split:
 Arms = Mapping[str, xr.Dataset]
 
 
-def gains(world: str, arms: Arms) -> dict[str, Cell]:
-    """Test accuracy with each tuned method above that without, in one world."""
-    return {name: change_cell(arms[name], "test_accuracy") for name in (f"{world}, {method}" for method in METHODS)}
-
-
-def short_of(world: str, other: str, arms: Arms) -> dict[str, Cell]:
-    """Test accuracy in one world above that in another, both with the same tuned method."""
-    return {method: ahead(arms[f"{world}, {method}"], arms[f"{other}, {method}"]) for method in METHODS}
-
-
-def short_of_none(world: str, other: str, arms: Arms) -> dict[str, Cell]:
-    """Test accuracy in one world with each tuned method above that in another without any."""
-    cells = {}
-    for method in METHODS:
-        reference = arms[f"{other}, {method}"]
-        without = tuned(reference, "test_accuracy", has_value(reference, 0))
-        cells[method] = Cell(tuned(arms[f"{world}, {method}"], "test_accuracy") - without)
-    return cells
+def above(first: str, second: str, arms: Arms) -> dict[str, Cell]:
+    """What test accuracy is above that of another arm; `{}` in their names is weight decay in one cell, L1 in one."""
+    return {method: ahead(arms[first.format(method)], arms[second.format(method)]) for method in DECAYED}
 
 
 def l1_above_decay(arms: Arms) -> dict[str, Cell]:
-    """Test accuracy of tuned L1 above that of tuned weight decay, amid irrelevant features."""
-    first, second = (arms[f"irrelevant features, {method}"] for method in ("L1", "weight decay"))
-    return {"irrelevant features": ahead(first, second)}
+    """What test accuracy is with L1 above that with weight decay, amid irrelevant features."""
+    world = "irrelevant features"
+    return {world: ahead(arms[f"{world}, L1"], arms[f"{world}, weight decay"])}
 
 
 CLAIMS = (
-    Claim("B3-helps", "Decay, or L1, raises accuracy amid irrelevant features.", said("B3"),
-          partial(gains, "irrelevant features"), (0.0, np.inf), does, POINTS),
-    Claim("B3-in-part", "It stays more than a point short of what it reaches without them.", said("B3"),
-          partial(short_of, "irrelevant features", "standardised"), (-np.inf, -ONE_POINT), does, POINTS),
-    Claim("B3-feature-work", "Selecting features raises accuracy beside it.", said("B3"),
-          partial(short_of, "features selected", "irrelevant features"), (0.0, np.inf), does, POINTS),
-    Claim("B3-preprocessing", "On inputs as they come it stays over a point short of standardised ones without it.",
-          said("B3"), partial(short_of_none, "not standardised", "standardised"), (-np.inf, -ONE_POINT), does, POINTS),
+    Claim("B3-helps", "Weight decay and L1 each raise accuracy amid irrelevant features.", said("B3"),
+          partial(above, "irrelevant features, {}", "irrelevant features, none"), (0.0, np.inf), does, POINTS),
+    Claim("B3-in-part", "Amid irrelevant features either stays over a point short of itself without them.", said("B3"),
+          partial(above, "irrelevant features, {}", "standardised, {}"), (-np.inf, -ONE_POINT), does, POINTS),
+    Claim("B3-feature-work", "Selecting features raises accuracy beside decay, or L1.", said("B3"),
+          partial(above, "features selected, {}", "irrelevant features, {}"), (0.0, np.inf), does, POINTS),
+    Claim("B3-preprocessing", "On inputs as they come either is over a point short of none on standardised ones.",
+          said("B3"), partial(above, "not standardised, {}", "standardised, none"), (-np.inf, -ONE_POINT), does,
+          POINTS),
     Claim("B3-l1", "L1 is better than weight decay amid irrelevant features.", said("B3"), l1_above_decay,
           (0.0, np.inf), does, POINTS),
 )  # fmt: skip
@@ -199,24 +199,30 @@ CLAIMS = (
 
 # What is drawn
 
+CAPTIONS = {
+    "standardised": "standardised",
+    "irrelevant features": f"{IRRELEVANT} columns of noise beside",
+    "features selected": f"the best {KEPT} columns of these",
+    "not standardised": "not standardised, each\npixel in a unit of its own",
+}
+
 
 def figures(arms: Arms) -> dict[str, Figure]:
     """Test accuracy in every world, without decay, with tuned weight decay and with tuned L1."""
-    figure, panels = panel_grid(1, 1, width=5.4, height=3.2, share=False)
-    panel, worlds_up = panels[0, 0], WORLDS[::-1]
-    decayed = [arms[f"{world}, weight decay"] for world in worlds_up]
-    drawn = {
-        "none": [tuned(results, "test_accuracy", has_value(results, 0)) for results in decayed],
-        **{method: [tuned(arms[f"{world}, {method}"], "test_accuracy") for world in worlds_up] for method in METHODS},
-    }
-    for place, ((label, accuracies), style) in enumerate(zip(drawn.items(), STYLES, strict=False)):
+    figure, panels = panel_grid(1, 1, width=6.4, height=3.4, share=False)
+    panel, upwards = panels[0, 0], WORLDS[::-1]
+    for place, (method, style) in enumerate(zip(METHODS, STYLES, strict=False)):
+        accuracies = [tuned(arms[f"{world}, {method}"], "test_accuracy") for world in upwards]
         mean, low, high = means(100 * np.array(accuracies).T).T
-        panel.errorbar(mean, np.arange(len(worlds_up)) + 0.15 * (place - 1), xerr=(mean - low, high - mean),
-                       fmt=style.marker, color=style.color, markersize=4, capsize=2, label=label)  # fmt: skip
-    panel.set_yticks(range(len(worlds_up)), list(worlds_up))
+        panel.errorbar(mean, np.arange(len(upwards)) - 0.2 * (place - 1), xerr=(mean - low, high - mean),
+                       fmt=style.marker, color=style.color, markersize=4, capsize=2, label=method)  # fmt: skip
+    for between in range(len(upwards) - 1):
+        panel.axhline(between + 0.5, color="0.7", linewidth=0.8)
+    panel.set_yticks(range(len(upwards)), [CAPTIONS[world] for world in upwards])
     panel.set_xlabel("test accuracy, %")
-    panel.grid(alpha=0.3)
-    panel.legend(fontsize=8)
+    panel.set_title(f"{TRIALS} trials each", fontsize=10)
+    panel.grid(alpha=0.3, axis="x")
+    panel.legend(fontsize=8, loc="upper left")
     return {"preprocessing": figure}
 
 

@@ -1,82 +1,170 @@
-"""Preprocessing: worlds that are what they are called, and share a program; the experiment in small."""
+"""Preprocessing: four worlds that are what they are called and share a program, known results, the whole in small."""
 
 import io
+import json
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.article.preprocessing import CLAIMS, IRRELEVANT, KEPT, METHODS, WORLDS, experiment, short_of, worlds
+from experiments.article.preprocessing import (
+    CLAIMS,
+    IRRELEVANT,
+    KEPT,
+    METHODS,
+    SPREAD,
+    TRIALS,
+    WORLDS,
+    above,
+    experiment,
+    l1_above_decay,
+    select,
+    worlds,
+)
+from experiments.article.rows import ROWS, row_of
 from tests.article.test_worlds import known, means
-from wd_research.experiment import program_of, run
-from wd_research.training.data import digits
-from wd_research.training.population import all_devices, place
+from wd_research.experiment import run
+from wd_research.training.data import digits, draw_split
 
 PIXELS = digits().inputs.shape[1]
 
 
 @pytest.fixture(scope="module")
-def batches():
-    """The training part of seed 0 in every world, and the labels of all."""
-    parts = {name: task.parts(task.data, task.split(0))["train"] for name, task in worlds(0.2).items()}
-    for part in parts.values():
-        np.testing.assert_array_equal(part.targets, parts["standardised"].targets)
-    return {name: np.asarray(part.inputs) for name, part in parts.items()}
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("preprocessing") / "small"
+    small = experiment(seeds=2, steps=20)
+    return run(small, folder, audit="", tensorboard=False, console=Console(file=io.StringIO()))
 
 
-def test_noise_is_there_in_one_world_and_off_in_the_others(batches):
-    amid = batches["irrelevant features"][:, PIXELS:]
-    assert amid.shape[1] == IRRELEVANT
-    np.testing.assert_allclose(amid.std(axis=0), 1, rtol=1e-4)
-    assert not batches["standardised"][:, PIXELS:].any()
-    assert not batches["not standardised"][:, PIXELS:].any()
-    np.testing.assert_array_equal(batches["standardised"][:, :PIXELS], batches["irrelevant features"][:, :PIXELS])
+@pytest.fixture(scope="module")
+def tasks():
+    return worlds(0.2)
 
 
-def test_selection_keeps_few_columns_as_they_are_and_hardly_any_noise(batches):
-    selected, amid = batches["features selected"], batches["irrelevant features"]
-    kept = selected.any(axis=0)
-    assert kept.sum() == KEPT
-    assert kept[PIXELS:].sum() <= 4
-    np.testing.assert_array_equal(selected[:, kept], amid[:, kept])
+def train_part(task, seed=0):
+    """The standardised training inputs, f32[n, 161]."""
+    return np.asarray(task.parts(task.data, task.split(seed))["train"].inputs)
 
 
-def test_as_they_come_inputs_are_the_pixels_times_factors_of_their_own(batches):
-    raw, standardised = batches["not standardised"][:, :PIXELS], batches["standardised"][:, :PIXELS]
-    assert (raw >= 0).all()
-    spread = raw.std(axis=0)
-    spread = spread[spread > 0]
-    assert spread.max() / spread.min() > 100
-    for column in np.flatnonzero(raw.std(axis=0))[:5]:
-        assert np.corrcoef(raw[:, column], standardised[:, column])[0, 1] == pytest.approx(1, abs=1e-4)
+def test_every_method_has_as_many_trials():
+    for arm in experiment(seeds=2, steps=20).trained.values():
+        points = np.stack([np.asarray(leaf) for leaf in arm.points], axis=1)
+        assert np.unique(points, axis=0).shape == points.shape == (TRIALS, 3)
+        # one method at a time, and it can be switched off
+        assert (points[:, 1:] > 0).sum(axis=1).max() <= 1
+        assert (np.asarray(getattr(arm.points, arm.axis)) == 0).any()
 
 
-def test_all_worlds_and_methods_are_one_program_with_as_many_trials():
-    arms = experiment(seeds=2, steps=20).trained
-    assert set(arms) == {f"{world}, {method}" for world in WORLDS for method in METHODS}
-    programs = {program_of(arm, place(arm, 2, all_devices(), 1)) for arm in arms.values()}
-    assert len(programs) == 1
-    assert {len(arm.points.decay) for arm in arms.values()} == {28}
+def test_all_worlds_are_one_program(finished):
+    assert json.loads((finished.folder / "experiment.json").read_text())["programs"] == 1
 
 
-def test_a_world_falls_short_of_another_by_the_difference_of_the_tuned_accuracies():
-    def results(best):
-        return known([0, 1, 2], validation_accuracy=[[0.1], [best], [0.2]], test_accuracy=[[0.1], [best], [0.2]])
+def test_every_world_has_the_same_digits_and_labels(tasks):
+    plain = draw_split(digits(), 3, 200, 400, 0.2)
+    for task in tasks.values():
+        split = task.split(3)
+        for name in ("train", "validation", "test", "train_targets"):
+            np.testing.assert_array_equal(getattr(split, name), getattr(plain, name))
 
-    arms = {f"{world}, {method}": results(best) for world, best in (("a", 0.6), ("b", 0.9)) for method in METHODS}
-    assert means(short_of("a", "b", arms)) == pytest.approx(dict.fromkeys(METHODS, -0.3))
 
-
-def test_every_claim_is_judged(tmp_path):
-    done = run(
-        experiment(seeds=2, steps=20), tmp_path, audit="", tensorboard=False, console=Console(file=io.StringIO())
+def test_the_reference_is_the_digits_standardised(tasks):
+    inputs, plain = train_part(tasks["standardised"]), draw_split(digits(), 0, 200, 400, 0.2)
+    np.testing.assert_allclose(
+        inputs[:, :PIXELS], (digits().inputs[plain.train] - plain.mean) * plain.scale, rtol=1e-4, atol=1e-5
     )
-    claims = {claim["id"]: claim for claim in done.summary["claims"]}
-    assert set(claims) == {claim.id for claim in CLAIMS}
-    assert set(claims["B3-in-part"]["cells"]) == set(METHODS)
-    assert (tmp_path / "figures" / "preprocessing.png").exists()
+    assert not inputs[:, PIXELS:].any()
 
 
-def test_bad_flags_get_one_sentence():
-    with pytest.raises(ValueError, match="--steps 0 is too few"):
-        experiment(steps=0)
+def test_irrelevant_features_are_there_and_know_nothing_of_the_class(tasks):
+    task = tasks["irrelevant features"]
+    inputs = train_part(task)
+    np.testing.assert_array_equal(inputs[:, :PIXELS], train_part(tasks["standardised"])[:, :PIXELS])
+    assert inputs.shape[1] == PIXELS + IRRELEVANT
+    np.testing.assert_allclose(inputs[:, PIXELS:].std(axis=0), 1, rtol=1e-4)
+    noise, targets = np.asarray(task.data.inputs)[:, PIXELS:], np.asarray(task.data.targets)
+    # the mean of a column over some 180 digits of a class has a standard error of 0.075
+    of_classes = np.array([noise[targets == label].mean(axis=0) for label in range(10)])
+    assert of_classes.std() == pytest.approx(0.075, rel=0.1)
+
+
+def test_selection_keeps_pixels_and_looks_at_the_training_part_only(tasks):
+    task = tasks["features selected"]
+    kept = np.flatnonzero(task.split(0).scale)
+    assert len(kept) == KEPT
+    assert (kept < PIXELS).mean() > 0.9
+    amid = train_part(tasks["irrelevant features"])
+    np.testing.assert_array_equal(train_part(task)[:, kept], amid[:, kept])
+    # with other test data the same columns are kept
+    split = tasks["irrelevant features"].split(0)
+    inputs = np.asarray(task.data.inputs).copy()
+    inputs[np.concatenate([split.validation, split.test])] = 7.0
+    np.testing.assert_array_equal(np.flatnonzero(select(task.data._replace(inputs=inputs), split).scale), kept)
+
+
+def test_a_column_that_tells_the_classes_apart_is_kept_and_a_constant_one_is_not(tasks):
+    task = tasks["irrelevant features"]
+    inputs = np.asarray(task.data.inputs).copy()
+    split = task.split(0)
+    inputs[split.train, -1] = split.train_targets + 0.1 * inputs[split.train, -1]
+    selected = np.flatnonzero(select(task.data._replace(inputs=inputs), split).scale)
+    assert inputs.shape[1] - 1 in selected
+    scale = split.scale.copy()
+    scale[selected[0]] = 0
+    assert selected[0] not in np.flatnonzero(select(task.data, split._replace(scale=scale)).scale)
+
+
+def test_inputs_as_they_come_are_pixels_in_units_of_their_own(tasks):
+    task, plain = tasks["not standardised"], tasks["standardised"]
+    inputs, pixels = train_part(task), np.asarray(plain.data.inputs)[plain.split(0).train]
+    used = np.flatnonzero(pixels[:, :PIXELS].any(axis=0))
+    factors = inputs[:, used].max(axis=0) / pixels[:, used].max(axis=0)
+    np.testing.assert_allclose(inputs[:, used], pixels[:, used] * factors, rtol=1e-4, atol=1e-4)
+    assert (np.abs(np.log10(factors)) <= SPREAD + 1e-4).all()
+    assert np.log10(factors).std() == pytest.approx(2 * SPREAD / 12**0.5, rel=0.2)
+    assert not inputs[:, PIXELS:].any()
+    # no seed has units of its own
+    other = train_part(task, seed=1)[:, used].max(axis=0)
+    here = np.asarray(plain.data.inputs)[plain.split(1).train][:, used].max(axis=0)
+    np.testing.assert_allclose(other, here * factors, rtol=1e-4)
+
+
+def results(values, accuracies, axis="decay"):
+    """Known results of an accuracy for each value of the axis."""
+    ends = [[accuracy] for accuracy in accuracies]
+    return known(values, axis, validation_accuracy=ends, test_accuracy=ends)
+
+
+def test_methods_are_compared_by_their_best_trials_and_an_edge_decides_nothing():
+    arms = {
+        "noise, none": results([0, 0, 0], [0.5, 0.6, 0.55]),
+        "noise, weight decay": results([0, 1, 2, 3], [0.5, 0.6, 0.7, 0.4]),
+        "noise, L1": results([0, 1, 2, 3], [0.5, 0.6, 0.7, 0.8], "l1_strength"),
+    }
+    cells = above("noise, {}", "noise, none", arms)
+    assert means(cells) == pytest.approx({"weight decay": 0.1, "L1": 0.2})
+    assert {name: cell.on_edge for name, cell in cells.items()} == {"weight decay": False, "L1": True}
+    amid = {name.replace("noise", "irrelevant features"): arm for name, arm in arms.items()}
+    assert means(l1_above_decay(amid)) == pytest.approx({"irrelevant features": 0.1})
+
+
+def test_every_claim_has_a_row_and_a_verdict(finished):
+    claims = {claim["id"]: claim for claim in finished.summary["claims"]}
+    assert list(claims) == [claim.id for claim in CLAIMS]
+    assert {row_of(name) for name in claims} == {"B3"} <= set(ROWS)
+    assert {claim["verdict"] for claim in claims.values()} <= {"holds", "fails", "undecided"}
+    assert set(finished.arms) == {f"{world}, {method}" for world in WORLDS for method in METHODS}
+    assert (finished.folder / "figures" / "preprocessing.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"seeds": 1}, "--seeds 1 is too few"),
+        ({"steps": 0}, "--steps 0 is too few"),
+        ({"flipped": 2.0}, "--flipped 2.0 is not a share"),
+    ],
+)
+def test_bad_flags_get_one_sentence(flags, says):
+    with pytest.raises(ValueError, match=says) as refused:
+        experiment(**flags)
+    assert "\n" not in str(refused.value)

@@ -1,13 +1,16 @@
 """Reliance: importance of a net that is known, changes of results that are known, and the experiment in small."""
 
 import io
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.article.reliance import CLAIMS, METHODS, changed, experiment, importance
+from experiments.article.reliance import CLAIMS, METHODS, TENTH, changed, experiment, importance, random_ranks
+from experiments.article.rows import row_of
 from tests.article.test_worlds import known, means
 from wd_research.experiment import run
 from wd_research.training.models import Mlp
@@ -25,13 +28,22 @@ def test_the_importance_of_a_net_that_looks_at_two_of_ten_pixels():
     inputs = np.random.default_rng(0).uniform(-1, 1, (200, 10)).astype(np.float32)
     inputs[:, 9] = 0
     targets = (inputs[:, 7] > 2 * inputs[:, 3]).astype(np.int32)
-    seen = importance(Mlp((2,), 2), params, {}, Batch(inputs, targets))
+    seen = jax.jit(partial(importance, Mlp((2,), 2)))(params, {}, Batch(inputs, targets))
     assert float(seen["features"]) == pytest.approx(9 / 5)  # saliencies 2 and 1
     assert float(seen["weights"]) == pytest.approx(5**2 / (4 + 1 + 1 + 1))
     only_7 = np.mean((inputs[:, 7] > 0) == targets)
     assert float(seen["without_top_pixel"]) == pytest.approx(1 - only_7, abs=1e-6)
     all_equal = np.mean(targets == 0)  # the first class is taken where both are as large
     assert float(seen["without_top_tenth"]) == pytest.approx(1 - all_equal, abs=1e-6)
+    kept = random_ranks(10) >= TENTH
+    left = [np.mean((kept[k, 7] * inputs[:, 7] > 2 * kept[k, 3] * inputs[:, 3]) == targets) for k in range(len(kept))]
+    assert float(seen["without_random_tenth"]) == pytest.approx(1 - np.mean(left), abs=1e-6)
+
+
+def test_random_tenths_are_tenths_and_differ():
+    taken = random_ranks(61) < TENTH
+    np.testing.assert_array_equal(taken.sum(axis=1), 6)
+    assert len(np.unique(taken, axis=0)) == len(taken)
 
 
 def test_changes_are_against_the_tuned_net_without_decay():
@@ -55,12 +67,15 @@ def test_the_methods_are_one_program_with_as_many_trials_each():
 def test_every_claim_is_judged(finished):
     claims = {claim["id"]: claim for claim in finished.summary["claims"]}
     assert set(claims) == {claim.id for claim in CLAIMS}
+    assert {row_of(name) for name in claims} == {"B6"}
     assert set(claims["B6-single"]["cells"]) == set(METHODS)
     features = finished.arms["L1"].test_features
     assert ((features > 1) & (features < 61)).all()
     assert (finished.folder / "figures" / "reliance.png").exists()
 
 
-def test_bad_flags_get_one_sentence():
-    with pytest.raises(ValueError, match="--seeds 1 is too few"):
-        experiment(seeds=1)
+@pytest.mark.parametrize(("flags", "says"), [({"seeds": 1}, "--seeds 1 is too few"), ({"steps": 0}, "--steps 0 is")])
+def test_bad_flags_get_one_sentence(flags, says):
+    with pytest.raises(ValueError, match=says) as refused:
+        experiment(**flags)
+    assert "\n" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""When decay is needed: worlds that are what they are called, differences of known gains, the experiment in small."""
+"""When decay is needed: equal trials, worlds that are what they are called, known results, the experiment in small."""
 
 import io
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.article import when_needed
+from experiments.article.rows import ROWS, row_of
 from experiments.article.when_needed import (
     CLAIMS,
     FLIPS,
@@ -18,78 +18,127 @@ from experiments.article.when_needed import (
     by_size,
     early,
     experiment,
+    gains,
     name_of,
     smaller,
-    worlds,
 )
 from tests.article.test_worlds import known, means
-from wd_research.experiment import run
+from wd_research.experiment import program_of, run
+from wd_research.training.population import all_devices, place
+
+LARGER = [(size, flipped) for size in SIZES for flipped in FLIPS]
 
 
-def test_a_world_has_the_digits_and_the_flips_of_its_name():
-    for flipped, task in worlds(50, 4).items():
-        split = task.split(1)
-        assert len(split.train) == 50
-        wrong = (split.train_targets != np.asarray(task.data.targets)[split.train]).sum()
-        assert wrong == round(50 * flipped)
-
-
-def test_worlds_of_one_size_and_width_are_one_program_and_every_arm_has_as_many_trials():
-    arms = experiment(seeds=2, steps=20).trained
-    assert len(arms) == len(FLIPS) * (len(SIZES) + len(SMALLER))
-    assert len({arm.task.loss for arm in arms.values()}) == len(SIZES) + len(SMALLER)
-    assert {len(arm.points.decay) for arm in arms.values()} == {TRIALS}
+def results(none, decayed, decays=(1.0, 2.0, 3.0)):
+    """Known results from accuracies f64[h, t] without decay and with each of the decays."""
+    curves = [*none, *decayed]
+    return known([0.0] * len(none) + list(decays), validation_accuracy=curves, test_accuracy=curves)
 
 
 def made_up():
-    """Decay gains (1000 - size) / 1e4 + flips / 10, and stopping at the first look is a tenth better than not."""
+    """In every world decay gains 0.01 per flipped tenth, and 0.001 more for each place of the size before the last."""
     arms = {}
-    for size in SIZES:
-        for flipped in FLIPS:
-            none, best = 0.5, 0.5 + (1000 - size) / 1e4 + flipped / 10
-            curves = [[none + 0.1, none], [best, best], [0.0, 0.0]]
-            arms[name_of(size, flipped)] = known([0, 1, 2], validation_accuracy=curves, test_accuracy=curves)
-    for width in SMALLER:
-        for flipped in FLIPS:
-            arms[name_of(SMALLER_SIZE, flipped, width)] = known(
-                [0], validation_accuracy=[[0.55]], test_accuracy=[[0.55]]
-            )
+    for size, flipped in LARGER:
+        gain = 0.1 * flipped + 0.001 * (len(SIZES) - 1 - SIZES.index(size))
+        best, none = [0.5, 0.8 + gain], [[0.7, 0.8], [0.85, 0.1]]
+        arms[name_of(size, flipped)] = results(none, [[0.2, 0.3], best, [0.2, 0.4]])
+    for flipped in FLIPS:
+        for width in SMALLER:
+            arms[name_of(SMALLER_SIZE, flipped, width)] = results([[0.1, 0.7 + 0.001 * width]], [], ())
     return arms
 
 
-def test_gains_are_compared_between_sizes_and_between_shares_of_flips():
-    assert means(by_size(made_up())) == pytest.approx({f"{100 * f:.0f} % flipped": 0.095 for f in FLIPS}, abs=1e-6)
-    assert means(by_noise(made_up())) == pytest.approx({f"{size} digits": 0.04 for size in SIZES}, abs=1e-6)
-
-
-def test_smaller_nets_and_early_stops_are_compared_to_the_tuned_decay():
-    tuned = {flipped: 0.5 + (1000 - SMALLER_SIZE) / 1e4 + flipped / 10 for flipped in FLIPS}
-    assert means(smaller(made_up())) == pytest.approx(
-        {f"width {w}, {100 * f:.0f} % flipped": 0.55 - tuned[f] for w in SMALLER for f in FLIPS}, abs=1e-6
-    )
-    stopped = means(early(made_up()))
-    assert stopped[name_of(SMALLER_SIZE, 0.0)] == pytest.approx(0.6 - tuned[0.0], abs=1e-6)
+@pytest.fixture(scope="module")
+def declared():
+    return experiment(seeds=2, steps=20)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("when_needed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(when_needed, "SIZES", (50, SMALLER_SIZE))
-        patch.setattr(when_needed, "SMALLER", (4,))
-        patch.setattr(when_needed, "LOOKS", 2)
-        declared = experiment(seeds=2, steps=20)
-        return run(declared, folder, audit="", tensorboard=False, console=Console(file=io.StringIO()))
+def finished(declared, tmp_path_factory):
+    """The experiment to its end, but every net learns the first world: six programs would take most of the time."""
+    folder, first = tmp_path_factory.mktemp("when_needed") / "small", next(iter(declared.trained.values()))
+    arms = {name: arm._replace(task=first.task, objective=first.objective) for name, arm in declared.trained.items()}
+    small = declared._replace(arms=arms, looks=2)
+    return run(small, folder, audit="", tensorboard=False, console=Console(file=io.StringIO()))
 
 
-def test_every_claim_is_judged(finished):
+def test_as_many_trials_without_decay_as_with_it_in_every_world(declared):
+    for name, arm in declared.trained.items():
+        points = np.stack([np.asarray(leaf) for leaf in arm.points], axis=1)
+        assert len(np.unique(points, axis=0)) == len(points)
+        assert (arm.points.decay == 0).sum() == TRIALS
+        assert (arm.points.decay > 0).sum() == (0 if "width" in name else TRIALS)
+
+
+def test_a_world_has_the_digits_and_the_flips_it_is_called_by(declared):
+    for size, flipped in LARGER:
+        task = declared.arms[name_of(size, flipped)].task
+        split = task.split(0)
+        assert len(split.train) == size
+        assert (split.train_targets != np.asarray(task.data.targets)[split.train]).sum() == round(flipped * size)
+
+
+def test_a_program_for_every_size_and_every_smaller_net(declared):
+    arms, mesh = declared.trained, all_devices()
+    programs = {program_of(arm, place(arm, 2, mesh, 1)) for arm in arms.values()}
+    assert len(programs) == len(SIZES) + len(SMALLER)
+
+
+def test_the_gain_is_that_of_the_best_decay_over_the_best_without():
+    assert means(gains(made_up())) == pytest.approx(
+        {name_of(size, flipped): 0.1 * flipped + 0.001 * (3 - SIZES.index(size)) for size, flipped in LARGER}
+    )
+
+
+def test_a_gain_is_negative_where_every_decay_is_worse():
+    arms = made_up()
+    name = name_of(SIZES[0], FLIPS[0])
+    arms[name] = results([[0.7, 0.8]], [[0.2, 0.75], [0.2, 0.7], [0.1, 0.6]])
+    assert means(gains(arms))[name] == pytest.approx(-0.05)
+
+
+def test_the_last_decay_of_the_grid_decides_nothing():
+    arms = made_up()
+    name = name_of(SMALLER_SIZE, FLIPS[0])
+    arms[name] = results([[0.7, 0.8]], [[0.2, 0.7], [0.2, 0.8], [0.1, 0.9]])
+    assert gains(arms)[name].on_edge
+    assert not gains(arms)[name_of(SMALLER_SIZE, FLIPS[1])].on_edge
+    assert smaller(arms)[name_of(SMALLER_SIZE, FLIPS[0], SMALLER[0])].on_edge
+    assert by_noise(arms)[f"{SMALLER_SIZE} digits"].on_edge
+
+
+def test_sizes_are_compared_with_the_largest_and_shares_with_none():
+    assert means(by_size(SIZES[:1], made_up())) == pytest.approx({name_of(SIZES[0], f): 0.003 for f in FLIPS})
+    assert len(by_size(SIZES[:-1], made_up())) == (len(SIZES) - 1) * len(FLIPS)
+    assert means(by_noise(made_up())) == pytest.approx({f"{size:,} digits": 0.04 for size in SIZES})
+
+
+def test_smaller_nets_are_compared_with_tuned_decay():
+    decayed = 0.8 + 0.001 * (3 - SIZES.index(SMALLER_SIZE))
+    assert means(smaller(made_up())) == pytest.approx({
+        name_of(SMALLER_SIZE, flipped, width): 0.7 + 0.001 * width - decayed - 0.1 * flipped
+        for width in SMALLER for flipped in FLIPS
+    })  # fmt: skip
+
+
+def test_early_stopping_takes_the_best_look_without_decay():
+    """That is the first look of the second point, with 0.85, which ends at 0.1."""
+    cells = means(early(made_up()))
+    assert cells[name_of(1_000, 0.0)] == pytest.approx(0.05)
+    assert cells[name_of(50, 0.4)] == pytest.approx(0.05 - 0.043)
+
+
+def test_every_claim_has_a_row_and_a_verdict(finished):
     claims = {claim["id"]: claim for claim in finished.summary["claims"]}
-    assert set(claims) == {claim.id for claim in CLAIMS}
-    assert len(claims["C7-not-always"]["cells"]) == 2 * len(FLIPS)
-    assert set(claims["C7-smaller-model"]["cells"]) == {f"width 4, {100 * f:.0f} % flipped" for f in FLIPS}
-    assert (finished.folder / "figures" / "when_needed.png").exists()
+    assert list(claims) == [claim.id for claim in CLAIMS]
+    assert {row_of(name) for name in claims} == {"C7"} <= set(ROWS)
+    assert {claim["verdict"] for claim in claims.values()} <= {"holds", "fails", "undecided"}
+    assert set(claims["C7-not-always"]["cells"]) == {name_of(size, flipped) for size, flipped in LARGER}
+    assert (finished.folder / "figures" / "when_needed.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_bad_flags_get_one_sentence():
-    with pytest.raises(ValueError, match="--seeds 1 is too few"):
-        experiment(seeds=1)
+@pytest.mark.parametrize(("flags", "says"), [({"seeds": 1}, "--seeds 1 is too few"), ({"steps": 0}, "--steps 0 is")])
+def test_bad_flags_get_one_sentence(flags, says):
+    with pytest.raises(ValueError, match=says) as refused:
+        experiment(**flags)
+    assert "\n" not in str(refused.value)
