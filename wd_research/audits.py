@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wd_research.decay.audit import Audit, as_text, auditor
-from wd_research.types import Arm, Array, Batch, Extras, Hypers, Params, Task
+from wd_research.types import Arm, Array, Batch, Extras, Hypers, Params
 
 
 def audit_text(arms: Mapping[str, Arm], steps: int) -> str:
@@ -17,26 +17,29 @@ def audit_text(arms: Mapping[str, Arm], steps: int) -> str:
     Arms that share their functions share what is compiled. Raises DecayError, with one sentence, when a mask or a tree
     of rates does not fit the params.
     """
-    subjects, auditors, sections = {}, {}, []
+    firsts, auditors, sections = {}, {}, []
     for name, arm in arms.items():
-        point, subject, program = middle(arm), id(arm.task), (id(arm.objective), id(arm.optimizer))
-        subjects[subject] = subjects.get(subject) or first_of(arm.task)
+        point, task = middle(arm), arm.task
+        functions, program = (task.init, task.order, task.gather), (arm.objective, arm.optimizer)
+        firsts[functions] = firsts.get(functions) or first_of(*functions)
         auditors[program] = auditors.get(program) or auditor_of(arm)
-        params, extras, batch = subjects[subject]
+        params, extras, batch = firsts[functions](task.data, task.split(0))
         found = auditors[program]((point, extras), params, batch, steps)
         sections.append(f"{name}, at {said(point)}\n\n{as_text(found)}")
     return "\n".join(sections) or "nothing is trained, so nothing decays\n"
 
 
-def first_of(task: Task) -> tuple[Params, Extras, Batch]:
-    """The weights, the extras and the first batch of seed 0."""
-    key, split = jax.random.key(0), task.split(0)
+def first_of(
+    init: Callable[..., Any], order: Callable[..., Any], gather: Callable[..., Any]
+) -> Callable[[Any, Any], tuple[Params, Extras, Batch]]:
+    """The function (data, split) -> weights, extras and first batch of seed 0; tasks of other data share it."""
+    key = jax.random.key(0)
 
     @jax.jit
     def first(data: Any, split: Any) -> tuple[Params, Extras, Batch]:
-        return *task.init(key), task.gather(data, split, task.order(key, jnp.int32(0), 1)[0])
+        return *init(key), gather(data, split, order(key, jnp.int32(0), 1)[0])
 
-    return first(task.data, split)
+    return first
 
 
 def auditor_of(arm: Arm) -> Callable[..., Audit]:

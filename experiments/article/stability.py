@@ -4,7 +4,14 @@ python -m experiments.article.stability
 
 python -m experiments.article.stability --seeds 4 --steps 100     # seconds, wider intervals
 
-Expected (to be measured)
+Expected (3 minutes on 2 busy CPU cores; 4,800 members, one program): decay lets a net of eight layers stay finite at
+more of the 25 learning rates, the most with decay 0.1, at 40 % more of them [36, 43], and with L2 of 0.1 at 34 % more
+[31, 37]. It learns at larger ones, by 0.41 decades [0.34, 0.47] with L2 of 0.01 and by 0.35 [0.26, 0.45] with decay
+0.1. But too much stops it from learning at any rate: L2 from 0.1, decay from 1, so that "B1-never-less" fails. Weights
+stay smaller with L2 from 0.01 and decay from 0.1, by a factor of 1.5 where a net without decay learns; with less the
+sizes cannot be told apart, so that both claims about them are undecided. The second of them was added after the first
+was seen to be: at rates at which nets break, sizes differ by chance. The picture: lines that stay up and then fall,
+further to the right with more decay, and flat ones at a tenth, a guess, where decay is too strong.
 """
 
 from collections.abc import Callable, Mapping
