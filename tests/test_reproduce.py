@@ -16,7 +16,7 @@ from wd_research.evidence.claims import POINTS
 ROOT = Path(__file__).parent.parent
 CLAIM = {
     "id": "A1-made-up", "statement": "Decay raises |it|.", "source": "an article", "measured": 0.05, "low": 0.04,
-    "high": 0.06, "expected": [0.0, float("inf")], "verdict": "holds", "cell": "noisy", "unit": POINTS._asdict(),
+    "high": 0.06, "expected": [0.0, None], "verdict": "holds", "cell": "noisy", "unit": POINTS._asdict(),
 }  # fmt: skip
 
 

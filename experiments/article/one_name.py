@@ -8,7 +8,7 @@ The two trajectories start at the same weights and see the same batches; a step 
 gradient before the optimizer, a step of the other removes learning rate * decay of w after it. Their distance after 200
 steps is a share of the way that L2 makes, the distance between training with it and without.
 
-Expected (2.5 minutes on 2 busy CPU cores; 4,896 members, three programs): they are one thing under SGD without
+Expected (5 minutes on 2 busy CPU cores; 4,896 members, three programs): they are one thing under SGD without
 momentum, whose trajectories differ by rounding (3e-7 of the way), and under nothing else. At the rate that fits best,
 ten times the strength, momentum still ends 0.078 [0.074, 0.083] of the way apart; under RMSprop and Adam no rate comes
 nearer than 0.68. The number that is best for L2 costs 7.8 points [6.7, 8.9] as a decay rate under momentum and 10.4

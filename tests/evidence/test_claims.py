@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from wd_research.evidence.claims import Cell, Claim, can, does, judge
+from wd_research.evidence.claims import NUMBER, POINTS, Cell, Claim, can, does, expected, judge, measured
 
 UP, DOWN, NONE = (Cell(sign * np.array([1.0, 1.1, 0.9, 1.2, 0.8])) for sign in (1, -1, 0.0))
 VAGUE = Cell(np.array([1.0, -1.2, 0.4, -0.3, 0.6]))
@@ -60,3 +60,23 @@ def test_a_can_pays_for_its_many_cells():
 
 def test_a_verdict_is_json_but_for_infinity():
     json.dumps(judge(claim((UP,), MARGIN, does), None), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("unit", "bounds", "says"),
+    [
+        (POINTS, [-0.005, 0.005], "-0.5 to 0.5 points"),
+        (POINTS, [0.01, np.inf], "above 1 points"),
+        (POINTS, [0.01, None], "above 1 points"),  # read from a file
+        (NUMBER, [-np.inf, 2.5], "below 2.5"),
+        (NUMBER, [None, 2.5], "below 2.5"),
+    ],
+)
+def test_what_was_expected_is_said_in_the_unit_of_the_claim(unit, bounds, says):
+    assert expected({"unit": unit._asdict(), "expected": bounds}) == says
+
+
+def test_what_was_measured_is_said_in_the_unit_of_the_claim():
+    row = {"unit": POINTS._asdict(), "measured": 0.05712, "low": 0.046, "high": 0.0682}
+    assert measured(row) == "+5.71 points [+4.60, +6.82]"
+    assert measured({**row, "unit": NUMBER._asdict()}) == "+0.05712 [+0.046, +0.0682]"

@@ -105,9 +105,12 @@ def measured(row: Mapping[str, Any]) -> str:
 
 
 def expected(row: Mapping[str, Any]) -> str:
-    """What a judged claim expected, for a person: `above 0`, `-0.5 to +0.5 points`."""
-    unit, (low, high) = Unit(**row["unit"]), row["expected"]
-    low, high = ((unit.factor * bound if np.isfinite(bound) else bound) for bound in (low, high))
+    """What a judged claim expected, for a person: `above 0`, `-0.5 to 0.5 points`; None, as in JSON, is no bound."""
+    unit = Unit(**row["unit"])
+    low, high = (
+        none if bound is None else unit.factor * bound
+        for bound, none in zip(row["expected"], (-np.inf, np.inf), strict=True)
+    )
     bounds = f"below {high:g}" if low == -np.inf else f"above {low:g}" if high == np.inf else f"{low:g} to {high:g}"
     return f"{bounds} {unit.name}".rstrip()
 
