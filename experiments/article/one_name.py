@@ -19,7 +19,7 @@ that hardly fall; then curves of the same height, moved to the side, by ten unde
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -130,10 +130,12 @@ def side_by_side(task: Task, core: str, steps: int) -> Exact:
     "apart" is |w_decay - w_L2| / |w_L2 - w_none| of the matrices after the last step, at every factor.
     """
     rates = FOLLOWED_STRENGTH * np.array(FACTORS)
-    strengths = np.concatenate([[FOLLOWED_STRENGTH, 0], np.zeros_like(rates)])
-    learning_rate = np.full_like(strengths, FOLLOWED_RATE[core])
-    decays = np.concatenate([[0, 0], rates])
-    points = Hypers(*(jnp.asarray(leaf, jnp.float32) for leaf in (learning_rate, strengths, decays)))
+    numbers: dict[str, Any] = {
+        "learning_rate": np.full(2 + len(rates), FOLLOWED_RATE[core], np.float32),
+        "strength": np.array([FOLLOWED_STRENGTH, 0, *np.zeros_like(rates)], np.float32),
+        "decay": np.array([0, 0, *rates], np.float32),
+    }
+    points = Hypers(**numbers)
     arm = Arm(task, task.loss, partial(both_places, core, steps), points, "decay")
 
     @jax.jit

@@ -2,6 +2,9 @@
 
 import importlib
 import pkgutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +40,11 @@ def test_every_row_is_decided_somewhere(row):
 def test_claims_of_all_experiments_have_names_of_their_own():
     ids = [claim.id for declared in DECLARED.values() for claim in declared.claims]
     assert len(set(ids)) == len(ids)
+
+
+def test_to_declare_an_experiment_starts_no_jax():
+    """It would have one device then, and every experiment would run at half its speed."""
+    lines = ["import importlib, jax._src.xla_bridge as bridge"]
+    for name in DECLARED:
+        lines += [f"importlib.import_module({name!r}).experiment()", f"assert not bridge._backends, {name!r}"]
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, cwd=Path(__file__).parents[2])
