@@ -8,12 +8,12 @@ The two trajectories start at the same weights and see the same batches; a step 
 gradient before the optimizer, a step of the other removes learning rate * decay of w after it. Their distance after 200
 steps is a share of the way that L2 makes, the distance between training with it and without.
 
-Expected (5 minutes on 2 busy CPU cores; 4,896 members, three programs): they are one thing under SGD without
+Expected (4 minutes on 2 busy CPU cores; 4,896 members, three programs): they are one thing under SGD without
 momentum, whose trajectories differ by rounding (3e-7 of the way), and under nothing else. At the rate that fits best,
 ten times the strength, momentum still ends 0.078 [0.074, 0.083] of the way apart; under RMSprop and Adam no rate comes
 nearer than 0.68. The number that is best for L2 costs 7.8 points [6.7, 8.9] as a decay rate under momentum and 10.4
-[8.9, 12.0] under Adam. Each tuned for itself they are within half a point under SGD; under momentum and Adam (-0.54
-points [-0.87, -0.21]) that is undecided. The picture: a line that falls to a point at 1, one that falls to 10, and two
+[8.9, 12.0] under Adam. Each tuned for itself they are within half a point under SGD; under momentum and Adam (-0.53
+points [-0.87, -0.20]) that is undecided. The picture: a line that falls to a point at 1, one that falls to 10, and two
 that hardly fall; then curves of the same height, moved to the side, by ten under momentum, by fifty under Adam.
 """
 
