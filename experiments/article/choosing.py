@@ -26,7 +26,7 @@ from experiments.article.rows import said
 from experiments.article.setting import adam, digits_task
 from wd_research import checks
 from wd_research.cli import main
-from wd_research.evidence.answer import final, surviving
+from wd_research.evidence.answer import by_verdicts, final, surviving
 from wd_research.evidence.claims import POINTS, Cell, Claim, does
 from wd_research.evidence.figures import LINES, panel_grid
 from wd_research.evidence.statistics import at_choice, choose_leaving_one_out, paired_t
@@ -84,6 +84,7 @@ def experiment(
         looks=1,
         claims=CLAIMS,
         figures=figures,
+        answer=by_verdicts,
     )
 
 

@@ -35,7 +35,7 @@ from wd_research.cli import main
 from wd_research.decay.masks import entries
 from wd_research.decay.places import constant, coupled, decoupled, independent
 from wd_research.decay.transforms import decay_weights
-from wd_research.evidence.answer import final
+from wd_research.evidence.answer import by_verdicts, final
 from wd_research.evidence.claims import Cell, Claim, does
 from wd_research.evidence.figures import STYLES, draw_measured, means, panel_grid
 from wd_research.experiment import Exact, Experiment, labelled
@@ -121,6 +121,7 @@ def experiment(
         looks=looks,
         claims=claims(),
         figures=lambda arms: {"shrinking_weight": figure(arms)},
+        answer=by_verdicts,
     )
 
 

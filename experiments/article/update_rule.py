@@ -41,7 +41,7 @@ from wd_research.decay.masks import entries, matrices
 from wd_research.decay.penalties import l1, l2, penalized
 from wd_research.decay.transforms import decay_weights
 from wd_research.decay.units import Setting, convert
-from wd_research.evidence.answer import final, has_value, surviving, tuned
+from wd_research.evidence.answer import by_verdicts, final, has_value, surviving, tuned
 from wd_research.evidence.claims import Cell, Claim, does
 from wd_research.evidence.figures import STYLES, axis_from_zero, draw_measured, means, panel_grid
 from wd_research.experiment import Exact, Experiment, labelled
@@ -162,6 +162,7 @@ def experiment(
         looks=LOOKS,
         claims=claims(list(conventions)),
         figures=lambda arms: {"update_rule": figure(arms)},
+        answer=by_verdicts,
     )
 
 
