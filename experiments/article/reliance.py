@@ -25,8 +25,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from experiments.article.rows import said
-from experiments.article.setting import WIDTH, adam, digits_task
-from experiments.article.simplicity import with_penalties
+from experiments.article.setting import WIDTH, adam, digits_task, with_penalties
 from wd_research import checks
 from wd_research.cli import main
 from wd_research.evidence.answer import by_verdicts, edges, has_value, tuned

@@ -6,11 +6,12 @@ from typing import Any
 import flax.linen as nn
 import optax
 
+from wd_research.decay.penalties import l1, l2, penalized
 from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
 from wd_research.training.data import Split, check_sizes, digits, draw_split
 from wd_research.training.tasks import classification, no_settings
-from wd_research.types import Hypers, Task
+from wd_research.types import Array, Hypers, Loss, Params, Task
 
 TRAIN_SIZE, VALIDATION_SIZE, FLIPPED, BATCH_SIZE, WIDTH = 200, 400, 0.2, 50, 32
 
@@ -43,3 +44,12 @@ def adam(steps: int) -> Callable[[Hypers], optax.GradientTransformation]:
         return decoupled(optax.scale_by_adam(), decay_weights(hypers.decay), hypers.learning_rate, cosine)
 
     return optimizer
+
+
+def with_penalties(task: Task, hypers: Hypers) -> Loss:
+    """The loss with L2 of strength h.strength and L1 of strength h.l1_strength."""
+
+    def penalty(params: Params) -> Array:
+        return hypers.strength * l2(params) + hypers.l1_strength * l1(params)
+
+    return penalized(task.loss(hypers), penalty, 1.0)

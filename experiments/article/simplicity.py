@@ -29,11 +29,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.article.rows import row_of, said
-from experiments.article.setting import TRAIN_SIZE, WIDTH, digits_task
+from experiments.article.setting import TRAIN_SIZE, WIDTH, digits_task, with_penalties
 from wd_research import checks
 from wd_research.cli import main
 from wd_research.decay.masks import entries
-from wd_research.decay.penalties import l1, l2, penalized
 from wd_research.decay.places import proximal
 from wd_research.decay.proximal import soft_threshold
 from wd_research.decay.transforms import decay_weights
@@ -46,7 +45,7 @@ from wd_research.experiment import Experiment
 from wd_research.search import grid
 from wd_research.training.models import Mlp
 from wd_research.training.tasks import measuring
-from wd_research.types import Arm, Array, Batch, Extras, Loss, Metrics, Params, Task
+from wd_research.types import Arm, Array, Batch, Extras, Metrics, Params
 
 CORES = {"Adam": optax.scale_by_adam(), "descent": optax.identity()}
 LEARNING_RATES = {"Adam": (3e-4, 1e-3, 3e-3, 1e-2), "descent": (0.01, 0.03, 0.1, 0.3)}
@@ -108,13 +107,6 @@ def experiment(*, seeds: int = 16, steps: int = 1_000) -> Experiment:
 
 
 # What is trained
-
-
-def with_penalties(task: Task, hypers: Hypers) -> Loss:
-    """The loss with L2 and L1."""
-    return penalized(
-        task.loss(hypers), lambda params: hypers.strength * l2(params) + hypers.l1_strength * l1(params), 1.0
-    )
 
 
 def shrinking(core: str, steps: int, hypers: Hypers) -> optax.GradientTransformation:

@@ -23,10 +23,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from experiments.article.rows import row_of, said
-from experiments.article.setting import adam, digits_task
+from experiments.article.setting import adam, digits_task, with_penalties
 from wd_research import checks
 from wd_research.cli import main
-from wd_research.decay.penalties import l1, l2, penalized
 from wd_research.evidence.answer import ahead, stopped_early, tuned
 from wd_research.evidence.claims import POINTS, Cell, Claim, does
 from wd_research.evidence.figures import panel_grid
@@ -91,13 +90,7 @@ def experiment(
 
     def arms_of(task: Task, **arms: tuple[str, dict[str, tuple[float, ...]]]) -> dict[str, Arm]:
         """Arms that share a program, from name=(axis, values of the numbers that are not off)."""
-
-        def objective(hypers: Hypers) -> Loss:
-            def penalty(params: Params) -> Array:
-                return hypers.strength * l2(params) + hypers.l1_strength * l1(params)
-
-            return penalized(task.loss(hypers), penalty, 1.0)
-
+        objective = partial(with_penalties, task)
         off = dict.fromkeys(Hypers._fields, (0.0,))
         return {
             name.replace("_", " "): Arm(task, objective, optimizer, grid(Hypers, **{**off, **values}), axis)
