@@ -14,7 +14,7 @@ reproduce: $(VENV)/ready
 	$(BIN)/python scripts/reproduce.py $(if $(QUICK),--quick)
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadscope
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow
@@ -26,6 +26,7 @@ check: $(VENV)/ready
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python scripts/bench.py
 
 $(VENV)/ready: pyproject.toml constraints.txt

@@ -1,229 +1,281 @@
-"""How much faster is the engine than a plain jit(vmap(scan)) on one device, at equal work?
+"""How fast is the engine, against every peer at equal work and against the limit of this machine?
 
-    python scripts/bench.py                    # some two minutes on 2 cores
-    python scripts/bench.py --processes 3 --width 32
+    python scripts/bench.py                          # all parts, more than an hour on 2 cores
+    python scripts/bench.py widths --processes 3     # one part anew; the page keeps what is known of the others
+    python scripts/bench.py gpu                      # on a machine with a GPU
 
-32 members (one seed, 32 decays) of a digits MLP 64-W-W-10, batch 64, AdamW with a cosine, float32. Every measurement is
-a fresh process, in shuffled order; first a gate: after 20 steps both must have the same weights to 1e-4. The limit is
-the best plain matrix product of this machine, measured in the same run. Operations are counted by hand: 4 b i o for the
-first layer (no gradient for its inputs), 6 b i o for the others.
+Every figure is of fresh processes in shuffled order. Before anything of a part is timed, a gate lets every peer that
+can start from given weights train three members in a given order: after one step all must agree within 1e-6, after
+twenty within 1e-4. The limit is the best float32 matrix product measured in the same part; operations are counted
+by hand (scripts/peers/work.py). Writes docs/benchmarks.json, and the tables of docs/benchmarks.md between two marks.
 """
 
+import argparse
 import json
 import random
-import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
-import numpy as np
-import tyro
+START = time.time()
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
 
-MEMBERS, BATCH, STEPS, REPEATS = 32, 64, 200, 5
-CELLS = ("engine, one by one", "engine, together", "plain jit(vmap(scan)), one device", "matrix product, both cores")
+from scripts.peers.work import BATCH, EXAMPLES, Training, Work, operations  # noqa: E402
 
-
-@dataclass(frozen=True)
-class Flags:
-    """How to measure."""
-
-    processes: int = 5
-    """Fresh processes per cell."""
-    width: int = 128
-    """Units of each of the two hidden layers."""
-    cell: str = ""
-    """Measure only this cell, in this process, and print it as JSON."""
+ONE, TOGETHER, PLAIN = "engine, one by one", "engine, together", "engine's step under plain jit(vmap(scan)), one device"
+FUNC, FUNC_EAGER = "torch.func ensemble, compiled", "torch.func ensemble, eager"
+LOOP, LOOPS, LOOP_COMPILED = "PyTorch loop, two threads", "PyTorch loop, two processes", "PyTorch loop, compiled"
+STEPS, SCAN = "flax and optax, a jitted step", "flax and optax, a jitted run"
+KERAS, GRID = "Keras 3 on JAX", "scikit-learn GridSearchCV, two jobs"
+FLAX_CONVOLUTION = "engine with flax's convolution"
+LIMIT = "best matrix product"
+GATED = (ONE, TOGETHER, FUNC, FUNC_EAGER, LOOP, LOOP_COMPILED, STEPS, SCAN, FLAX_CONVOLUTION)
+JOB_EPOCHS = 20
 
 
-class Hypers(NamedTuple):
-    """A member's numbers."""
+class Cell(NamedTuple):
+    """What is measured in a fresh process."""
 
-    learning_rate: Any
-    decay: Any
-
-
-def world(width: int):
-    """The arm that both sides train: the task, its chain, 32 decays."""
-    import optax
-    from sklearn.datasets import load_digits
-
-    from wd_research.decay.places import decoupled
-    from wd_research.decay.transforms import decay_weights
-    from wd_research.search import grid
-    from wd_research.training.data import Examples, draw_split
-    from wd_research.training.models import Mlp
-    from wd_research.training.tasks import classification
-    from wd_research.types import Arm
-
-    inputs, targets = (np.asarray(part) for part in load_digits(return_X_y=True))
-    examples = Examples(inputs.astype(np.float32), targets.astype(np.int32))
-    split = partial(draw_split, examples, train_size=1000, validation_size=400, flipped=0.0)
-    task = classification(Mlp((width, width), classes=10), examples, split, BATCH)
-    cosine = optax.cosine_decay_schedule(1.0, 10_000)
-
-    def optimizer(hypers: Hypers) -> optax.GradientTransformation:
-        return decoupled(optax.scale_by_adam(), decay_weights(hypers.decay), hypers.learning_rate, cosine)
-
-    points = grid(Hypers, learning_rate=(1e-3,), decay=tuple(np.linspace(0, 1, MEMBERS)))
-    return Arm(task, task.loss, optimizer, points, axis="decay"), cosine
+    peer: str
+    work: Work = Work()
+    steps: int = 0  # of a call; the whole job where it is 0
 
 
-def engine(width: int, block: int | None) -> dict[str, Any]:
-    """Our engine on all cores, `block` points of a device at a time."""
-    from wd_research.training.devices import prepare_jax
-
-    prepare_jax()
-    import jax
-
-    from wd_research.training.population import all_devices, fetch, jitted, place
-
-    arm, _ = world(width)
-    mesh = all_devices()
-    inputs = place(arm, 1, mesh, block)
-    init, advance, _ = jitted(arm, mesh, block)
-    gate = fetch(advance(init(inputs), inputs, np.int32(0), steps=20)[0].state.params, arm)
-    members, clock = init(inputs), 0
-    seconds = []
-    for _ in range(REPEATS + 1):
-        begin = time.perf_counter()
-        members = jax.block_until_ready(advance(members, inputs, np.int32(clock), steps=STEPS)[0])
-        seconds.append(time.perf_counter() - begin)
-        clock += STEPS
-    return {"gate": checksum(jax.tree.map(lambda leaf: leaf[0], gate)), "seconds": seconds[1:], "first": seconds[0]}
-
-
-def plain(width: int) -> dict[str, Any]:
-    """What one writes without us: flax, optax.adamw, a scan over steps, vmap over decays, jit; JAX as it comes."""
-    import flax.linen as nn
-    import jax
-    import jax.numpy as jnp
-    import optax
-
-    class PlainMlp(nn.Module):
-        @nn.compact
-        def __call__(self, inputs):
-            first = nn.relu(nn.Dense(width)(inputs))
-            second = nn.relu(nn.Dense(width)(first))
-            return nn.Dense(10)(second)
-
-    model, (arm, cosine) = PlainMlp(), world(width)
-    split = arm.task.split(0)
-    data = (np.asarray(arm.task.data.inputs)[split.train] - split.mean) * split.scale
-    data, targets = jnp.asarray(data), jnp.asarray(split.train_targets)
-    key = jax.random.key(0)
-
-    def loss(params, inputs, targets):
-        logits: Any = model.apply({"params": params}, inputs)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
-
-    def make(hypers):
-        schedule = lambda count: hypers.learning_rate * cosine(count)  # noqa: E731
-        matrices = lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params)  # noqa: E731
-        return optax.adamw(schedule, weight_decay=hypers.decay, mask=matrices)
-
-    def start(hypers):
-        params, _ = arm.task.init(jax.random.fold_in(key, 0))
-        return params, make(hypers).init(params)
-
-    def train(hypers, state, data, targets, order):
-        def step(state, indices):
-            params, opt_state = state
-            gradients = jax.grad(loss)(params, data[indices], targets[indices])
-            updates, opt_state = make(hypers).update(gradients, opt_state, params)
-            return (optax.apply_updates(params, updates), opt_state), None
-
-        return jax.lax.scan(step, state, order)[0]
-
-    population = jax.jit(jax.vmap(train, in_axes=(0, 0, None, None, None)), donate_argnums=1)
-    order = lambda first, steps: arm.task.order(jax.random.fold_in(key, 1), jnp.int32(first), steps)  # noqa: E731
-    gate = population(arm.points, jax.vmap(start)(arm.points), data, targets, order(0, 20))[0]
-    state, clock = jax.vmap(start)(arm.points), 0
-    seconds = []
-    for _ in range(REPEATS + 1):
-        examples = jax.block_until_ready(order(clock, STEPS))
-        begin = time.perf_counter()
-        state = jax.block_until_ready(population(arm.points, state, data, targets, examples))
-        seconds.append(time.perf_counter() - begin)
-        clock += STEPS
-    return {"gate": checksum(gate), "seconds": seconds[1:], "first": seconds[0]}
+def cells_of(part: str) -> list[Cell]:
+    """What a part consists of."""
+    if part == "widths":
+        each = {32: 200, 128: 100, 512: 20}
+        return [Cell(peer, Work("mlp", size, width, members), steps)
+                for size in (64, 784) for width, steps in each.items()
+                for peer, members in ((ONE, 32), (TOGETHER, 32), (PLAIN, 32), (FUNC, 32), (FUNC_EAGER, 32), (LOOP, 1),
+                                      (LOOPS, 1), (STEPS, 1), (SCAN, 1), (KERAS, 1), (GRID, 4))]  # fmt: skip
+    if part == "growth":
+        many = (1, 4, 16, 32, 64, 256, 1024, 4096)
+        sizes = {32: many, 128: many, 512: (1, 4, 16, 64, 256)}
+        each = {32: 30_000, 128: 8_000, 512: 800}
+        return [Cell(peer, Work("mlp", 64, width, members), max(10, each[width] // members))
+                for width, populations in sizes.items()
+                for members in populations for peer in (ONE, TOGETHER)]  # fmt: skip
+    if part == "jobs":
+        return [Cell(peer, Work("mlp", 64, width, 256))
+                for width in (32, 128, 512) for peer in (ONE, FUNC, FUNC_EAGER, LOOPS, SCAN, GRID)]  # fmt: skip
+    if part == "convolution":
+        return [Cell(peer, Work("convolution", size, 16, members), steps)
+                for size, steps in ((8, 40), (16, 10))
+                for peer, members in ((ONE, 16), (TOGETHER, 16), (FLAX_CONVOLUTION, 4),
+                                      (LOOP, 1), (LOOPS, 1))]  # fmt: skip
+    if part == "transformer":
+        return [Cell(peer, Work("transformer", 0, 128, members), 20)
+                for peer, members in ((ONE, 16), (TOGETHER, 16), (FUNC, 16),
+                                      (LOOP, 1), (LOOPS, 1), (LOOP_COMPILED, 1))]  # fmt: skip
+    return [Cell(peer, Work("mlp", 64, width, members), 100)
+            for width in (32, 128, 512)
+            for peer, populations in ((TOGETHER, (32, 256, 1024, 4096)), (FUNC, (32, 256, 1024, 4096)),
+                                      (FUNC_EAGER, (1024,)), (LOOP, (1,)), (LOOP_COMPILED, (1,)))
+            for members in populations]  # fmt: skip
 
 
-def checksum(params) -> list[float]:
-    """Root mean square of every leaf of every member."""
-    import jax
-
-    rows = [np.square(leaf).reshape(MEMBERS, -1).mean(axis=1) for leaf in jax.tree.leaves(params)]
-    return np.sqrt(np.concatenate(rows)).astype(float).tolist()
+PARTS = ("widths", "growth", "jobs", "convolution", "transformer")
 
 
-def matrix_product() -> dict[str, Any]:
-    """The best float32 product of two square matrices, in operations per second."""
+def training(cell: Cell, device: str, given: bool = False) -> Training:
+    """The peer of a cell, ready to be advanced; only its own libraries are imported."""
+    peer, work = cell.peer, cell.work
+    length = cell.steps or JOB_EPOCHS * (EXAMPLES // BATCH)
+    if peer in (ONE, TOGETHER, PLAIN, FLAX_CONVOLUTION, STEPS, SCAN):
+        from wd_research.training.devices import prepare_jax
+
+        if peer in (ONE, TOGETHER, FLAX_CONVOLUTION):
+            prepare_jax()
+        from scripts.peers import engine, flax_optax
+
+        if peer == FLAX_CONVOLUTION:
+            return engine.train(work, length, 1, given, flax_optax.PlainConvolutionalNet(work.width))
+        if peer == PLAIN:
+            return engine.train_plainly(work, length)
+        if peer in (ONE, TOGETHER):
+            return engine.train(work, length, 1 if peer == ONE else None, given)
+        return flax_optax.train(work, length, whole=peer == SCAN)
+    if peer in (FUNC, FUNC_EAGER):
+        from scripts.peers import torch_ensemble
+
+        return torch_ensemble.train(work, compiled=peer == FUNC, device="cuda" if device == "gpu" else "cpu")
+    if peer in (LOOP, LOOPS, LOOP_COMPILED):
+        from scripts.peers import torch_loop
+
+        return torch_loop.train(work, 1 if peer == LOOPS else 2, peer == LOOP_COMPILED,
+                                "cuda" if device == "gpu" else "cpu")  # fmt: skip
+    from scripts.peers import whole_fits
+
+    return whole_fits.train_by_keras(work) if peer == KERAS else whole_fits.train_by_grid_search(work)
+
+
+def matrix_product(device: str) -> dict[str, Any]:
+    """The best float32 product of two square matrices on all cores, by NumPy or JAX; in operations per second."""
     import jax
     import jax.numpy as jnp
+    import numpy as np
 
+    jax.config.update("jax_default_matmul_precision", "float32")
     best = 0.0
-    for size in (512, 1024, 2048):
+    for size in (512, 1024, 2048, 4096) if device == "cpu" else (4096, 8192):
         a = jax.random.normal(jax.random.key(0), (size, size))
-        product = jax.jit(jnp.matmul)
-        product(a, a).block_until_ready()
-        for _ in range(10):
-            begin = time.perf_counter()
-            product(a, a).block_until_ready()
-            best = max(best, 2 * size**3 / (time.perf_counter() - begin))
+        on_host = np.asarray(a)
+        products = [lambda a=a: jnp.matmul(a, a).block_until_ready()]
+        products += [lambda b=on_host: b @ b] if device == "cpu" else []
+        for product in products:
+            product()
+            for _ in range(6):
+                begin = time.perf_counter()
+                product()
+                best = max(best, 2 * size**3 / (time.perf_counter() - begin))
     return {"operations": best}
 
 
-def measure(cell: str, width: int) -> dict[str, Any]:
-    """One cell, in this process."""
-    if cell == CELLS[3]:
-        return matrix_product()
-    return plain(width) if cell == CELLS[2] else engine(width, 1 if cell == CELLS[0] else None)
+def measured(cell: Cell, device: str) -> dict[str, Any]:
+    """A cell in this process: seconds of import and building, of the first call, and of further calls."""
+    if cell.peer == LIMIT:
+        return matrix_product(device)
+    peer = training(cell, device)
+    begin = time.perf_counter()
+    seen: dict[str, Any] = {"start": time.time() - START}
+    steps = cell.steps or JOB_EPOCHS * (EXAMPLES // BATCH)
+    peer.advance(steps)
+    seen |= {"first": time.perf_counter() - begin, "seconds": []}
+    while cell.steps and (len(seen["seconds"]) < 3 or sum(seen["seconds"]) < 1.5):
+        begin = time.perf_counter()
+        peer.advance(steps)
+        seen["seconds"].append(time.perf_counter() - begin)
+    return seen
 
 
-def fresh(cell: str, width: int) -> dict[str, Any]:
-    """One cell, in a process of its own."""
-    command = [sys.executable, __file__, "--cell", cell, "--width", str(width)]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
+def gate(cell: Cell, device: str, path: str) -> None:
+    """The weights of three members after one step and after twenty, by the peer in this process."""
+    import numpy as np
+
+    peer = training(cell._replace(work=cell.work._replace(members=3), steps=20), device, given=True)
+    seen = {}
+    for after, steps in ((1, 1), (20, 19)):
+        for _ in range(steps if cell.peer == SCAN else 1):
+            peer.advance(1 if cell.peer == SCAN else steps)
+        seen |= {f"{after}:{name}": weight for name, weight in peer.weights().items()}
+    np.savez(path, **seen)
+
+
+def fresh(arguments: Sequence[str], processes: int = 1) -> list[dict[str, Any]]:
+    """This script in processes of their own, side by side where there are several; what they print last, as JSON."""
+    command = [sys.executable, __file__, *arguments]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    printed = [process.communicate()[0] for process in started]
+    if any(process.returncode for process in started):
+        raise SystemExit(f"failed: {' '.join(command)}")
+    return [json.loads(text.splitlines()[-1]) for text in printed]
+
+
+def check_equal_work(cells: Sequence[Cell], device: str) -> dict[str, float]:
+    """Raise SystemExit unless all peers do the same; the largest differences after one step and after twenty."""
+    import numpy as np
+
+    worst = {"1": 0.0, "20": 0.0}
+    kinds = {(cell.work._replace(members=0)): None for cell in cells if cell.peer in GATED}
+    for kind in kinds:
+        peers = dict.fromkeys(c.peer for c in cells if c.peer in GATED and c.work._replace(members=0) == kind)
+        reference = None
+        for peer in peers:
+            with tempfile.TemporaryDirectory() as folder:
+                path = f"{folder}/weights.npz"
+                fresh(["--cell", json.dumps([peer, kind]), "--device", device, "--gate", path])
+                weights = dict(np.load(path))
+            reference = reference or weights
+            for after, most in (("1", 1e-6), ("20", 1e-4)):
+                names = [name for name in reference if name.startswith(f"{after}:")]
+                difference = max(float(np.abs(reference[name] - weights[name]).max()) for name in names)
+                worst[after] = max(worst[after], difference)
+                if not difference <= most:
+                    raise SystemExit(f"unequal work: {peer}, {kind}: {difference:.1e} after {after} step(s)")
+    return worst
+
+
+def measure(part: str, processes: int, device: str) -> dict[str, Any]:
+    """A part: the gate, then every cell in so many fresh processes, in shuffled order."""
+    cells = cells_of(part)
+    equal = check_equal_work(cells, device)
+    print(f"{part}: equal work, largest differences {equal}", file=sys.stderr, flush=True)
+    todo = [cell for cell in [*cells, Cell(LIMIT)] for _ in range(processes)]
+    random.Random(0).shuffle(todo)
+    seen: dict[Cell, list[list[dict[str, Any]]]] = {}
+    for number, cell in enumerate(todo, 1):
+        begin = time.perf_counter()
+        side_by_side = 2 if cell.peer == LOOPS else 1
+        share = cell.work if cell.steps else cell.work._replace(members=cell.work.members // side_by_side)
+        runs = fresh(["--cell", json.dumps(cell._replace(work=share)), "--device", device], side_by_side)
+        wall = time.perf_counter() - begin
+        seen.setdefault(cell, []).append([run | {"wall": wall} for run in runs])
+        print(f"{number}/{len(todo)} {cell.peer} {tuple(cell.work)} {wall:.1f} s", file=sys.stderr, flush=True)
+    limit = median(runs[0]["operations"] for runs in seen.pop(Cell(LIMIT)))
+    return {**surroundings(device), "processes": processes, "gate": equal, "limit": limit,
+            "cells": [summary(cell, runs) for cell, runs in seen.items()]}  # fmt: skip
+
+
+def summary(cell: Cell, processes: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
+    """A cell's figures over its processes: medians, and the rates from the lowest to the highest."""
+    row = {"peer": cell.peer, **cell.work._asdict(), "operations": operations(cell.work)}
+    for name in ("start", "first", "wall"):
+        row[name] = median(run[name] for runs in processes for run in runs)
+    if cell.steps:
+        done = cell.work.members * cell.steps
+        row["rates"] = sorted(sum(done / median(run["seconds"]) for run in runs) for runs in processes)
+    else:
+        row["walls"] = sorted(run["wall"] for runs in processes for run in runs)
+    return row
+
+
+def surroundings(device: str) -> dict[str, Any]:
+    """Where and when."""
+    import platform
+    from datetime import date
+    from importlib.metadata import version
+
+    import joblib
+
+    known = {name: version(name) for name in ("jax", "torch", "scikit-learn", "keras")}
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    cpu = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+    return {"date": str(date.today()), "device": device, "cpu": cpu, "cores": joblib.cpu_count(),
+            "python": platform.python_version(), **known}  # fmt: skip
 
 
 def main() -> None:
-    """Measure every cell and print a table in Markdown."""
-    flags = tyro.cli(Flags, description=__doc__)
+    """Measure the parts asked for, and write the page; or, started by itself, one cell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}, gpu; all but gpu without")
+    parser.add_argument("--processes", type=int, default=5, help="fresh processes per cell")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "gpu"), help=argparse.SUPPRESS)
+    parser.add_argument("--cell", help=argparse.SUPPRESS)
+    parser.add_argument("--gate", help=argparse.SUPPRESS)
+    flags = parser.parse_args()
     if flags.cell:
-        print(json.dumps(measure(flags.cell, flags.width)))
+        peer, work, *steps = json.loads(flags.cell)
+        cell = Cell(peer, Work(*work), *steps)
+        print(json.dumps(gate(cell, flags.device, flags.gate) if flags.gate else measured(cell, flags.device)))
         return
-    cells = [cell for cell in CELLS for _ in range(flags.processes)]
-    random.Random(0).shuffle(cells)
-    seen: dict[str, list[dict[str, Any]]] = {cell: [] for cell in CELLS}
-    for number, cell in enumerate(cells, 1):
-        print(f"{number}/{len(cells)} {cell}", file=sys.stderr)
-        seen[cell].append(fresh(cell, flags.width))
-    for cell in CELLS[:2]:
-        np.testing.assert_allclose(seen[cell][0]["gate"], seen[CELLS[2]][0]["gate"], rtol=1e-4, err_msg="unequal work")
-    report(seen, flags.width)
+    wrong = set(flags.parts) - {*PARTS, "gpu"}
+    if wrong:
+        parser.error(f"no part is called {', '.join(sorted(wrong))}: choose among {', '.join(PARTS)}, gpu")
+    from scripts.bench_page import write
 
-
-def report(seen: dict[str, list[dict[str, Any]]], width: int) -> None:
-    """Median over processes of each process's median, with the lowest and the highest; ratios to the plain cell."""
-    import jax
-
-    operations = 4 * BATCH * 64 * width + 6 * BATCH * width * (width + 10)
-    limit = statistics.median(run["operations"] for run in seen[CELLS[3]])
-    rates = {
-        cell: sorted(MEMBERS * STEPS / statistics.median(run["seconds"]) for run in seen[cell]) for cell in CELLS[:3]
-    }
-    base = statistics.median(rates[CELLS[2]])
-    print(f"\njax {jax.__version__}, Python {sys.version.split()[0]}, width {width}, {len(rates[CELLS[0]])} processes;")
-    print(f"limit {limit / 1e9:.0f} GFLOP/s\n")
-    print("| cell | member-steps/s, median [lowest, highest] | against plain | share of the limit | first segment, s |")
-    print("|---|---|---|---|---|")
-    for cell, values in rates.items():
-        middle, first = statistics.median(values), statistics.median(run["first"] for run in seen[cell])
-        print(f"| {cell} | {middle:,.0f} [{values[0]:,.0f}, {values[-1]:,.0f}] | {middle / base:.2f} | "
-              f"{middle * operations / limit:.2f} | {first:.1f} |")  # fmt: skip
+    known = ROOT / "docs" / "benchmarks.json"
+    parts = json.loads(known.read_text()) if known.exists() else {}
+    for part in flags.parts or PARTS:
+        parts[part] = measure(part, flags.processes, "gpu" if part == "gpu" else "cpu")
+        known.write_text(json.dumps(parts, indent=1) + "\n")
+        write(ROOT / "docs" / "benchmarks.md", parts)
 
 
 if __name__ == "__main__":

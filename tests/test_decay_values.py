@@ -186,12 +186,14 @@ def test_help_shows_the_question_and_every_flag(capsys):
 def test_an_interrupted_run_says_so_and_keeps_what_it_wrote(tmp_path):
     folder = tmp_path / "interrupted"
     run = subprocess.Popen(
-        command("--steps", "1000000", "--looks", "1000", "--workdir", folder), cwd=ROOT, text=True,
+        command("--steps", "200000", "--looks", "2000", "--workdir", folder), cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert run.stdout
+    seen = 0
     for line in run.stdout:
-        if "training" in line:
+        seen += "training" in line
+        if seen == 2:  # the first look has been written
             break
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=60)

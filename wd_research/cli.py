@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
 
@@ -27,6 +27,12 @@ class RunFlags:
     """Write TensorBoard event files."""
     audit: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print which leaves decay, where and by how much, and stop."""
+    plan: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print what the run would take (memory, time, programs to compile, waves), and stop."""
+    memory: float | None = None
+    """Gigabytes that training may take on all devices together: a population that needs more is trained in waves."""
+    block: Literal["auto", "one", "together"] = "auto"
+    """Whether a device trains its points one by one or together; by itself the quicker, tried before long runs."""
 
 
 def main(experiment: Callable[..., "Experiment"]) -> None:
@@ -53,22 +59,36 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
 
     try:
         declared, run_flags = tyro.cli(command, prog=f"python -m {name}", description=module and module.__doc__)
-        folder = None if run_flags.audit else claim_folder(run_flags.workdir or free_folder(Path("runs"), short))
+        if run_flags.memory is not None and not run_flags.memory > 0:
+            raise ValueError(f"--memory {run_flags.memory:g} is no room: give gigabytes above 0")
+        folder = (
+            None
+            if run_flags.audit or run_flags.plan
+            else claim_folder(run_flags.workdir or free_folder(Path("runs"), short))
+        )
     except ValueError as error:
         stop(str(error))
 
-    from wd_research.experiment import run
+    from wd_research.experiment import plan_text, run
     from wd_research.training.devices import prepare_jax
+    from wd_research.training.plan import PlanError, as_fits_here
 
     prepare_jax()
+    cut = as_fits_here()
+    if run_flags.block != "auto":
+        cut = cut._replace(blocks=(1,) if run_flags.block == "one" else (None,))
+    if run_flags.memory is not None:
+        cut = cut._replace(memory=run_flags.memory * 1e9)
     before = {"import": seconds_since_start()}
     try:
         audit = audited(declared)
         before["audit"] = seconds_since_start() - before["import"]
         if folder is None:
-            print(audit, end="")
+            print(audit if run_flags.audit else plan_text(declared, cut), end="")
         else:
-            run(declared, folder, tensorboard=run_flags.tensorboard, flags=flags, audit=audit, before=before)
+            run(declared, folder, tensorboard=run_flags.tensorboard, cut=cut, flags=flags, audit=audit, before=before)
+    except PlanError as error:
+        stop(str(error))
     except KeyboardInterrupt:
         stop(f"interrupted; what was written so far is in {folder}" if folder else "interrupted", code=130)
 

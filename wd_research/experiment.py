@@ -1,6 +1,7 @@
 """The seam: an experiment is declared; run() trains its arms, judges them, and leaves a folder."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -8,8 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import xarray as xr
-from matplotlib.figure import Figure
+from jax.sharding import Mesh
 from rich.console import Console
 
 from wd_research.audits import audit_text
@@ -20,10 +20,11 @@ from wd_research.evidence.table import print_answer
 from wd_research.evidence.tensorboard import runs_of_arm, write_summary
 from wd_research.folder import RECORD, claim_folder, surroundings, write_figures, write_json, write_results
 from wd_research.progress import Advance, progress
-from wd_research.training.population import Inputs, Programs, all_devices, compile_programs, fetch, place
-from wd_research.types import Arm, Hypers
+from wd_research.training.plan import Cut, Plan, as_fits_here, in_waves, make_plan, words
+from wd_research.training.population import all_devices, fetch, place
+from wd_research.types import Arm, Figure, Hypers, Results
 
-Exact = Callable[[int], xr.Dataset]  # seeds -> what came out (`labelled`): an arm that is computed, not trained
+Exact = Callable[[int], Results]  # seeds -> what came out (`labelled`): an arm that is computed, not trained
 
 
 class Experiment(NamedTuple):
@@ -35,7 +36,7 @@ class Experiment(NamedTuple):
     steps: int
     looks: int = 10  # how often training stops to evaluate and write
     claims: tuple[Claim, ...] = ()
-    figures: Callable[[Mapping[str, xr.Dataset]], dict[str, Figure]] = all_figures  # results -> name of the file -> it
+    figures: Callable[[Mapping[str, Results]], dict[str, Figure]] = all_figures  # results -> name of the file -> it
     answer: Callable[[Mapping[str, Any]], str] = sentence  # summary -> the answer in one sentence
 
     @property
@@ -53,7 +54,7 @@ class Result(NamedTuple):
     """What came out."""
 
     folder: Path
-    arms: dict[str, xr.Dataset]  # dims (seed, point, step)
+    arms: dict[str, Results]  # dims (seed, point, step)
     summary: dict[str, Any]  # as in `summary.json`
 
 
@@ -80,6 +81,7 @@ def run(
     workdir: Path | str,
     *,
     tensorboard: bool = True,
+    cut: Cut | None = None,
     flags: Mapping[str, Any] | None = None,
     audit: str | None = None,
     before: Mapping[str, float] | None = None,
@@ -87,9 +89,10 @@ def run(
 ) -> Result:
     """Audit and train every arm, judge them, write the folder and print the answer.
 
-    `flags` are recorded, and so are the seconds `before` the run (import, audit); `audit` is the text of an audit that
-    was made already. If something ends the run early, the status in `experiment.json` says so. Raises ValueError when
-    the folder cannot be written or holds a run already, and DecayError, one too, when a decay does not fit.
+    `cut` says how the population may be cut. `flags` are recorded, and so are the seconds `before` the run (import,
+    audit); `audit` is the text of an audit that was made already. If something ends the run early, the status in
+    `experiment.json` says so. Raises ValueError when the folder cannot be written or holds a run already; DecayError,
+    one too, when a decay does not fit; and PlanError when the population does not.
     """
     folder, console = claim_folder(Path(workdir)), console or Console()
     seconds = dict.fromkeys(("import", "audit", "compile", "train", "evaluate", "write"), 0.0) | dict(before or {})
@@ -110,8 +113,9 @@ def run(
     try:
         with progress(console, experiment.members * experiment.steps) as advance:
             this = Run(experiment, folder / "tensorboard" if tensorboard else None, advance, seconds)
-            arms, programs = train(this)
-        record["programs"] = programs
+            arms, plans = train(this, cut or as_fits_here())
+        record["programs"] = len({id(plan.programs) for plan in plans.values()})
+        record["plans"] = {name: plan.record() for name, plan in plans.items()}
         summary = judged(this, arms)
         with this.timed("write"):
             record["figures"] = write(this, folder, arms, summary)
@@ -125,38 +129,61 @@ def run(
     return Result(folder, arms, summary)
 
 
-def train(this: Run) -> tuple[dict[str, xr.Dataset], int]:
-    """Train, or compute, the arms one after the other; arms that share their functions share compiled programs.
+def train(this: Run, cut: Cut) -> tuple[dict[str, Results], dict[str, Plan]]:
+    """Train, or compute, the arms one after the other."""
+    mesh, arms = all_devices(), {}
+    with this.timed("compile"):
+        plans = make_plans(this.experiment, cut, mesh, this.advance)
+    for name, arm in this.experiment.arms.items():
+        arms[name] = (
+            train_arm(this, name, arm, plans[name], mesh) if isinstance(arm, Arm) else compute_arm(this, name, arm)
+        )
+    return arms, plans
 
-    The second is how many programs were compiled.
+
+def make_plans(experiment: Experiment, cut: Cut, mesh: Mesh, advance: Advance) -> dict[str, Plan]:
+    """How each arm is trained; arms that share their functions, and the shapes of their inputs, share a plan.
+
+    Raises PlanError when one point per device does not fit.
     """
-    experiment, mesh, compiled, arms = this.experiment, all_devices(), {}, {}
-    # A CPU takes point by point, whose state stays in the cache (docs/benchmarks.md); a GPU takes all together.
-    block = 1 if jax.default_backend() == "cpu" else None
-    for name, arm in experiment.arms.items():
-        if not isinstance(arm, Arm):
-            arms[name] = compute_arm(this, name, arm)
-            continue
-        with this.timed("compile"):
-            inputs = place(arm, experiment.seeds, mesh, block)
-            program = program_of(arm, inputs)
-            if program not in compiled:
-                this.advance(f"compiling {name}", 0, 0.0)
-                lengths = {length for _, length in segments(experiment)}
-                compiled[program] = compile_programs(arm, inputs, lengths, mesh, block)
-        arms[name] = train_arm(this, name, arm, inputs, compiled[program])
-    return arms, len(compiled)
+    programs = {name: program_of(arm) for name, arm in experiment.trained.items()}
+    sharing, plans = Counter(programs.values()), {}
+    for name, program in programs.items():
+        if program not in plans:
+            advance(f"compiling {name}", 0, 0.0)
+            steps = experiment.steps * sharing[program]
+            length = segments(experiment)[0][1]
+            plans[program] = make_plan(experiment.trained[name], experiment.seeds, length, steps, mesh, cut)
+    return {name: plans[program] for name, program in programs.items()}
 
 
-def program_of(arm: Arm, inputs: Inputs) -> tuple[Any, ...]:
+def program_of(arm: Arm) -> tuple[Any, ...]:
     """What an arm's compiled programs depend on: its functions and the shapes of its inputs, not their numbers."""
     task = arm.task
     of_task = (task.init, task.order, task.gather, task.parts, task.loss, task.evaluate)
-    types = tuple(jax.typeof(leaf) for leaf in jax.tree.leaves(inputs))
+    inputs = arm.points, task.data, task.split(0)
+    types = tuple((np.shape(leaf), np.result_type(leaf)) for leaf in jax.tree.leaves(inputs))
     return *of_task, arm.objective, arm.optimizer, jax.tree.structure(inputs), types
 
 
-def compute_arm(this: Run, name: str, arm: Exact) -> xr.Dataset:
+def plan_text(experiment: Experiment, cut: Cut) -> str:
+    """What a run would take: memory, time, compilations, waves and blocks, after compiling and timing a few steps."""
+    plans = make_plans(experiment, cut, all_devices(), lambda *_: None)
+    seconds = sum(plan.seconds_per_step * plan.waves * experiment.steps for plan in plans.values())
+    distinct = {id(plan.programs): plan for plan in plans.values()}.values()
+    lines = [
+        f"{name}: {plan.memory / 1e9:.2f} GB, {plan.waves} wave(s) of {plan.height} points at {experiment.seeds} "
+        f"seeds, {words(plan.block)}, {plan.seconds_per_step * plan.waves * experiment.steps:.1f} s of training"
+        for name, plan in plans.items()
+    ]
+    total = (
+        f"{len(distinct)} program(s), compiled in {sum(plan.compile_seconds for plan in distinct):.1f} s; "
+        f"{experiment.members:,} members, {seconds:.0f} s of training; evaluating and writing come on top"
+    )
+    return "\n".join([*lines, total]) + "\n"
+
+
+def compute_arm(this: Run, name: str, arm: Exact) -> Results:
     """Compute an arm that needs no training."""
     this.advance(f"computing {name}", 0, 0.0)
     with this.timed("evaluate"):
@@ -175,25 +202,20 @@ def segments(experiment: Experiment) -> list[tuple[int, int]]:
     return [(start, min(length, experiment.steps - start)) for start in range(0, experiment.steps, length)]
 
 
-def train_arm(this: Run, name: str, arm: Arm, inputs: Inputs, programs: Programs) -> xr.Dataset:
-    """Train one arm to the end, with a look after every segment."""
-    looks: list[xr.Dataset] = []
-    runs = None
-    members = programs.init(inputs)
-    for start, length in segments(this.experiment):
-        begin = perf_counter()
-        with this.timed("train"):
-            members, metrics = jax.block_until_ready(programs.advance[length](members, inputs, np.int32(start)))
-        with this.timed("evaluate"):
-            seen = fetch((programs.evaluate(members, inputs), metrics, members.diverged_at), arm)
-            looks.append(as_dataset(arm, start + length, *seen))
+def train_arm(this: Run, name: str, arm: Arm, plan: Plan, mesh: Mesh) -> Results:
+    """Train one arm to the end, wave after wave."""
+    waves = [train_wave(this, name, wave, plan, mesh) for wave in in_waves(arm, plan.height)]
+    if len(waves) > 1:  # each to its end, before the next takes its memory
+        waves = [list(wave) for wave in waves]
+    points, looks, runs = len(jax.tree.leaves(arm.points)[0]), [], None
+    for parts in zip(*waves, strict=True):
+        look = joined(parts, "point").isel(point=slice(points))
+        looks.append(look)
         if this.tensorboard:
             with this.timed("write"):
-                runs = runs or runs_of_arm(this.tensorboard, name, looks[-1])
-                runs.look(looks[-1])
-        this.advance(f"training {name}", length * looks[-1].diverged_at.size, perf_counter() - begin)
-    results = xr.concat([look.drop_vars("diverged_at") for look in looks], "step", coords="minimal", compat="override",
-                        join="override", data_vars="all", combine_attrs="override")  # fmt: skip
+                runs = runs or runs_of_arm(this.tensorboard, name, look)
+                runs.look(look)
+    results = joined([look.drop_vars("diverged_at") for look in looks], "step")
     results = results.assign(diverged_at=looks[-1].diverged_at)
     if runs:
         with this.timed("write"):
@@ -201,10 +223,35 @@ def train_arm(this: Run, name: str, arm: Arm, inputs: Inputs, programs: Programs
     return results
 
 
+def joined(parts: Sequence[Results], dim: str) -> Results:
+    """Results side by side."""
+    import xarray as xr
+
+    return xr.concat(parts, dim, coords="minimal", compat="override", join="override", data_vars="all",
+                     combine_attrs="override")  # fmt: skip
+
+
+def train_wave(this: Run, name: str, wave: Arm, plan: Plan, mesh: Mesh) -> Iterator[Results]:
+    """Train one wave, with a look after every segment."""
+    with this.timed("compile"):
+        inputs = place(wave, this.experiment.seeds, mesh, plan.block)
+        members = plan.programs.init(inputs)
+    for start, length in segments(this.experiment):
+        begin = perf_counter()
+        with this.timed("train"):
+            advanced = plan.programs.advance(members, inputs, np.int32(start), np.int32(length))
+            members, metrics = jax.block_until_ready(advanced)
+        with this.timed("evaluate"):
+            seen = fetch((plan.programs.evaluate(members, inputs), metrics, members.diverged_at), wave)
+            look = as_dataset(wave, start + length, *seen)
+        this.advance(f"training {name}", length * look.diverged_at.size, perf_counter() - begin)
+        yield look
+
+
 def as_dataset(
     arm: Arm, step: int, parts: Mapping[str, Mapping[str, np.ndarray]], running: Mapping[str, np.ndarray],
     diverged_at: np.ndarray,
-) -> xr.Dataset:  # fmt: skip
+) -> Results:  # fmt: skip
     """A look as labelled arrays with the dims (seed, point, step).
 
     `train_accuracy` and so on are of whole parts, `running_loss` and so on means over the segment's batches;
@@ -217,11 +264,13 @@ def as_dataset(
 
 def labelled(
     points: Hypers, axis: str, step: int, metrics: Mapping[str, np.ndarray], diverged_at: np.ndarray | None = None
-) -> xr.Dataset:
+) -> Results:
     """What was measured at a step as a dataset, from metrics f64[s, h] and points whose leaves are f32[h].
 
     The dims are (seed, point, step), the points' numbers are coordinates of `point`.
     """
+    import xarray as xr
+
     shape = next(iter(metrics.values())).shape
     diverged_at = np.full(shape, -1) if diverged_at is None else diverged_at
     return xr.Dataset(
@@ -238,7 +287,7 @@ def labelled(
     )
 
 
-def judged(this: Run, arms: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+def judged(this: Run, arms: Mapping[str, Results]) -> dict[str, Any]:
     """The content of `summary.json`."""
     experiment = this.experiment
     summary = {**summarise(arms), "claims": [judge(claim, arms) for claim in experiment.claims]}
@@ -256,7 +305,7 @@ def judged(this: Run, arms: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     }
 
 
-def write(this: Run, folder: Path, arms: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> list[str]:
+def write(this: Run, folder: Path, arms: Mapping[str, Results], summary: Mapping[str, Any]) -> list[str]:
     """Leave results, summary, figures and event files in the folder; the numbers before the pictures of them.
 
     Returns the names of the figures.

@@ -4,11 +4,18 @@ Shapes are those of ONE member; only `training.population` speaks of seeds [s] a
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from xarray import Dataset as Results  # of an arm: dims (seed, point, step)
+else:
+    Axes = Figure = Results = Any  # names alone: these libraries take a second that --help need not wait for
 
 Array = jax.Array
 Numbers = jax.Array | np.ndarray  # on a device or on the host

@@ -4,7 +4,7 @@ python -m experiments.article.combinations
 
 python -m experiments.article.combinations --seeds 4 --steps 300     # less time, most claims undecided
 
-Expected (102 s on 2 CPU cores with other work on them; 3,840 members, two programs): decay gains 3.2 points [2.5, 3.8]
+Expected (140 s on 2 CPU cores; 3,840 members, two programs): decay gains 3.2 points [2.5, 3.8]
 alone, 3.4 [2.8, 4.1] beside dropout, 0.7 [0.1, 1.3] beside batch normalization, 0.1 [-0.4, 0.7] beside both, from 83.0,
 82.9, 82.2 and 82.7 %. So decay goes with dropout (interaction 0.3 [-0.2, 0.7]) and not with batch normalization (-2.4
 [-3.3, -1.6]), which costs 3.2 points [2.3, 4.2] beside decay: "C6-complement" and "C6-better-together" fail. The best
@@ -24,9 +24,6 @@ from typing import NamedTuple
 
 import numpy as np
 import optax
-import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from experiments.article.rows import said
 from experiments.article.setting import FLIPPED, TRAIN_SIZE, WIDTH, digits_task
@@ -41,7 +38,7 @@ from wd_research.evidence.statistics import at_choice, choose_leaving_one_out
 from wd_research.experiment import Experiment
 from wd_research.search import grid
 from wd_research.training.models import Mlp
-from wd_research.types import Arm, Array, Loss, Task
+from wd_research.types import Arm, Array, Axes, Figure, Loss, Results, Task
 
 TRIALS = 24  # of every combination
 MANY_LEARNING_RATES = tuple(float(f"{rate:.3g}") for rate in np.geomspace(3e-4, 1e-2, TRIALS))
@@ -139,15 +136,15 @@ def points(decay: bool, dropout: bool) -> Hypers:
 
 # What is measured
 
-Arms = Mapping[str, xr.Dataset]
+Arms = Mapping[str, Results]
 
 
-def on_edge(results: xr.Dataset) -> bool:
+def on_edge(results: Results) -> bool:
     """Whether the best strength or dropout is the last one of its grid."""
     return not {"strength", "dropout"}.isdisjoint(edges(results))
 
 
-def over(first: xr.Dataset, second: xr.Dataset) -> Cell:
+def over(first: Results, second: Results) -> Cell:
     """How much more of the test examples the first combination gets right than the second, both tuned."""
     return ahead(first, second)._replace(on_edge=on_edge(first) or on_edge(second))
 

@@ -4,7 +4,7 @@ python -m experiments.article.preprocessing
 
 python -m experiments.article.preprocessing --seeds 4 --steps 300     # less time, most claims undecided
 
-Expected (220 s on 2 CPU cores with much other work on them; 3,456 members, one program): in part, and all five claims
+Expected (132 s on 2 CPU cores; 3,456 members, one program): in part, and all five claims
 hold. The worlds have 200 digits, a fifth of them mislabelled; test accuracy with none, weight decay and L1 is 84.2,
 85.9 and 85.3 % where pixels are standardised. Amid 100 columns of noise it is 64.9, 73.3 and 77.9 %: weight decay gains
 8.4 points [7.0, 9.8] and L1 13.0 [11.7, 14.3], and they stay 12.6 [11.4, 13.9] and 7.4 [6.4, 8.4] short of what they
@@ -19,8 +19,6 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import xarray as xr
-from matplotlib.figure import Figure
 
 from experiments.article.rows import said
 from experiments.article.setting import BATCH_SIZE, FLIPPED, TRAIN_SIZE, VALIDATION_SIZE, WIDTH, adam
@@ -35,7 +33,7 @@ from wd_research.search import grid
 from wd_research.training.data import Examples, Split, digits, draw_split
 from wd_research.training.models import Mlp
 from wd_research.training.tasks import classification
-from wd_research.types import Arm, Array, Loss, Task
+from wd_research.types import Arm, Array, Figure, Loss, Results, Task
 
 IRRELEVANT = 100  # columns of noise
 SPREAD = 1.5  # decades by which pixels are scaled, up or down, where nothing is standardised
@@ -168,7 +166,7 @@ def select(data: Examples, split: Split) -> Split:
 
 # What is measured
 
-Arms = Mapping[str, xr.Dataset]
+Arms = Mapping[str, Results]
 
 
 def above(first: str, second: str, arms: Arms) -> dict[str, Cell]:

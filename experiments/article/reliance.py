@@ -4,7 +4,7 @@ python -m experiments.article.reliance
 
 python -m experiments.article.reliance --seeds 4 --steps 300     # less time, wider intervals
 
-Expected (115 s on 2 CPU cores with much other work on them; 1,152 members, one program): one claim holds, five fail,
+Expected (53 s on 2 CPU cores; 1,152 members, one program): one claim holds, five fail,
 one is undecided. Importance is not spread over more pixels: their effective number, 55 of 61 without decay, falls by
 2 % [1, 2] with weight decay, 10 % [9, 11] with L2, 16 % [14, 18] with L1. That of the weights rises with weight decay,
 by 8 % [7, 9], and falls with L2 in the loss, by 23 % [21, 24], and with L1, by 63 % [62, 64]. Whether the most salient
@@ -21,8 +21,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
-from matplotlib.figure import Figure
 
 from experiments.article.rows import said
 from experiments.article.setting import WIDTH, adam, digits_task, with_penalties
@@ -36,7 +34,7 @@ from wd_research.experiment import Experiment
 from wd_research.search import grid
 from wd_research.training.models import Mlp
 from wd_research.training.tasks import measuring
-from wd_research.types import Arm, Array, Batch, Extras, Metrics, Params
+from wd_research.types import Arm, Array, Batch, Extras, Figure, Metrics, Params, Results
 
 LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 METHODS = {
@@ -130,7 +128,7 @@ def random_ranks(pixels: int) -> np.ndarray:
 
 # What is measured
 
-Arms = Mapping[str, xr.Dataset]
+Arms = Mapping[str, Results]
 
 
 def changed(metric: str, methods: tuple[str, ...], relative: bool, arms: Arms) -> dict[str, Cell]:

@@ -4,7 +4,7 @@ python -m experiments.article.stability
 
 python -m experiments.article.stability --seeds 4 --steps 100     # seconds, wider intervals
 
-Expected (3 minutes on 2 busy CPU cores; 4,800 members, one program): decay lets a net of eight layers stay finite at
+Expected (131 s on 2 CPU cores; 4,800 members, one program): decay lets a net of eight layers stay finite at
 more of the 25 learning rates, the most with decay 0.1, at 40 % more of them [36, 43], and with L2 of 0.1 at 34 % more
 [31, 37]. It learns at larger ones, by 0.41 decades [0.34, 0.47] with L2 of 0.01 and by 0.35 [0.26, 0.45] with decay
 0.1. But too much stops it from learning at any rate: L2 from 0.1, decay from 1, so that "B1-never-less" fails. Weights
@@ -20,9 +20,6 @@ from typing import NamedTuple
 
 import numpy as np
 import optax
-import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from experiments.article.rows import said
 from experiments.article.setting import WIDTH, digits_task
@@ -38,7 +35,7 @@ from wd_research.experiment import Experiment
 from wd_research.search import grid
 from wd_research.training.models import Mlp
 from wd_research.training.tasks import measuring
-from wd_research.types import Arm, Array, Batch, Extras, Metrics, Params
+from wd_research.types import Arm, Array, Axes, Batch, Extras, Figure, Metrics, Params, Results
 
 RATES = tuple(float(f"{rate:.3g}") for rate in np.geomspace(1e-3, 10, 25))
 LEARNS = 0.5  # of the training labels are right at the end
@@ -108,22 +105,22 @@ def norm(params: Params, extras: Extras, part: Batch) -> Metrics:
 
 # What is measured
 
-Arms = Mapping[str, xr.Dataset]
+Arms = Mapping[str, Results]
 
 
-def by_rate(results: xr.Dataset, values: np.ndarray) -> np.ndarray:
+def by_rate(results: Results, values: np.ndarray) -> np.ndarray:
     """Values of members as a table over decays and, ascending, learning rates: f64[s, h] -> f64[s, decay, rate]."""
     axis, rates = (results[name].to_numpy() for name in (results.attrs["axis"], "learning_rate"))
     order = np.lexsort((rates, axis))
     return values[:, order].reshape(len(values), len(np.unique(axis)), -1)
 
 
-def finite(results: xr.Dataset) -> np.ndarray:
+def finite(results: Results) -> np.ndarray:
     """Whether a net ends with finite weights and loss; f64[s, decay, rate]."""
     return by_rate(results, np.isfinite(surviving(results, "train_loss")).astype(float))
 
 
-def reach(results: xr.Dataset) -> np.ndarray:
+def reach(results: Results) -> np.ndarray:
     """The decimal logarithm of the largest learning rate at which a net learns; f64[s, decay].
 
     Where it learns at none this is one step of the grid below the smallest.
@@ -134,7 +131,7 @@ def reach(results: xr.Dataset) -> np.ndarray:
     return np.where(learns, rates, below).max(axis=-1)
 
 
-def against_none(quantity: Callable[[xr.Dataset], np.ndarray], arms: Arms) -> dict[str, Cell]:
+def against_none(quantity: Callable[[Results], np.ndarray], arms: Arms) -> dict[str, Cell]:
     """What a quantity f64[s, decay] is with each decay above that without."""
     return {
         f"{place} {value:g}": Cell(difference)
@@ -146,7 +143,7 @@ def against_none(quantity: Callable[[xr.Dataset], np.ndarray], arms: Arms) -> di
     }
 
 
-def mean_size_where_none_learns(results: xr.Dataset) -> np.ndarray:
+def mean_size_where_none_learns(results: Results) -> np.ndarray:
     """The mean logarithm of the size of weights over the learning rates at which the net without decay learns.
 
     A net that is not finite counts with its last finite weights. f64[s, decay].
@@ -156,7 +153,7 @@ def mean_size_where_none_learns(results: xr.Dataset) -> np.ndarray:
     return np.mean(sizes, axis=-1, where=np.broadcast_to(learns, sizes.shape))
 
 
-def mean_size(results: xr.Dataset) -> np.ndarray:
+def mean_size(results: Results) -> np.ndarray:
     """The mean logarithm of the size of weights over the learning rates at which all nets of a seed stay finite.
 
     With weights of 1e20 the size of a finite net overflows: such rates are left out as well. f64[s, decay].
@@ -198,7 +195,7 @@ def figures(arms: Arms) -> dict[str, Figure]:
     return {"stability": figure}
 
 
-def draw_lines(panel: Axes, results: xr.Dataset, table: np.ndarray) -> None:
+def draw_lines(panel: Axes, results: Results, table: np.ndarray) -> None:
     """Some of the decays as lines over the learning rate."""
     rates, decays = np.unique(results["learning_rate"].to_numpy()), axis_values(results)
     shown = [0, *range(max(1, len(decays) - len(STYLES) + 1), len(decays))]

@@ -7,13 +7,13 @@ python -m experiments.article.training_time --seeds 4 --steps 300     # less tim
 A step is timed in turn with no decay, with L2 in the loss and with decoupled decay, 32 nets at once. Steps are counted
 to the validation accuracy that no decay ends at, less a point, at each learning rate for itself.
 
-Expected (4 minutes on 2 busy CPU cores; 2,304 members, two programs, and two times four that are only timed): one of
-four claims holds. A step is not quicker: with L2 in the loss it takes 9.6 % [4.7, 14.5] longer at width 32 (10.5 % in
-another run) and 6.0 % [-1.1, 13.1] at width 256, with decoupled decay 0.8 % [-4.4, 5.9] and 4.3 % [-3.9, 12.4]; other
-work on the machine makes the intervals. Fewer steps are needed on few clean digits, by up to 20 % [5, 36] where the
-learning rate is 0.01, and by 13 % [6, 20] where digits are ample; on noisy ones as many, or with L2 even more. Whether
-15 % of the time is saved anywhere, as stated, is undecided; that it is saved everywhere fails. The picture: steps that
-are longer rather than shorter, and times saved on both sides of nothing.
+Expected (195 s on 2 CPU cores; 2,304 members, two programs, and two times four that are only timed): one of four claims
+holds. A step is not quicker: with L2 in the loss it takes 6.9 % [3.8, 9.9] longer at width 32 (9.6 and 10.5 % in other
+runs) and 5.3 % [3.8, 6.7] at width 256, with decoupled decay 0.3 % [-0.7, 1.4] and 0.7 % [-0.9, 2.3], which is as long.
+Fewer steps are needed on few clean digits, by up to 20 % [5, 36] where the learning rate is 0.01, and by 13 % [6, 20]
+where digits are ample; on noisy ones as many, or with L2 even more. Whether 15 % of the time is saved anywhere, as
+stated, is undecided; that it is saved everywhere fails. The picture: steps that are longer rather than shorter, and
+times saved on both sides of nothing.
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
-import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from experiments.article import worlds
 from experiments.article.rows import said
@@ -42,8 +39,9 @@ from wd_research.evidence.figures import STYLES, draw_measured, means, panel_gri
 from wd_research.experiment import Exact, Experiment, labelled
 from wd_research.search import decades, grid
 from wd_research.training.models import Mlp
+from wd_research.training.plan import seconds_of_step
 from wd_research.training.population import Inputs, Programs, all_devices, compile_programs, place
-from wd_research.types import Arm, Array, Loss, Task
+from wd_research.types import Arm, Array, Axes, Figure, Loss, Results, Task
 
 WIDTHS = (32, 256)  # of the nets whose steps are timed
 MEMBERS = 32  # that take them together
@@ -127,13 +125,13 @@ def timed(task: Task) -> Exact:
     A "seed" is one such measurement; it lasts some seconds, in which other work on the machine meets all ways alike.
     """
 
-    def computed(seeds: int) -> xr.Dataset:
+    def computed(seeds: int) -> Results:
         mesh = all_devices()
         block = 1 if jax.default_backend() == "cpu" else None
         arms = ways(task)
         inputs = [place(arm, 1, mesh, block) for arm in arms]
         steps = steps_of_a_round(arms[0], inputs[0], mesh, block)
-        programs = [compile_programs(arm, given, {steps}, mesh, block) for arm, given in zip(arms, inputs, strict=True)]
+        programs = [compile_programs(arm, given, steps, mesh, block) for arm, given in zip(arms, inputs, strict=True)]
         seconds = [in_turn(programs, inputs, steps, np.random.default_rng(seed)) for seed in range(seeds)]
         return labelled(Way(np.arange(len(WAYS))), "way", 1, {"seconds": np.array(seconds)})
 
@@ -143,12 +141,8 @@ def timed(task: Task) -> Exact:
 def steps_of_a_round(arm: Arm, inputs: Inputs, mesh: Any, block: int | None) -> int:
     """How many steps take about the time of a round."""
     few = 20
-    programs = compile_programs(arm, inputs, {few}, mesh, block)
-    members = programs.init(inputs)
-    members, _ = jax.block_until_ready(programs.advance[few](members, inputs, np.int32(0)))
-    begin = perf_counter()
-    jax.block_until_ready(programs.advance[few](members, inputs, np.int32(0)))
-    return max(1, round(few * ROUND_SECONDS / (perf_counter() - begin)))
+    programs = compile_programs(arm, inputs, few, mesh, block)
+    return max(1, round(ROUND_SECONDS / seconds_of_step(programs, inputs, few)))
 
 
 def in_turn(programs: list[Programs], inputs: list[Inputs], steps: int, rng: np.random.Generator) -> np.ndarray:
@@ -158,15 +152,15 @@ def in_turn(programs: list[Programs], inputs: list[Inputs], steps: int, rng: np.
     for spent in seconds:
         for way in rng.permutation(len(programs)):
             begin = perf_counter()
-            advance = programs[way].advance[steps]
-            members[way], _ = jax.block_until_ready(advance(members[way], inputs[way], np.int32(0)))
+            advance = programs[way].advance
+            members[way], _ = jax.block_until_ready(advance(members[way], inputs[way], np.int32(0), np.int32(steps)))
             spent[way] = (perf_counter() - begin) / steps
     return np.median(seconds[1:], axis=0)  # the first round warms up
 
 
 # What is measured
 
-Arms = Mapping[str, xr.Dataset]
+Arms = Mapping[str, Results]
 
 
 def longer(arms: Arms) -> dict[str, Cell]:

@@ -4,7 +4,7 @@ python -m experiments.article.when_needed
 
 python -m experiments.article.when_needed --seeds 4 --steps 300     # less time, most claims undecided
 
-Expected (11 minutes on 2 CPU cores with much other work on them; 7,200 members, six programs): over no decay with as
+Expected (249 s on 2 CPU cores; 7,200 members, six programs): over no decay with as
 many trials, decay gains from 0.3 points of test accuracy [0.1, 0.6] for 1,000 clean digits to 5.7 [4.5, 7.0] for 200
 with two fifths mislabelled. So it depends on size ("C7-size" holds) and on noise, but not simply: of digits mislabelled
 like that, 200 gain most and 50 least, 1.7 [0.7, 2.6]; for 50, "C7-fewest" and "C7-noise" are undecided. Whether decay
@@ -23,10 +23,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 from experiments.article.rows import said
 from experiments.article.setting import WIDTH, adam, digits_task
@@ -38,7 +34,7 @@ from wd_research.evidence.figures import STYLES, draw_measured, means, panel_gri
 from wd_research.experiment import Experiment
 from wd_research.search import grid
 from wd_research.training.models import Mlp
-from wd_research.types import Arm, Array, Task
+from wd_research.types import Arm, Array, Axes, Figure, Results, Task
 
 SIZES = (50, 200, 500, 1_000)
 FLIPS = (0.0, 0.2, 0.4)
@@ -110,20 +106,20 @@ def share(flipped: float) -> str:
 
 # What is measured
 
-Arms = Mapping[str, xr.Dataset]
+Arms = Mapping[str, Results]
 
 
-def with_decay(results: xr.Dataset) -> np.ndarray:
+def with_decay(results: Results) -> np.ndarray:
     """Test accuracy of the best trial with decay, chosen on validation data, leaving one seed out; f64[s]."""
     return tuned(results, "test_accuracy", ~has_value(results, 0))
 
 
-def without_decay(results: xr.Dataset) -> np.ndarray:
+def without_decay(results: Results) -> np.ndarray:
     """The same of the trials without decay, which are as many; f64[s]."""
     return tuned(results, "test_accuracy", has_value(results, 0))
 
 
-def above(values: np.ndarray, decayed: xr.Dataset, sign: float = 1) -> Cell:
+def above(values: np.ndarray, decayed: Results, sign: float = 1) -> Cell:
     """sign * how much more of the test examples are right than with tuned decay."""
     return Cell(sign * (values - with_decay(decayed)), "decay" in edges(decayed))
 
@@ -209,7 +205,7 @@ def draw_gains(panel: Axes, arms: Arms) -> None:
         panel.plot(x, estimates[:, 0], color=style.color, linestyle=style.dashes, linewidth=1)
     panel.set(xscale="log", xlabel="training digits", ylabel="gain of decay in test accuracy, points")
     panel.set_xticks(SIZES, [f"{size:,}" for size in SIZES])
-    panel.xaxis.set_minor_locator(NullLocator())
+    panel.xaxis.minorticks_off()
     panel.set_title(f"width {WIDTH}, {TRIALS} trials with and without decay", fontsize=10)
 
 

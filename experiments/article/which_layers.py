@@ -4,7 +4,7 @@ python -m experiments.article.which_layers
 
 python -m experiments.article.which_layers --seeds 4 --steps 300     # less time, most claims undecided
 
-Expected (101 s on 2 CPU cores with other work on them; 3,840 members, two programs): decay of all layers gains 4.3
+Expected (122 s on 2 CPU cores; 3,840 members, two programs): decay of all layers gains 4.3
 points [3.5, 5.0], of one layer alone 3.1 [2.2, 4.0] (hidden), 3.2 [2.3, 4.0] (input) and 3.4 [2.7, 4.2] (output), at
 rates of 10 to 30 where all together take 3. The hidden layer alone is 1.2 points [0.4, 1.9] behind all, and so is all
 but the output, by 1.1 [0.5, 1.8]: both claims of "no difference" are undecided, at the brink of failing. Biases make
@@ -20,8 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import optax
-import xarray as xr
-from matplotlib.figure import Figure
 
 from experiments.article.rows import said
 from experiments.article.setting import WIDTH, digits_task
@@ -36,7 +34,7 @@ from wd_research.evidence.figures import STYLES, means, panel_grid
 from wd_research.experiment import Experiment
 from wd_research.search import grid
 from wd_research.training.models import Mlp
-from wd_research.types import Arm, Array
+from wd_research.types import Arm, Array, Figure, Results
 
 LEARNING_RATES = (1e-4, 2e-4, 4e-4, 1e-3, 3e-3)
 RATES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -126,7 +124,7 @@ def adam(rates_of: Any, steps: int, hypers: Hypers) -> optax.GradientTransformat
 
 # What is measured
 
-Arms = Mapping[str, xr.Dataset]
+Arms = Mapping[str, Results]
 
 
 def over_none(name: str, arms: Arms) -> dict[str, Cell]:

@@ -4,7 +4,7 @@ python -m experiments.article.worlds
 
 python -m experiments.article.worlds --seeds 4 --steps 300     # less time, more claims undecided
 
-Expected (135 s on 2 CPU cores; 6,720 members, two programs): the tuned decay gains 5.7 points of test accuracy in the
+Expected (124 s on 2 CPU cores; 6,720 members, two programs): the tuned decay gains 5.7 points of test accuracy in the
 loss and 5.3 decoupled where labels are flipped, 1.3 and 1.0 where data are few, 0.6 and 0.7 where they are ample. It
 closes the gap everywhere; the top of the grids (strength 1, decay 100) costs 50 to 68 points. From 1e-4 to 1e-2
 decoupled decay changes next to nothing, at most 0.1 points a step, and neither place gains half a point at every step.
@@ -20,8 +20,6 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import xarray as xr
-from matplotlib.figure import Figure
 
 from experiments import decay_values
 from experiments.article.rows import row_of, said
@@ -44,7 +42,7 @@ from wd_research.evidence.figures import PARTS, draw_against_axis, draw_band, ma
 from wd_research.evidence.statistics import at_choice, choose_leaving_one_out
 from wd_research.experiment import Experiment
 from wd_research.search import decades
-from wd_research.types import Arm
+from wd_research.types import Arm, Figure, Results
 
 
 class World(NamedTuple):
@@ -128,7 +126,7 @@ def arms_of(
 
 # What is measured
 
-Arms = Mapping[str, xr.Dataset]
+Arms = Mapping[str, Results]
 Measure = Callable[[Arms], dict[str, Cell]]
 
 
@@ -170,7 +168,7 @@ def loss_falls(arms: Arms) -> dict[str, Cell]:
     }
 
 
-def at(results: xr.Dataset, value: float) -> np.ndarray:
+def at(results: Results, value: float) -> np.ndarray:
     """Which points have this value of the axis, as float32 holds it; bool[h]."""
     return has_value(results, float(np.float32(value)))
 
@@ -197,7 +195,7 @@ def training_at_the_largest(arms: Arms) -> dict[str, Cell]:
     }
 
 
-def course(results: xr.Dataset, metric: str, among: np.ndarray | None = None) -> np.ndarray:
+def course(results: Results, metric: str, among: np.ndarray | None = None) -> np.ndarray:
     """A metric at every look, where the validation data at the END, leaving one seed out, choose the point; f64[s, t].
 
     `among` bool[h] are the points to choose from, all of them without it.
@@ -315,8 +313,10 @@ def accuracy_over_decay(arms: Arms) -> Figure:
     return figure
 
 
-def over_the_axis(results: xr.Dataset) -> xr.Dataset:
+def over_the_axis(results: Results) -> Results:
     """The end of an arm with one point per value of the axis, everything else tuned."""
+    import xarray as xr
+
     values = axis_values(results)
     curves = {
         f"{part}_accuracy": np.stack([tuned(results, f"{part}_accuracy", has_value(results, v)) for v in values], 1)

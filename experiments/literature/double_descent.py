@@ -10,7 +10,7 @@ lambda / n. The risk is the mean squared error on new examples, |b - beta|^2 + s
 n = d its mean over samples is infinite without decay, so without decay its logarithm is measured, at n = d and on both
 flanks.
 
-Expected (11 s on 2 CPU cores; 1,760 estimates in closed form by 176 decompositions, 128 members
+Expected (20 s on 2 CPU cores; 1,760 estimates in closed form by 176 decompositions, 128 members
 in two programs): lambda = 125 has the lowest mean risk of the grid at all eleven n; the closest call is n = 100, where
 half of it costs 0.0022 [0.0006, 0.0037]. Without decay the risk is 1.02, 1.49, 2.64, 1,164, 2.76, 0.50 at n / d = 0.4,
 0.8, 0.9, 1, 1.1, 2 (geometric means; medians 1.01, 1.49, 2.51, 693, 2.73, 0.50; at n = d the seeds span 20 to 272,000).
@@ -26,9 +26,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import optax
-import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from experiments.literature.linear import (
     Sample,
@@ -48,7 +45,7 @@ from wd_research.evidence.claims import Cell, Claim, does
 from wd_research.evidence.figures import STYLES, draw_measured, means, panel_grid
 from wd_research.experiment import Exact, Experiment, labelled
 from wd_research.search import grid
-from wd_research.types import Arm, Array, Batch, Loss, Numbers
+from wd_research.types import Arm, Array, Axes, Batch, Figure, Loss, Numbers, Results
 
 CLOSED_FORM = "closed form"
 
@@ -205,7 +202,7 @@ def descent(setting: Setting, examples: int, penalties: Sequence[float]) -> Arm:
 
 # What is measured
 
-Arms = Mapping[str, xr.Dataset]
+Arms = Mapping[str, Results]
 
 
 class Table(NamedTuple):
@@ -227,7 +224,7 @@ class Table(NamedTuple):
         return np.log(self.risk[..., 0])
 
 
-def table(setting: Setting, results: xr.Dataset) -> Table:
+def table(setting: Setting, results: Results) -> Table:
     """The risks of an arm, whose points are a grid of ascending examples and penalties."""
     examples, penalties = (np.unique(results[name].to_numpy()).astype(float) for name in Ridge._fields)
     trained = "test_error" in results

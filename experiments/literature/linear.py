@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.axes import Axes
 
 from wd_research.evidence.figures import axis_from_zero
-from wd_research.types import Array, Batch, Extras, Hypers, Key, Loss, Params, Task
+from wd_research.types import Array, Axes, Batch, Extras, Hypers, Key, Loss, Params, Task
 
 
 class Setting(NamedTuple):

@@ -24,7 +24,6 @@ from experiments.article.when_needed import (
 )
 from tests.article.test_worlds import known, means
 from wd_research.experiment import program_of, run
-from wd_research.training.population import all_devices, place
 
 LARGER = [(size, flipped) for size in SIZES for flipped in FLIPS]
 
@@ -79,8 +78,7 @@ def test_a_world_has_the_digits_and_the_flips_it_is_called_by(declared):
 
 
 def test_a_program_for_every_size_and_every_smaller_net(declared):
-    arms, mesh = declared.trained, all_devices()
-    programs = {program_of(arm, place(arm, 2, mesh, 1)) for arm in arms.values()}
+    programs = {program_of(arm) for arm in declared.trained.values()}
     assert len(programs) == len(SIZES) + len(SMALLER)
 
 

@@ -97,7 +97,7 @@ def trained(decay_place, block):
     begin, advance, _ = jitted(arm, mesh, block)
     members = begin(inputs)
     start = fetch(members.state.params, arm)
-    end, _ = advance(members, inputs, np.int32(0), steps=STEPS)
+    end, _ = advance(members, inputs, np.int32(0), np.int32(STEPS), length=STEPS)
     return start, fetch(end.state.params, arm)
 
 

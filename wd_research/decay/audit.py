@@ -66,7 +66,7 @@ def auditor(
     Traced numbers: to audit with other ones compiles nothing.
     """
     init = jax.jit(lambda numbers, params: optimizer_of(numbers).init(params))
-    slope_of = jax.jit(jax.value_and_grad(loss_of, argnums=1))
+    slope_of = jax.jit(jax.value_and_grad(loss_of, argnums=1), compiler_options={"xla_backend_optimization_level": 0})
     ask = probes(lambda both: optax.chain(_as_gradient(both[1]), optimizer_of(both[0])))
 
     @np.errstate(all="ignore")  # a leaf alone may overflow; what is not finite is judged, and not printed

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from wd_research.evidence.claims import Cell
 from wd_research.evidence.statistics import (
@@ -21,43 +20,44 @@ from wd_research.evidence.statistics import (
     paired_t,
     smallest_effect,
 )
+from wd_research.types import Results
 
 BETTER = {"accuracy": 1, "loss": -1}  # the sign that makes a metric a score
 
 
-def final(results: xr.Dataset, name: str) -> np.ndarray:
+def final(results: Results, name: str) -> np.ndarray:
     """A quantity at the end of training; f64[s, h], for a diverged member by its last finite weights."""
     return results[name].isel(step=-1).to_numpy().astype(float)
 
 
-def surviving(results: xr.Dataset, name: str) -> np.ndarray:
+def surviving(results: Results, name: str) -> np.ndarray:
     """A quantity at the end of training; f64[s, h], NaN where the member has diverged."""
     return np.where(results.diverged_at.to_numpy() < 0, final(results, name), np.nan)
 
 
-def axis_values(results: xr.Dataset) -> np.ndarray:
+def axis_values(results: Results) -> np.ndarray:
     """The values of the hyperparameter in question, ascending; f64[v]."""
     return np.unique(results[results.attrs["axis"]].to_numpy().astype(float))
 
 
-def has_value(results: xr.Dataset, value: float) -> np.ndarray:
+def has_value(results: Results, value: float) -> np.ndarray:
     """Which points have this value of the hyperparameter in question; bool[h]."""
     return results[results.attrs["axis"]].to_numpy().astype(float) == value
 
 
-def tuned(results: xr.Dataset, name: str, among: np.ndarray | None = None, by: str = "accuracy") -> np.ndarray:
+def tuned(results: Results, name: str, among: np.ndarray | None = None, by: str = "accuracy") -> np.ndarray:
     """A final quantity where validation data, leaving one seed out, choose among the points `among` bool[h]; f64[s]."""
     among = np.ones(results.sizes["point"], bool) if among is None else among
     choice = choose_leaving_one_out(BETTER[by] * surviving(results, f"validation_{by}")[:, among])
     return at_choice(final(results, name)[:, among], choice)
 
 
-def change(results: xr.Dataset, name: str, by: str = "accuracy") -> np.ndarray:
+def change(results: Results, name: str, by: str = "accuracy") -> np.ndarray:
     """What a final quantity of the tuned arm is above that of the tuned arm without decay, seed by seed; f64[s]."""
     return tuned(results, name, by=by) - tuned(results, name, has_value(results, 0), by)
 
 
-def stopped_early(results: xr.Dataset, by: str = "accuracy") -> xr.Dataset:
+def stopped_early(results: Results, by: str = "accuracy") -> Results:
     """The results as if every member had stopped at the look where its own validation data were best.
 
     They have one step, the last; `stopped_at` (seed, point, step) says when each member stopped.
@@ -70,19 +70,19 @@ def stopped_early(results: xr.Dataset, by: str = "accuracy") -> xr.Dataset:
     return stopped.assign(diverged_at=results["diverged_at"])
 
 
-def best_among(results: xr.Dataset, among: np.ndarray | None = None, by: str = "accuracy") -> int:
+def best_among(results: Results, among: np.ndarray | None = None, by: str = "accuracy") -> int:
     """The point that the validation data of all seeds choose among those of the mask bool[h]: what one would use."""
     scores = BETTER[by] * surviving(results, f"validation_{by}")
     return best_candidate(scores if among is None else np.where(among, scores, -np.inf))
 
 
-def best_point(results: xr.Dataset, by: str = "accuracy") -> dict[str, float]:
+def best_point(results: Results, by: str = "accuracy") -> dict[str, float]:
     """The hyperparameters of the best point."""
     point = results.isel(point=best_among(results, by=by))
     return {str(name): float(value) for name, value in point.coords.items() if results[name].dims == ("point",)}
 
 
-def edges(results: xr.Dataset, by: str = "accuracy") -> list[str]:
+def edges(results: Results, by: str = "accuracy") -> list[str]:
     """The hyperparameters whose best value is the last one of its grid, where a better one may lie beyond.
 
     A 0 is no edge: nothing lies below.
@@ -96,7 +96,7 @@ def edges(results: xr.Dataset, by: str = "accuracy") -> list[str]:
     ]
 
 
-def best_axis_values(results: xr.Dataset, by: str = "accuracy") -> np.ndarray:
+def best_axis_values(results: Results, by: str = "accuracy") -> np.ndarray:
     """The values of the axis that may be the best one, every value with its other hyperparameters tuned; f64[v'].
 
     The 95 % confidence set of `best_set` on test data.
@@ -106,18 +106,18 @@ def best_axis_values(results: xr.Dataset, by: str = "accuracy") -> np.ndarray:
     return values[best_set(BETTER[by] * np.stack(columns, axis=1))]
 
 
-def change_cell(results: xr.Dataset, name: str, sign: float = 1) -> Cell:
+def change_cell(results: Results, name: str, sign: float = 1) -> Cell:
     """sign * change as the cell of a claim, marked when the best value of the axis is the edge of its grid."""
     return Cell(sign * change(results, name), results.attrs["axis"] in edges(results))
 
 
-def ahead(first: xr.Dataset, second: xr.Dataset, name: str = "test_accuracy", sign: float = 1) -> Cell:
+def ahead(first: Results, second: Results, name: str = "test_accuracy", sign: float = 1) -> Cell:
     """sign * what a final quantity of one tuned arm is above another's as the cell of a claim, marked at an edge."""
     on_edge = any(results.attrs["axis"] in edges(results) for results in (first, second))
     return Cell(sign * (tuned(first, name) - tuned(second, name)), on_edge)
 
 
-def answer(results: xr.Dataset, by: str = "accuracy") -> dict[str, Any]:
+def answer(results: Results, by: str = "accuracy") -> dict[str, Any]:
     """All that an arm has to say, chosen by accuracy or by loss; the arm's entry of `summary.json`.
 
     Means with paired t intervals. "gain" is against no decay and positive where the arm is better, "bootstrap" is
@@ -143,18 +143,18 @@ def answer(results: xr.Dataset, by: str = "accuracy") -> dict[str, Any]:
     }
 
 
-def compare(first: xr.Dataset, second: xr.Dataset, by: str = "accuracy") -> dict[str, float]:
+def compare(first: Results, second: Results, by: str = "accuracy") -> dict[str, float]:
     """How much better one tuned arm is than another on test data, seed by seed, with its paired t interval."""
     name = f"test_{by}"
     return paired_t(BETTER[by] * (tuned(first, name, by=by) - tuned(second, name, by=by)))._asdict()
 
 
-def can_be_tuned(results: xr.Dataset) -> bool:
+def can_be_tuned(results: Results) -> bool:
     """Whether the arm has what a choice among its points needs: validation data, and a point without decay."""
     return "validation_accuracy" in results and bool(has_value(results, 0).any())
 
 
-def summarise(arms: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+def summarise(arms: Mapping[str, Results]) -> dict[str, Any]:
     """The answers of all arms that can be tuned, by accuracy and by loss, and the comparisons between them."""
     arms = {name: results for name, results in arms.items() if can_be_tuned(results)}
     names = list(arms)

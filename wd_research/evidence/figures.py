@@ -4,13 +4,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, PercentFormatter
 
 from wd_research.evidence.answer import axis_values, best_among, has_value, surviving, words
 from wd_research.evidence.statistics import best_set, paired_t
+from wd_research.types import Axes, Figure, Results
 
 # Okabe & Ito (2008): told apart with any kind of colour vision; the dashes tell them apart without colour.
 PARTS = {"train": ("#D55E00", "--"), "validation": ("#0072B2", ":"), "test": ("#000000", "-")}
@@ -19,7 +16,7 @@ MARKERS = "os^Dv"
 STAR: dict[str, Any] = {"marker": "*", "linestyle": "", "color": "white", "markeredgecolor": "black", "markersize": 13}
 
 
-def all_figures(arms: Mapping[str, xr.Dataset]) -> dict[str, Figure]:
+def all_figures(arms: Mapping[str, Results]) -> dict[str, Figure]:
     """Every figure of a run, by the name of its file."""
     figures = {"accuracy": accuracy_against_axis(arms), "heat_map": heat_map(arms)}
     if all("learning_rate" in results.coords for results in arms.values()):
@@ -27,7 +24,7 @@ def all_figures(arms: Mapping[str, xr.Dataset]) -> dict[str, Figure]:
     return figures
 
 
-def accuracy_against_axis(arms: Mapping[str, xr.Dataset]) -> Figure:
+def accuracy_against_axis(arms: Mapping[str, Results]) -> Figure:
     """Train, validation and test accuracy against the axis: a row per arm, a column per setting of the others."""
     columns = max(len(slices(results)) for results in arms.values())
     figure, panels = panel_grid(len(arms), columns, width=3.4, height=3.0)
@@ -47,7 +44,7 @@ def accuracy_against_axis(arms: Mapping[str, xr.Dataset]) -> Figure:
     return figure
 
 
-def accuracy_against_time_scale(arms: Mapping[str, xr.Dataset]) -> Figure:
+def accuracy_against_time_scale(arms: Mapping[str, Results]) -> Figure:
     """Test accuracy against the time scale 1 / (learning rate * axis), in steps, over which weights forget."""
     figure, panels = panel_grid(1, len(arms), width=5.0, height=3.6)
     for panel, (name, results) in zip(panels[0], arms.items(), strict=True):
@@ -67,7 +64,7 @@ def accuracy_against_time_scale(arms: Mapping[str, xr.Dataset]) -> Figure:
     return figure
 
 
-def heat_map(arms: Mapping[str, xr.Dataset]) -> Figure:
+def heat_map(arms: Mapping[str, Results]) -> Figure:
     """Mean test accuracy by axis and setting of the other numbers, down to 20 points below the best of all.
 
     A star marks the point that validation data choose, dots those that test data cannot tell from the best of the arm
@@ -91,22 +88,24 @@ def heat_map(arms: Mapping[str, xr.Dataset]) -> Figure:
         )
         panel.set_yticks(range(len(settings)), list(settings))
         panel.set(title=f"{name}: mean test accuracy", xlabel=words(results.attrs["axis"]))
-        figure.colorbar(image, ax=panel, format=PercentFormatter(1, decimals=0), extend="min")
+        figure.colorbar(image, ax=panel, format="{x:.0%}", extend="min")
     figure.supxlabel("★ chosen on validation data     ● not to be told from the best on test data", fontsize=9)
     return figure
 
 
 def panel_grid(rows: int, columns: int, width: float, height: float, share: bool = True) -> tuple[Figure, np.ndarray]:
     """A figure of rows x columns panels (inches each), accuracies in percent where they share their vertical axis."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained", dpi=120)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=share)
     for panel in panels.flat if share else ():
-        panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        panel.yaxis.set_major_formatter("{x:.0%}")
         panel.grid(alpha=0.3)
     return figure, panels
 
 
-def varying(results: xr.Dataset) -> list[str]:
+def varying(results: Results) -> list[str]:
     """The hyperparameters beside the axis that have more than one value."""
     names = [name for name, coordinate in results.coords.items() if coordinate.dims == ("point",)]
     return [str(n) for n in names if n != results.attrs["axis"] and len(np.unique(results[n].to_numpy())) > 1]
@@ -117,7 +116,7 @@ def setting_of(point: Mapping[str, float], axis: str, names: list[str]) -> str:
     return ", ".join(f"{words(name)} {float(point[name]):.3g}" for name in names if name != axis)
 
 
-def slices(results: xr.Dataset) -> dict[str, np.ndarray]:
+def slices(results: Results) -> dict[str, np.ndarray]:
     """The points of each setting of the other hyperparameters: its name -> bool[h], in the order of the points."""
     names = varying(results)
     columns = [results[name].to_numpy() for name in names]
@@ -128,14 +127,14 @@ def slices(results: xr.Dataset) -> dict[str, np.ndarray]:
     return {label: np.array([other == label for other in labels]) for label in dict.fromkeys(labels)}
 
 
-def drawn_at(results: xr.Dataset) -> np.ndarray:
+def drawn_at(results: Results) -> np.ndarray:
     """Where the points stand on a logarithmic axis: at their value, and 0 apart, left of the smallest; f64[h]."""
     values = results[results.attrs["axis"]].to_numpy().astype(float)
     positive = values[values > 0]
     return np.where(values > 0, values, (positive.min() if len(positive) else 1.0) / 5)
 
 
-def mark_zero(panel: Axes, results: xr.Dataset, among: np.ndarray) -> None:
+def mark_zero(panel: Axes, results: Results, among: np.ndarray) -> None:
     """Make the axis logarithmic, as long in every panel, and write the 0 where it is drawn."""
     panel.set_xscale("log")
     panel.set_xlim(drawn_at(results).min() / 2, drawn_at(results).max() * 2)
@@ -145,7 +144,7 @@ def mark_zero(panel: Axes, results: xr.Dataset, among: np.ndarray) -> None:
 
 
 def draw_against_axis(
-    panel: Axes, results: xr.Dataset, among: np.ndarray, name: str, label: str, color: str, linestyle: str
+    panel: Axes, results: Results, among: np.ndarray, name: str, label: str, color: str, linestyle: str
 ) -> None:
     """A band over the values above 0 of the axis, and a bar at 0."""
     x, values, off = drawn_at(results), surviving(results, name), has_value(results, 0)
@@ -184,7 +183,7 @@ def axis_from_zero(panel: Axes, lowest: float, highest: float) -> None:
     panel.set_xlim(-lowest / 3, 1.2 * highest)
     ticks = [0, *(10.0**k for k in range(-9, 10) if 0.99 * lowest <= 10.0**k <= 1.01 * highest)]
     panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    panel.xaxis.set_minor_locator(NullLocator())
+    panel.xaxis.minorticks_off()
 
 
 def draw_band(panel: Axes, x: np.ndarray, values: np.ndarray, label: str, color: str, dashes: Any) -> None:

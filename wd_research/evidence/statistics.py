@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.95
 
@@ -29,7 +28,7 @@ def paired_t(values: np.ndarray, level: float = LEVEL) -> Estimate:
     """
     values = _at_least_two(values)
     mean = values.mean()
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = t_quantile((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return Estimate(float(mean), float(mean - half), float(mean + half))
 
 
@@ -41,6 +40,8 @@ def bootstrap(values: np.ndarray, level: float = LEVEL, resamples: int = 2_000) 
     values = _at_least_two(values)
     if not np.isfinite(values).all():
         return Estimate(np.nan, np.nan, np.nan)
+    from scipy import stats  # here, because it takes a second to import
+
     drawn = stats.bootstrap(
         (values,), np.mean, confidence_level=level, n_resamples=resamples, method="percentile", rng=0
     )
@@ -81,7 +82,7 @@ def best_set(scores: np.ndarray, level: float = LEVEL) -> np.ndarray:
     usable = np.asarray(np.isfinite(scores).all(axis=0))
     if usable.sum() < 2:
         return usable
-    critical = stats.t.ppf(1 - (1 - level) / (usable.sum() - 1), len(scores) - 1)
+    critical = t_quantile(1 - (1 - level) / (usable.sum() - 1), len(scores) - 1)
     differences = scores[:, :, None] - scores[:, None, :]  # [s, k, k]: how much column 1 is better than column 2
     mean, error = differences.mean(axis=0), differences.std(axis=0, ddof=1) / np.sqrt(len(scores))
     beats = usable[:, None] & (mean > critical * error)
@@ -119,8 +120,15 @@ def smallest_effect(values: np.ndarray, level: float = LEVEL, power: float = 0.8
     (t_{(1+level)/2} + t_{power}) sd / sqrt(s), both quantiles at s - 1 degrees of freedom; an approximation from below.
     """
     values = _at_least_two(values)
-    quantiles = stats.t.ppf([(1 + level) / 2, power], len(values) - 1)
-    return float(quantiles.sum() * values.std(ddof=1) / np.sqrt(len(values)))
+    quantiles = np.sum([t_quantile(part, len(values) - 1) for part in ((1 + level) / 2, power)])
+    return float(quantiles * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def t_quantile(share: float, degrees: int) -> float:
+    """What Student's t with so many degrees of freedom does not exceed in that share of draws."""
+    from scipy.special import stdtrit  # here, because --help need not wait for it
+
+    return float(stdtrit(degrees, share))
 
 
 def _tails(values: np.ndarray, low: float, high: float) -> tuple[float, float]:
@@ -133,7 +141,9 @@ def _tails(values: np.ndarray, low: float, high: float) -> tuple[float, float]:
         below, above = np.nan_to_num(
             [(mean - low) / error, (high - mean) / error], nan=0.0, posinf=np.inf, neginf=-np.inf
         )
-    return float(stats.t.sf(below, len(values) - 1)), float(stats.t.sf(above, len(values) - 1))
+    from scipy.special import stdtr
+
+    return float(stdtr(len(values) - 1, -below)), float(stdtr(len(values) - 1, -above))
 
 
 def _at_least_two(values: np.ndarray) -> np.ndarray:

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
-from matplotlib.figure import Figure
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]: generated at import
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.record_writer import RecordWriter
@@ -21,6 +19,7 @@ from tensorboardX.summary import scalar, text
 
 from wd_research.evidence.answer import axis_values, best_among, can_be_tuned, has_value, tuned, words
 from wd_research.evidence.statistics import Estimate, paired_t
+from wd_research.types import Figure, Results
 
 
 class EventFile:
@@ -68,7 +67,7 @@ class PointRuns:
     def __init__(self, folder: Path, name: str):
         self.file = EventFile(folder / name)
 
-    def look(self, results: xr.Dataset) -> None:
+    def look(self, results: Results) -> None:
         """Write every quantity at the last step, its mean and 95 % t interval, as `quantity/point`."""
         now = results.isel(step=-1)
         hypers = [str(name) for name, coordinate in results.coords.items() if coordinate.dims == ("point",)]
@@ -80,13 +79,13 @@ class PointRuns:
                     self.file.band(f"{name}/{label}", paired_t(quantity.to_numpy()), int(results["step"][-1]))
         self.file.writer.flush()
 
-    def close(self, results: xr.Dataset) -> None:
+    def close(self, results: Results) -> None:
         """Close the file; the end was seen at the last look."""
         del results
         self.file.close()
 
 
-def runs_of_arm(folder: Path, name: str, results: xr.Dataset) -> "ArmRuns | PointRuns":
+def runs_of_arm(folder: Path, name: str, results: Results) -> "ArmRuns | PointRuns":
     """The event files that fit what an arm measures."""
     return (ArmRuns if can_be_tuned(results) else PointRuns)(folder, name)
 
@@ -98,7 +97,7 @@ class ArmRuns:
         self.folder, self.name = folder, name
         self.best, self.without = EventFile(folder / name), EventFile(folder / f"{name} without decay")
 
-    def look(self, results: xr.Dataset) -> None:
+    def look(self, results: Results) -> None:
         """Write every quantity at the last step, its mean and 95 % t interval, of the point that validation prefers."""
         step = int(results["step"][-1])
         candidates = ((self.best, None), (self.without, has_value(results, 0)))
@@ -109,7 +108,7 @@ class ArmRuns:
                     file.band(str(name), paired_t(quantity.to_numpy()), step)
             file.writer.flush()
 
-    def close(self, results: xr.Dataset) -> None:
+    def close(self, results: Results) -> None:
         """Write the curves over the axis (its k-th value as step k), and close the files."""
         axis = results.attrs["axis"]
         over = EventFile(self.folder / f"{self.name} over {axis}")

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,10 +12,16 @@ def prepare_jax() -> None:
     """Give XLA one CPU device per core that this process may use, and full precision; call it before JAX starts.
 
     Cores are counted by affinity and cgroup quota. A GPU would multiply float32 matrices in TF32 and a TPU in bfloat16:
-    decay and its absence are compared, so rounding must not decide. What the user has set is left alone; where JAX has
-    already started, one warning says with how many devices.
+    decay and its absence are compared, so rounding must not decide. Compiled programs are kept on disk, in
+    $XDG_CACHE_HOME/wd_research, by default ~/.cache/wd_research: a second process with other numbers compiles nothing.
+    What the user has set is left alone; where JAX has already started, one warning says with how many devices.
     """
     config: Any = jax.config
+    if config.jax_compilation_cache_dir is None and config.jax_enable_compilation_cache:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(home / "wd_research"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # a process has many small programs
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if config.jax_default_matmul_precision is None:
         jax.config.update("jax_default_matmul_precision", "float32")
     if config.jax_num_cpu_devices > 0 or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):

@@ -1,6 +1,7 @@
 """Nets: flax linen modules called as model(inputs, train, **settings), settings being numbers that may be traced."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -32,9 +33,13 @@ def _product_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Arra
 matrix_product.defvjp(_product_forward, _product_backward)
 
 
-def dense(features: int, use_bias: bool = True) -> nn.Dense:
+def dense(features: int, use_bias: bool = True, name: str | None = None) -> nn.Dense:
     """flax's dense layer for inputs f32[b, i], with `matrix_product` in it."""
-    return nn.Dense(features, use_bias, dot_general=lambda inputs, kernel, *_, **__: matrix_product(inputs, kernel))
+
+    def product(inputs: Array, kernel: Array, *_: Any, **__: Any) -> Array:
+        return matrix_product(inputs, kernel)
+
+    return nn.Dense(features, use_bias, dot_general=product, name=name)
 
 
 class Dropout(nn.Module):
@@ -72,3 +77,108 @@ class Mlp(nn.Module):
             if train and dropout is not None:
                 hidden = Dropout()(hidden, dropout)
         return dense(self.classes)(hidden)
+
+
+def convolution(inputs: Array, kernel: Array) -> Array:
+    """The convolution of f32[b, y, x, i] with f32[rows, columns, i, o], stride 1, padded to f32[b, y, x, o].
+
+    out[b, y, x] = sum over r, c of inputs[b, y + r - (rows-1)//2, x + c - (columns-1)//2] kernel[r, c], i. e. what
+    flax's Conv does. By patches along the width and one matrix product per row of the kernel: XLA's own convolution is
+    many times slower inside a loop on a CPU (docs/benchmarks.md).
+    """
+    rows, columns, channels, features = kernel.shape
+    batch, height, width, _ = inputs.shape
+    margins = [((size - 1) // 2, size // 2) for size in (rows, columns)]
+    padded = jnp.pad(inputs, ((0, 0), *margins, (0, 0)))
+    patches = jnp.concatenate([padded[:, :, column : column + width] for column in range(columns)], axis=-1)
+
+    def of_row(row: int) -> Array:
+        seen = patches[:, row : row + height].reshape(-1, columns * channels)
+        return matrix_product(seen, kernel[row].reshape(-1, features))
+
+    return sum(map(of_row, range(rows)), jnp.zeros(())).reshape(batch, height, width, features)
+
+
+class Convolution(nn.Module):
+    """A convolution layer with bias, stride 1, same padding: f32[b, y, x, i] -> f32[b, y, x, features]."""
+
+    features: int
+    window: tuple[int, int] = (3, 3)
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (*self.window, inputs.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return convolution(inputs, kernel) + bias
+
+
+class ConvolutionalNet(nn.Module):
+    """Convolutions of 3x3 with ReLU, means over 2x2 between them, a mean over the image, and a dense layer.
+
+    Images f32[b, y, x, i] with sides that halve evenly come in, logits f32[b, classes] come out.
+    """
+
+    channels: Sequence[int]
+    classes: int
+
+    @nn.compact
+    def __call__(self, inputs: Array, train: bool = False) -> Array:
+        del train
+        hidden = inputs
+        for depth, features in enumerate(self.channels):
+            if depth:
+                hidden = halved(hidden)
+            hidden = nn.relu(Convolution(features)(hidden))
+        return dense(self.classes)(hidden.mean(axis=(1, 2)))
+
+
+def halved(images: Array) -> Array:
+    """Means over windows of 2x2: f32[b, y, x, c] -> f32[b, y/2, x/2, c]."""
+    batch, height, width, channels = images.shape
+    return images.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
+
+
+class Transformer(nn.Module):
+    """One layer of attention and a multilayer perceptron between a residual stream, without norms.
+
+    Tokens i32[b, t] come in; the logits f32[b, classes] are of what follows the last one. Every token sees every token.
+    Source: the net of Nanda et al. (2023), "Progress measures for grokking".
+    """
+
+    vocabulary: int
+    classes: int
+    width: int = 128
+    heads: int = 4
+
+    @nn.compact
+    def __call__(self, tokens: Array, train: bool = False) -> Array:
+        del train
+        batch, length = tokens.shape
+        normal = nn.initializers.normal(self.width**-0.5)
+        embedding = self.param("embedding", normal, (self.vocabulary, self.width))
+        position = self.param("position", normal, (length, self.width))
+        # A product with one-hot rows: a lookup's gradient would scatter, member by member.
+        known = jax.nn.one_hot(tokens.reshape(-1), self.vocabulary, dtype=embedding.dtype)
+        stream = matrix_product(known, embedding).reshape(batch, length, self.width) + position
+        stream = stream.reshape(-1, self.width)
+
+        def of_heads(name: str) -> Array:
+            projected = dense(self.width, use_bias=False, name=name)(stream)
+            return projected.reshape(batch, length, self.heads, -1)
+
+        seen = attention(*map(of_heads, ("query", "key", "value"))).reshape(-1, self.width)
+        stream += dense(self.width, use_bias=False, name="out")(seen)
+        hidden = nn.relu(dense(4 * self.width, name="up")(stream))
+        stream += dense(self.width, name="down")(hidden)
+        last = stream.reshape(batch, length, self.width)[:, -1]
+        return dense(self.classes, use_bias=False, name="unembedding")(last)
+
+
+def attention(query: Array, key: Array, value: Array) -> Array:
+    """softmax(q k' / sqrt(d)) v of f32[b, t, heads, d] each; f32[b, t, heads, d].
+
+    By sums of products, which fuse: at few tokens the matrices of a head are too small for products of their own.
+    Source: Vaswani et al. (2017), equation 1.
+    """
+    scores = (query[:, :, None] * key[:, None]).sum(-1) * query.shape[-1] ** -0.5  # [b, t, t, heads]
+    return (nn.softmax(scores, axis=2)[..., None] * value[:, None]).sum(2)

@@ -2,11 +2,12 @@
 
 A member is one seed at one point of the hyperparameters. Seeds [s] lie outside and points [h] inside: a seed fixes
 split, flipped labels, initial weights, order of the data and noise, and all points share them, so that any two points
-are compared pair by pair. Time is a `scan` over the steps of a segment; space is a `shard_map` of the points over all
+are compared pair by pair. Time is a loop over the steps of a segment; space is a `shard_map` of the points over all
 devices; within a device the points advance in blocks.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from wd_research.types import Arm, Array, Batch, Hypers, Key, Metrics, State
 
 INIT, ORDER, NOISE = range(3)  # purposes of a seed's randomness: fold_in(fold_in(seed, purpose), step)
 NEVER = -1
+EFFORT = {"xla_backend_optimization_level": 1}
 
 SHARED = PartitionSpec()
 POINTS = PartitionSpec("points")  # [h, ...]
@@ -45,9 +47,21 @@ class Inputs(NamedTuple):
 class Programs(NamedTuple):
     """The compiled functions of a population; `advance` and `evaluate` take any points of the shape compiled for."""
 
-    init: Callable[[Inputs], Members]
-    advance: dict[int, Callable[[Members, Inputs, np.int32], tuple[Members, Metrics]]]  # by length of the segment
-    evaluate: Callable[[Members, Inputs], dict[str, Metrics]]  # part -> metric -> f32[s, h]
+    init: Any  # Inputs -> Members
+    advance: Any  # (Members, Inputs, first step i32[], steps i32[]) -> (Members, Metrics); the members are donated
+    evaluate: Any  # (Members, Inputs) -> part -> metric -> f32[s, h]
+
+    def memory(self, mesh: Mesh) -> int:
+        """The bytes that the hungriest of them needs on all devices together: what goes in, comes out and lies between.
+
+        What a donated argument and its result share is counted once.
+        """
+        needs = []
+        for program in self:
+            sizes = program.memory_analysis()
+            used = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
+            needs.append(used - sizes.alias_size_in_bytes)
+        return mesh.size * max(needs)
 
 
 def all_devices() -> Mesh:
@@ -78,8 +92,8 @@ def fetch(tree: Any, arm: Arm) -> Any:
 
 
 def jitted(arm: Arm, mesh: Mesh, block: int | None = None) -> tuple[Any, Any, Any]:
-    """The population's three functions, jitted: init(inputs), advance(members, inputs, start, steps=...), which donates
-    the members, and evaluate(members, inputs).
+    """The population's three functions, jitted: init(inputs), advance(members, inputs, start, steps, length=...), which
+    takes `steps` of at most `length` steps and donates the members, and evaluate(members, inputs).
 
     `block` is how many points of a device advance together (vmap); block after block (lax.map) goes through the whole
     segment, while its state is hot in the cache. None: all together, as a GPU wants it. Results in blocks of another
@@ -88,34 +102,35 @@ def jitted(arm: Arm, mesh: Mesh, block: int | None = None) -> tuple[Any, Any, An
     inputs = Inputs(POINTS, SHARED, SHARED, SHARED)
     on_mesh = partial(jax.shard_map, mesh=mesh, out_specs=MEMBERS, check_vma=False)
 
-    def advance(members: Members, inputs_: Inputs, start: Array, *, steps: int) -> tuple[Members, Metrics]:
-        on_device = partial(_advance, arm, block, steps)
-        return on_mesh(on_device, in_specs=(MEMBERS, inputs, SHARED))(members, inputs_, start)
+    def advance(members: Members, inputs_: Inputs, start: Array, steps: Array, *, length: int):
+        on_device = partial(_advance, arm, block, length)
+        return on_mesh(on_device, in_specs=(MEMBERS, inputs, SHARED, SHARED))(members, inputs_, start, steps)
 
+    # LLVM's -O1 compiles in half the time of its -O3, and on a CPU no program ran slower for it (docs/benchmarks.md).
+    jit = partial(jax.jit, compiler_options=EFFORT if mesh.devices.flat[0].platform == "cpu" else None)
     return (
-        jax.jit(on_mesh(partial(_init, arm), in_specs=(inputs,))),
-        jax.jit(advance, static_argnames="steps", donate_argnums=0),
-        jax.jit(on_mesh(partial(_evaluate, arm, block), in_specs=(MEMBERS, inputs))),
+        jit(on_mesh(partial(_init, arm), in_specs=(inputs,))),
+        jit(advance, static_argnames="length", donate_argnums=0),
+        jit(on_mesh(partial(_evaluate, arm, block), in_specs=(MEMBERS, inputs))),
     )
 
 
-def compile_programs(arm: Arm, inputs: Inputs, segments: set[int], mesh: Mesh, block: int | None = None) -> Programs:
-    """Compile init, evaluate, and advance for each length of segment.
+def compile_programs(arm: Arm, inputs: Inputs, length: int, mesh: Mesh, block: int | None = None) -> Programs:
+    """Compile init, evaluate, and advance for segments of at most `length` steps.
 
     Raises TypeError when a segment's output types are not its input types: no second segment could follow.
     """
     init, advance, evaluate = jitted(arm, mesh, block)
-    compiled_init = init.lower(inputs).compile()
     members = jax.eval_shape(init, inputs)
     members = jax.tree.map(lambda leaf: leaf.update(sharding=NamedSharding(mesh, MEMBERS)), members)
-    lowered = {steps: advance.lower(members, inputs, np.int32(0), steps=steps) for steps in segments}
-    for program in lowered.values():
-        check_types(members, program.out_info[0])
-    return Programs(
-        compiled_init,
-        {steps: program.compile() for steps, program in lowered.items()},
-        evaluate.lower(members, inputs).compile(),
+    lowered = Programs(
+        init.lower(inputs),
+        advance.lower(members, inputs, np.int32(0), np.int32(length), length=length),
+        evaluate.lower(members, inputs),
     )
+    check_types(members, lowered.advance.out_info[0])
+    with ThreadPoolExecutor() as threads:  # XLA compiles without Python's lock
+        return Programs(*threads.map(lambda program: program.compile(), lowered))
 
 
 def check_types(before: Members, after: Members) -> None:
@@ -146,31 +161,29 @@ def _init(arm: Arm, inputs: Inputs) -> Members:
 
 
 def _advance(
-    arm: Arm, block: int | None, steps: int, members: Members, inputs: Inputs, start: Array
+    arm: Arm, block: int | None, length: int, members: Members, inputs: Inputs, start: Array, steps: Array
 ) -> tuple[Members, Metrics]:
-    """Take `steps` steps from step `start` on; the metrics f32[s, h] are means over these steps."""
+    """Take `steps` steps, at most `length`, from step `start` on; the metrics f32[s, h] are means over these steps."""
 
     def one_seed(members: Members, split: Any, key: Key) -> tuple[Members, Metrics]:
         # Nothing here knows the point: under vmap a batch is gathered and noise drawn once per seed (and block).
-        order = arm.task.order(jax.random.fold_in(key, ORDER), start, steps)
-        clock = start + jnp.arange(steps, dtype=start.dtype)
+        order = arm.task.order(jax.random.fold_in(key, ORDER), start, length)
 
         def one_member(member_and_hypers: tuple[Members, Hypers]) -> tuple[Members, Metrics]:
             member, hypers = member_and_hypers
 
-            def step(member: Members, now: tuple[Array, Array]) -> tuple[Members, Metrics]:
-                indices, time = now
-                batch = arm.task.gather(inputs.data, split, indices)
-                noise = jax.random.fold_in(jax.random.fold_in(key, NOISE), time)
-                return _step_or_stay(arm, hypers, member, batch, noise, time)
+            def step(number: Array, member: Members) -> tuple[Members, Metrics]:
+                batch = arm.task.gather(inputs.data, split, order[number])
+                noise = jax.random.fold_in(jax.random.fold_in(key, NOISE), start + number)
+                return _step_or_stay(arm, hypers, member, batch, noise, start + number)
 
-            def accumulated(carry, now):
-                member, metrics = step(carry[0], now)
-                return (member, jax.tree.map(jnp.add, carry[1], metrics)), None
+            def accumulated(number: Array, carry: tuple[Members, Metrics]) -> tuple[Members, Metrics]:
+                member, metrics = step(number, carry[0])
+                return member, jax.tree.map(jnp.add, carry[1], metrics)
 
-            _, metrics = jax.eval_shape(step, member, (order[0], clock[0]))
+            _, metrics = jax.eval_shape(step, start, member)
             zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
-            (member, totals), _ = jax.lax.scan(accumulated, (member, zeros), (order, clock))
+            member, totals = jax.lax.fori_loop(0, steps, accumulated, (member, zeros))
             return member, jax.tree.map(lambda total: total / steps, totals)
 
         return _over_points(one_member, block)((members, inputs.points))

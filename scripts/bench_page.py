@@ -1,0 +1,111 @@
+"""The tables of docs/benchmarks.md, from what scripts/bench.py has measured."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+BEGIN, END = "<!-- measured: written by scripts/bench.py -->", "<!-- end of what is measured -->"
+TITLES = {
+    "widths": "All peers",
+    "growth": "Growth of the population",
+    "jobs": "Whole cold jobs",
+    "convolution": "A small convolutional net",
+    "transformer": "A one-layer transformer on modular addition",
+    "gpu": "On a GPU",
+}
+NETS = {
+    "mlp": "mlp {size}-{width}-{width}-10",
+    "convolution": "{size}x{size} images, convolutions of {width} and twice {width} channels",
+    "transformer": "tokens of {width} numbers, 4 heads",
+}
+Row = Mapping[str, Any]
+
+
+def write(page: Path, parts: Mapping[str, Any]) -> None:
+    """Put the tables between the page's two marks."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    lines = [line for part in TITLES if part in parts for line in section(part, parts[part])]
+    page.write_text("\n".join([before + BEGIN, "", *lines, END + after]))
+
+
+def section(part: str, seen: Row) -> list[str]:
+    """A part: where it was measured, and a table per net."""
+    rows = seen["cells"]
+    kinds = dict.fromkeys((row["net"], row["size"], row["width"]) for row in sorted(rows, key=order))
+    tables = []
+    for net, size, width in kinds:
+        mine = [row for row in rows if (row["net"], row["size"], row["width"]) == (net, size, width)]
+        make = {"growth": growth, "jobs": jobs}.get(part, rates)
+        tables += ["", f"**{NETS[net].format(size=size, width=width)}**", "", *make(mine, seen["limit"])]
+    versions = ", ".join(f"{name} {seen[name]}" for name in ("jax", "torch", "scikit-learn", "keras"))
+    return [
+        f"### {TITLES[part]}",
+        "",
+        f"`python scripts/bench.py {part} --processes {seen['processes']}`, {seen['date']}: {seen['cpu']}, "
+        f"{seen['cores']} cores, {seen['device']}; Python {seen['python']}, {versions}. Limit "
+        f"{seen['limit'] / 1e9:,.0f} GFLOP/s. Largest difference between peers {seen['gate']['1']:.0e} after one step, "
+        f"{seen['gate']['20']:.0e} after twenty.",
+        *tables,
+        "",
+    ]
+
+
+def order(row: Row) -> tuple[Any, ...]:
+    """Nets from small to large."""
+    return row["net"], row["size"], row["width"], row["members"]
+
+
+def rates(rows: Sequence[Row], limit: float) -> list[str]:
+    """Member-steps per second; how many times as fast our best cell is; the share of the limit."""
+    ours = max(median(row["rates"]) for row in rows if row["peer"].startswith("engine, "))
+    lines = [
+        "| peer | members | member-steps/s, median [lowest, highest] | engine against it | share of the limit "
+        "| import, s | first call, s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda row: -median(row["rates"])):
+        rate = median(row["rates"])
+        lines.append(
+            f"| {row['peer']} | {row['members']:,} | {rate:,.0f} [{row['rates'][0]:,.0f}, {row['rates'][-1]:,.0f}] "
+            f"| {ours / rate:.2f} | {rate * row['operations'] / limit:.2f} | {row['start']:.1f} | {row['first']:.1f} |"
+        )
+    return lines
+
+
+def growth(rows: Sequence[Row], limit: float) -> list[str]:
+    """The time of a member-step by the size of the population, one by one and together."""
+    lines = [
+        "| members | one by one, us a member-step [lowest, highest] | together | the better's share of the limit "
+        "| first call, s: one by one | together |",
+        "|---|---|---|---|---|---|",
+    ]
+    for members in sorted({row["members"] for row in rows}):
+        pair = {row["peer"]: row for row in rows if row["members"] == members}
+        one, together = pair["engine, one by one"], pair["engine, together"]
+        best = max(median(one["rates"]), median(together["rates"]))
+        lines.append(
+            f"| {members:,} | {microseconds(one)} | {microseconds(together)} | {best * one['operations'] / limit:.2f} "
+            f"| {one['first']:.1f} | {together['first']:.1f} |"
+        )
+    return lines
+
+
+def microseconds(row: Row) -> str:
+    """`12.3 [12.0, 12.9]` microseconds a member-step."""
+    low, middle, high = (1e6 / rate for rate in (row["rates"][-1], median(row["rates"]), row["rates"][0]))
+    return f"{middle:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def jobs(rows: Sequence[Row], limit: float) -> list[str]:
+    """Seconds of a whole process, import and compilation included."""
+    del limit
+    ours = min(median(row["walls"]) for row in rows if row["peer"].startswith("engine, "))
+    lines = ["| peer | whole process, s, median [lowest, highest] | against the engine |", "|---|---|---|"]
+    for row in sorted(rows, key=lambda row: median(row["walls"])):
+        wall = median(row["walls"])
+        lines.append(
+            f"| {row['peer']} | {wall:.1f} [{row['walls'][0]:.1f}, {row['walls'][-1]:.1f}] | {wall / ours:.2f} |"
+        )
+    return lines

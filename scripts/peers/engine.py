@@ -1,0 +1,130 @@
+"""Ours: the population engine; and its net and step under plain jit(vmap(scan)), and with flax's own convolution."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from scripts.peers import work as the
+from scripts.peers.work import Training, Weights, Work
+from wd_research.decay.places import decoupled
+from wd_research.decay.transforms import decay_weights
+from wd_research.search import grid
+from wd_research.training import models
+from wd_research.training.data import Examples, Split
+from wd_research.training.population import Inputs, Members, all_devices, fetch, jitted, place
+from wd_research.training.tasks import classification
+from wd_research.types import Arm
+
+
+class Hypers(NamedTuple):
+    """A member's numbers."""
+
+    learning_rate: Any
+    decay: Any
+
+
+def net_of(work: Work) -> nn.Module:
+    """The net of the work as a user would take it."""
+    if work.net == "convolution":
+        return models.ConvolutionalNet((work.width, 2 * work.width), the.CLASSES)
+    if work.net == "transformer":
+        return models.Transformer(the.MODULUS + 1, the.MODULUS, work.width, the.HEADS)
+    return models.Mlp((work.width, work.width), the.CLASSES)
+
+
+def arm_of(work: Work, given: bool = False, net: nn.Module | None = None) -> Arm:
+    """The work as an arm; `given`: from the work's own weights, in its own order, instead of drawing them."""
+    inputs, targets = the.examples(work)
+    everyone, some = np.arange(len(targets), dtype=np.int32), np.arange(200, dtype=np.int32)
+    still = np.zeros((), inputs.dtype), np.ones((), inputs.dtype)  # mean and scale: what is given is standardised
+    split = Split(everyone, some, some, targets, *still)
+    task = classification(net or net_of(work), Examples(inputs, targets), lambda seed: split, the.BATCH)
+    if given:
+        weights, order = nested(the.first_weights(work)), the.batches(10_000)
+        task = task._replace(
+            init=lambda key: (jax.tree.map(jnp.asarray, weights), {}),
+            order=lambda key, start, length: jax.lax.dynamic_slice_in_dim(jnp.asarray(order), start, length),
+        )
+
+    def optimizer(hypers: Hypers) -> optax.GradientTransformation:
+        adam = optax.scale_by_adam(the.BETA1, the.BETA2, the.EPSILON)
+        return decoupled(adam, decay_weights(hypers.decay), hypers.learning_rate)
+
+    points = grid(Hypers, learning_rate=(the.LEARNING_RATE,), decay=tuple(map(float, work.decays)))
+    return Arm(task, task.loss, optimizer, points, axis="decay")
+
+
+def train(
+    work: Work, length: int, block: int | None = None, given: bool = False, net: nn.Module | None = None
+) -> Training:
+    """By the engine on all devices, `block` points of each at a time; compiled for calls of at most `length` steps."""
+    arm, mesh = arm_of(work, given, net), all_devices()
+    inputs = place(arm, 1, mesh, block)
+    init, advance, _ = jitted(arm, mesh, block)
+    members, clock = init(inputs), 0
+
+    def step(steps: int) -> None:
+        nonlocal members, clock
+        members, _ = jax.block_until_ready(advance(members, inputs, np.int32(clock), np.int32(steps), length=length))
+        clock += steps
+
+    def weights() -> Weights:
+        return flat(jax.tree.map(lambda leaf: leaf[0], fetch(members.state.params, arm)))
+
+    return Training(work.members, step, weights)
+
+
+def train_plainly(work: Work, length: int) -> Training:
+    """The engine's own step, as one would write it: vmap over the members on one device, a scan over the steps."""
+    from wd_research.training.population import _step_or_stay  # the very same step
+
+    arm, split = arm_of(work), arm_of(work).task.split(0)
+    key = jax.random.key(0)
+
+    @partial(jax.jit, donate_argnums=0)
+    def advance(members: Members, inputs: Inputs, start: Any) -> Members:
+        order = arm.task.order(key, start, length)
+
+        def one(member: Members, hypers: Hypers) -> Members:
+            def step(member: Members, now: Any) -> tuple[Members, None]:
+                batch = arm.task.gather(inputs.data, split, now)
+                return _step_or_stay(arm, hypers, member, batch, key, start)[0], None
+
+            return jax.lax.scan(step, member, order)[0]
+
+        return jax.vmap(one)(members, inputs.points)
+
+    mesh = jax.make_mesh((1,), ("points",), devices=jax.devices()[:1])
+    inputs = place(arm, 1, mesh)
+    members = jax.tree.map(lambda leaf: leaf[0], jitted(arm, mesh)[0](inputs))
+    clock = 0
+
+    def step(steps: int) -> None:
+        nonlocal members, clock
+        members = jax.block_until_ready(advance(members, inputs, np.int32(clock)))
+        clock += steps
+
+    return Training(work.members, step, lambda: flat(jax.device_get(members.state.params)))
+
+
+def nested(weights: Weights) -> dict[str, Any]:
+    """{"Dense_0/kernel": w} as flax nests it."""
+    tree: dict[str, Any] = {}
+    for name, weight in weights.items():
+        *modules, last = name.split("/")
+        inner = tree
+        for module in modules:
+            inner = inner.setdefault(module, {})
+        inner[last] = weight
+    return tree
+
+
+def flat(params: Any) -> Weights:
+    """The other way."""
+    return {"/".join(key.key for key in path): np.asarray(leaf)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(params)}  # fmt: skip

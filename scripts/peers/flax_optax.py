@@ -1,0 +1,85 @@
+"""What most people write with JAX: flax, optax.adamw, one net after the other; a jitted step, or a jitted whole run."""
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from scripts.peers import work as the
+from scripts.peers.engine import flat, nested
+from scripts.peers.work import Training, Work
+
+
+class PlainMlp(nn.Module):
+    """The same net with flax's own layers."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, inputs, train=False):
+        hidden = nn.relu(nn.Dense(self.width)(inputs))
+        return nn.Dense(the.CLASSES)(nn.relu(nn.Dense(self.width)(hidden)))
+
+
+class PlainConvolutionalNet(nn.Module):
+    """The same net with flax's own convolution and pooling."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, inputs, train=False):
+        hidden = nn.relu(nn.Conv(self.width, (3, 3), name="Convolution_0")(inputs))
+        hidden = nn.avg_pool(hidden, (2, 2), (2, 2))
+        hidden = nn.relu(nn.Conv(2 * self.width, (3, 3), name="Convolution_1")(hidden))
+        return nn.Dense(the.CLASSES)(hidden.mean(axis=(1, 2)))
+
+
+def train(work: Work, length: int, whole: bool) -> Training:
+    """Member after member; `whole`: calls of `length` steps in one scan, else a call per step."""
+    net = PlainMlp(work.width) if work.net == "mlp" else PlainConvolutionalNet(work.width)
+    inputs, targets = map(jnp.asarray, the.examples(work))
+    order = jnp.asarray(the.batches(10_000))
+    mask = partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
+
+    def optimizer(decay: Any) -> optax.GradientTransformation:
+        return optax.adamw(the.LEARNING_RATE, the.BETA1, the.BETA2, the.EPSILON, weight_decay=decay, mask=mask)
+
+    def loss(params: Any, chosen: Any) -> Any:
+        logits = net.apply({"params": params}, inputs[chosen])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, targets[chosen]).mean()
+
+    def step(decay: Any, state: Any, chosen: Any) -> Any:
+        params, moments = state
+        updates, moments = optimizer(decay).update(jax.grad(loss)(params, chosen), moments, params)
+        return optax.apply_updates(params, updates), moments
+
+    one_step = jax.jit(step, donate_argnums=1)
+
+    @partial(jax.jit, donate_argnums=1)
+    def run(decay: Any, state: Any, chosen: Any) -> Any:
+        return jax.lax.scan(lambda state, now: (step(decay, state, now), None), state, chosen)[0]
+
+    first = jax.tree.map(jnp.asarray, nested(the.first_weights(work)))
+    decays = work.decays
+    states, clock = [(jax.tree.map(jnp.copy, first), optimizer(0.0).init(first)) for _ in decays], 0
+
+    def advance(steps: int) -> None:
+        nonlocal clock
+        for member, decay in enumerate(decays):
+            if whole:
+                states[member] = run(decay, states[member], order[clock : clock + steps])
+            else:
+                for now in range(clock, clock + steps):
+                    states[member] = one_step(decay, states[member], order[now])
+        jax.block_until_ready(states)
+        clock += steps
+
+    def weights() -> Any:
+        params = [params for params, _ in states]
+        return flat(jax.tree.map(lambda *leaves: np.stack(leaves), *params))
+
+    return Training(work.members, advance, weights)

@@ -1,0 +1,80 @@
+"""The nets of the work in PyTorch, as functions of named weights that lie as PyTorch wants them."""
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from scripts.peers import work as the
+from scripts.peers.work import Weights, Work
+
+Tensors = dict[str, torch.Tensor]
+
+
+def tensors(work: Work, device: str = "cpu") -> Tensors:
+    """The first weights: matrices [out, in], kernels [out, in, rows, columns], embeddings as they are."""
+    return {
+        name: torch.tensor(turned(name, weight), device=device).contiguous()
+        for name, weight in the.first_weights(work).items()
+    }
+
+
+def turned(name: str, weight: np.ndarray) -> np.ndarray:
+    """From flax's layout to PyTorch's."""
+    if not name.endswith("kernel"):
+        return weight
+    return weight.T.copy() if weight.ndim == 2 else weight.transpose(3, 2, 0, 1).copy()
+
+
+def turned_back(weights: Weights) -> Weights:
+    """From PyTorch's layout to flax's, for weights with the members' axis in front."""
+    axes = {3: (0, 2, 1), 5: (0, 3, 4, 2, 1)}
+    return {
+        name: weight.transpose(axes[weight.ndim]) if name.endswith("kernel") else weight
+        for name, weight in weights.items()
+    }
+
+
+def examples(work: Work, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and targets; images with the channels first."""
+    inputs, targets = the.examples(work)
+    if work.net == "convolution":
+        inputs = inputs.transpose(0, 3, 1, 2).copy()
+    return torch.tensor(inputs, device=device), torch.tensor(targets, device=device, dtype=torch.long)
+
+
+def mlp(w: Tensors, inputs: torch.Tensor) -> torch.Tensor:
+    """Two hidden layers with ReLU."""
+    hidden = functional.relu(functional.linear(inputs, w["Dense_0/kernel"], w["Dense_0/bias"]))
+    hidden = functional.relu(functional.linear(hidden, w["Dense_1/kernel"], w["Dense_1/bias"]))
+    return functional.linear(hidden, w["Dense_2/kernel"], w["Dense_2/bias"])
+
+
+def convolution(w: Tensors, inputs: torch.Tensor) -> torch.Tensor:
+    """Two convolutions of 3x3 with ReLU, a mean over 2x2 between them, a mean over the image, a dense layer."""
+    hidden = functional.relu(functional.conv2d(inputs, w["Convolution_0/kernel"], w["Convolution_0/bias"], padding=1))
+    hidden = functional.avg_pool2d(hidden, 2)
+    hidden = functional.relu(functional.conv2d(hidden, w["Convolution_1/kernel"], w["Convolution_1/bias"], padding=1))
+    return functional.linear(hidden.mean((2, 3)), w["Dense_0/kernel"], w["Dense_0/bias"])
+
+
+def transformer(w: Tensors, tokens: torch.Tensor) -> torch.Tensor:
+    """One layer of attention and a multilayer perceptron; the logits after the last token."""
+    stream = functional.embedding(tokens, w["embedding"]) + w["position"]
+    batch, length, width = stream.shape
+
+    def heads(name: str) -> torch.Tensor:
+        return functional.linear(stream, w[f"{name}/kernel"]).reshape(batch, length, the.HEADS, -1).transpose(1, 2)
+
+    seen = functional.scaled_dot_product_attention(heads("query"), heads("key"), heads("value"))
+    stream = stream + functional.linear(seen.transpose(1, 2).reshape(batch, length, width), w["out/kernel"])
+    hidden = functional.relu(functional.linear(stream, w["up/kernel"], w["up/bias"]))
+    stream = stream + functional.linear(hidden, w["down/kernel"], w["down/bias"])
+    return functional.linear(stream[:, -1], w["unembedding/kernel"])
+
+
+NETS = {"mlp": mlp, "convolution": convolution, "transformer": transformer}
+
+
+def loss(work: Work, weights: Tensors, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The mean cross entropy."""
+    return functional.cross_entropy(NETS[work.net](weights, inputs), targets)

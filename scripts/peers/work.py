@@ -1,0 +1,113 @@
+"""The work of a benchmark, in NumPy alone: net, data, first weights, order of the batches, numbers of the members.
+
+Every peer gets the same arrays. A net is a list of named weights in flax's layout: matrices f32[in, out], kernels of
+convolutions f32[rows, columns, in, out].
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+BATCH, LEARNING_RATE, BETA1, BETA2, EPSILON = 64, 1e-3, 0.9, 0.999, 1e-8
+EXAMPLES = 1_000  # of training: 15 whole batches an epoch
+CLASSES = 10
+MODULUS = 59  # of the addition that the transformer learns: its tokens are the numbers and one sign for "="
+HEADS = 4
+
+Weights = dict[str, np.ndarray]
+
+
+class Work(NamedTuple):
+    """One cell's work: `members` nets, which differ in their decay alone."""
+
+    net: str = "mlp"  # or "convolution" or "transformer"
+    size: int = 64  # inputs of the mlp, pixels a side of the images; the transformer has none
+    width: int = 128  # units, channels of the first convolution, or numbers a token
+    members: int = 32
+
+    @property
+    def decays(self) -> np.ndarray:
+        """The members' decoupled decay f32[members], on matrices and kernels."""
+        return np.linspace(0, 1, self.members, dtype=np.float32)
+
+
+class Training(NamedTuple):
+    """A peer at work: `advance(steps)` returns when so many steps more of `members` members are done."""
+
+    members: int  # that go through a step together; the others wait for their turn
+    advance: Callable[[int], None]
+    weights: Callable[[], Weights]  # now, each f32[members, ...]
+
+
+def shapes(work: Work) -> dict[str, tuple[int, ...]]:
+    """The weights of the net by name."""
+    width = work.width
+    if work.net == "mlp":
+        layers = [(work.size, width), (width, width), (width, CLASSES)]
+        return {f"Dense_{i}/{name}": shape for i, (a, b) in enumerate(layers)
+                for name, shape in (("kernel", (a, b)), ("bias", (b,)))}  # fmt: skip
+    if work.net == "convolution":
+        return {
+            "Convolution_0/kernel": (3, 3, 1, width), "Convolution_0/bias": (width,),
+            "Convolution_1/kernel": (3, 3, width, 2 * width), "Convolution_1/bias": (2 * width,),
+            "Dense_0/kernel": (2 * width, CLASSES), "Dense_0/bias": (CLASSES,),
+        }  # fmt: skip
+    projections = {f"{name}/kernel": (width, width) for name in ("query", "key", "value", "out")}
+    return {
+        "embedding": (MODULUS + 1, width), "position": (3, width), **projections,
+        "up/kernel": (width, 4 * width), "up/bias": (4 * width,),
+        "down/kernel": (4 * width, width), "down/bias": (width,),
+        "unembedding/kernel": (width, MODULUS),
+    }  # fmt: skip
+
+
+def first_weights(work: Work) -> Weights:
+    """Normal with variance 1 / inputs, biases small and not zero so that no two entries are alike."""
+    draw = np.random.default_rng(0).standard_normal
+    return {name: (draw(shape) / np.sqrt(np.prod(shape[:-1]) if len(shape) > 1 else 100)).astype(np.float32)
+            for name, shape in shapes(work).items()}  # fmt: skip
+
+
+def examples(work: Work) -> tuple[np.ndarray, np.ndarray]:
+    """The training examples: f32[n, size] or f32[n, size, size, 1] or i32[n, 3], and targets i32[n]."""
+    rng = np.random.default_rng(1)
+    if work.net == "transformer":
+        chosen = rng.permutation(MODULUS**2)[:EXAMPLES]
+        pairs = np.stack([chosen // MODULUS, chosen % MODULUS, np.full(EXAMPLES, MODULUS)], 1)
+        return pairs.astype(np.int32), (pairs[:, :2].sum(1) % MODULUS).astype(np.int32)
+    if (work.net, work.size) in (("mlp", 64), ("convolution", 8)):
+        from sklearn.datasets import load_digits
+
+        inputs, targets = (np.asarray(part)[:EXAMPLES] for part in load_digits(return_X_y=True))
+    else:
+        inputs = rng.standard_normal((EXAMPLES, work.size if work.net == "mlp" else work.size**2))
+        targets = (inputs @ rng.standard_normal((inputs.shape[1], CLASSES))).argmax(1)
+    inputs = ((inputs - inputs.mean()) / inputs.std()).astype(np.float32)
+    if work.net == "convolution":
+        inputs = inputs.reshape(EXAMPLES, work.size, work.size, 1)
+    return inputs, targets.astype(np.int32)
+
+
+def batches(steps: int) -> np.ndarray:
+    """The examples of each step: i32[steps, 64], epochs of 15 batches each in an order of its own."""
+    rng, per_epoch = np.random.default_rng(2), EXAMPLES // BATCH
+    epochs = [rng.permutation(EXAMPLES)[: per_epoch * BATCH] for _ in range(-(-steps // per_epoch))]
+    return np.concatenate(epochs).reshape(-1, BATCH)[:steps].astype(np.int32)
+
+
+def operations(work: Work) -> float:
+    """Floating point operations of a member-step in matrix products and convolutions, counted by hand.
+
+    Forward 2 b i o, backward twice that but for the first layer, whose inputs need no gradient. Lookups count nothing.
+    """
+    rows = BATCH
+    if work.net == "mlp":
+        return rows * (4 * work.size * work.width + 6 * work.width * (work.width + CLASSES))
+    if work.net == "convolution":
+        pixels, width = work.size**2, work.width
+        first, second = 4 * pixels * 9 * width, 6 * pixels / 4 * 9 * width * 2 * width
+        return rows * (first + second + 6 * 2 * width * CLASSES)
+    width, tokens = work.width, 3
+    of_tokens = 6 * tokens * (4 * width * width + 8 * width * width) + 6 * 2 * tokens * tokens * width
+    return rows * (of_tokens + 6 * width * MODULUS)

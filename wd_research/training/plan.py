@@ -1,0 +1,126 @@
+"""How a population is cut: into waves that fit in memory, and into blocks that are quick."""
+
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from wd_research.training.population import Inputs, Programs, compile_programs, place
+from wd_research.types import Arm
+
+Block = int | None  # points of a device that advance together; None: all of them
+CHOOSING = 0.04  # the share of a run's time that choosing the block may take
+
+
+class PlanError(ValueError):
+    """A population does not fit."""
+
+
+class Cut(NamedTuple):
+    """How a population may be cut."""
+
+    blocks: tuple[Block, ...]  # the first is taken; the others are timed against it where that pays
+    memory: float | None = None  # bytes that a wave may need, on all devices together
+
+
+class Plan(NamedTuple):
+    """How an arm is trained."""
+
+    programs: Programs
+    block: Block
+    height: int  # points of a wave
+    waves: int
+    memory: int  # bytes that a wave needs, on all devices together
+    seconds_per_step: float  # of a wave, measured before step 0 on copies that are thrown away
+    compile_seconds: float
+
+    def record(self) -> dict[str, Any]:
+        """What a run's record keeps of it."""
+        return {**self._asdict(), "programs": None, "block": words(self.block)}
+
+
+def as_fits_here() -> Cut:
+    """All in one wave; a CPU takes points one by one or together, whichever is quicker, a GPU all together."""
+    return Cut((1, None) if jax.default_backend() == "cpu" else (None,))
+
+
+def words(block: Block) -> str:
+    """`one by one`, `together`."""
+    return "together" if block is None else "one by one" if block == 1 else f"{block} by {block}"
+
+
+def make_plan(arm: Arm, seeds: int, length: int, steps: int, mesh: Mesh, cut: Cut) -> Plan:
+    """Compile an arm for segments of at most `length` steps, in waves that fit, and choose the block.
+
+    Choosing is left out where it would take more than 4 % of a run of `steps` steps. Raises PlanError when one point
+    per device does not fit.
+    """
+    points = len(jax.tree.leaves(arm.points)[0])
+    plan, inputs = fitted(arm, seeds, length, mesh, cut)
+    for block in cut.blocks[1:]:
+        if plan.compile_seconds > CHOOSING * plan.seconds_per_step * steps * plan.waves:
+            break
+        other = timed(arm_of(arm, 0, plan.height), inputs, length, mesh, block)._replace(waves=plan.waves)
+        seconds = plan.compile_seconds + other.compile_seconds
+        fits = cut.memory is None or other.memory <= cut.memory
+        better = other if fits and other.seconds_per_step < plan.seconds_per_step else plan
+        plan = better._replace(compile_seconds=seconds)
+    return plan._replace(height=min(points, plan.height))
+
+
+def fitted(arm: Arm, seeds: int, length: int, mesh: Mesh, cut: Cut) -> tuple[Plan, Inputs]:
+    """The plan with as many of an arm's points to a wave as fit, and the inputs of the first wave."""
+    points = height = len(jax.tree.leaves(arm.points)[0])
+    while True:
+        wave = arm_of(arm, 0, height)
+        inputs = place(wave, seeds, mesh, cut.blocks[0])
+        plan = timed(wave, inputs, length, mesh, cut.blocks[0])
+        if cut.memory is None or plan.memory <= cut.memory:
+            return plan._replace(waves=-(-points // height)), inputs
+        if height <= mesh.size:
+            raise PlanError(
+                f"--memory {cut.memory / 1e9:g} is not enough: {height} point(s) at {seeds} seed(s) need "
+                f"{plan.memory / 1e9:.2g} GB, so give that or take fewer seeds"
+            )
+        fitting = int(height * cut.memory / plan.memory) // mesh.size * mesh.size
+        height = max(mesh.size, min(fitting, height - 1))
+
+
+def timed(wave: Arm, inputs: Inputs, length: int, mesh: Mesh, block: Block) -> Plan:
+    """The plan of one wave with this block: compiled, measured, timed."""
+    begin = perf_counter()
+    programs = compile_programs(wave, inputs, length, mesh, block)
+    compiled = perf_counter() - begin
+    height, needed = len(jax.tree.leaves(wave.points)[0]), programs.memory(mesh)
+    return Plan(programs, block, height, 1, needed, seconds_of_step(programs, inputs, length), compiled)
+
+
+def in_waves(arm: Arm, height: int) -> list[Arm]:
+    """The arm cut into arms of `height` points, the last one filled with copies of the last point."""
+    return [arm_of(arm, first, height) for first in range(0, len(jax.tree.leaves(arm.points)[0]), height)]
+
+
+def arm_of(arm: Arm, first: int, height: int) -> Arm:
+    """The arm with `height` of its points from `first` on, copies of the last where there are no more."""
+
+    def cut(leaf: np.ndarray) -> np.ndarray:
+        part = np.asarray(leaf)[first : first + height]
+        return np.pad(part, (0, height - len(part)), mode="edge")
+
+    return arm._replace(points=jax.tree.map(cut, arm.points))
+
+
+def seconds_of_step(programs: Programs, inputs: Inputs, length: int) -> float:
+    """How long a step of all members takes: after a first one, as many as last a twentieth of a second."""
+    members = programs.init(inputs)
+    members, _ = jax.block_until_ready(programs.advance(members, inputs, np.int32(0), np.int32(1)))
+    steps, seconds = 0, 0.0
+    count = 1
+    while seconds < 0.05 and count <= length:
+        begin = perf_counter()
+        members, _ = jax.block_until_ready(programs.advance(members, inputs, np.int32(0), np.int32(count)))
+        steps, seconds = count, perf_counter() - begin
+        count *= 4
+    return seconds / max(steps, 1)
