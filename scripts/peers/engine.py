@@ -126,5 +126,5 @@ def nested(weights: Weights) -> dict[str, Any]:
 
 def flat(params: Any) -> Weights:
     """The other way."""
-    return {"/".join(key.key for key in path): np.asarray(leaf)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(params)}  # fmt: skip
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {"/".join(key.key for key in path): leaf for path, leaf in leaves}

@@ -84,7 +84,10 @@ def fitted(arm: Arm, seeds: int, length: int, mesh: Mesh, cut: Cut) -> tuple[Pla
                 f"--memory {cut.memory / 1e9:g} is not enough: {height} point(s) at {seeds} seed(s) need "
                 f"{plan.memory / 1e9:.2g} GB, so give that or take fewer seeds"
             )
-        fitting = int(height * cut.memory / plan.memory) // mesh.size * mesh.size
+        # What all points share does not shrink with the wave; the rest is taken to be proportional to its points.
+        shared = mesh.size * sum(leaf.nbytes for leaf in jax.tree.leaves((inputs.data, inputs.splits)))
+        share = max(0.0, cut.memory - shared) / (plan.memory - shared)
+        fitting = int(height * share) // mesh.size * mesh.size
         height = max(mesh.size, min(fitting, height - 1))
 
 
@@ -113,14 +116,15 @@ def arm_of(arm: Arm, first: int, height: int) -> Arm:
 
 
 def seconds_of_step(programs: Programs, inputs: Inputs, length: int) -> float:
-    """How long a step of all members takes: after a first one, as many as last a twentieth of a second."""
+    """How long a step of all members takes: what nine steps take more than one does, divided by eight.
+
+    So the order of the data, which a call draws for a whole segment, is not counted as a step's.
+    """
     members = programs.init(inputs)
-    members, _ = jax.block_until_ready(programs.advance(members, inputs, np.int32(0), np.int32(1)))
-    steps, seconds = 0, 0.0
-    count = 1
-    while seconds < 0.05 and count <= length:
+    seconds = []
+    for steps in (1, 1, min(9, length)):  # the first is a warm-up
         begin = perf_counter()
-        members, _ = jax.block_until_ready(programs.advance(members, inputs, np.int32(0), np.int32(count)))
-        steps, seconds = count, perf_counter() - begin
-        count *= 4
-    return seconds / max(steps, 1)
+        members, _ = jax.block_until_ready(programs.advance(members, inputs, np.int32(0), np.int32(steps)))
+        seconds.append(perf_counter() - begin)
+    _, one, nine = seconds
+    return max(nine - one, 1e-9) / 8 if length >= 9 else nine / length

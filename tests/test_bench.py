@@ -1,0 +1,63 @@
+"""The benchmark counts right, writes what it measured and nothing else, and its peers do equal work."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from scripts import bench, bench_page
+from scripts.peers import engine
+from scripts.peers.work import Work, examples, first_weights, operations, shapes
+
+
+@pytest.mark.parametrize("work", [Work("mlp", 64, 128), Work("convolution", 8, 16), Work("transformer", 0, 128)])
+def test_operations_counted_by_hand_are_what_xla_counts(work):
+    """In products and convolutions; XLA counts elementwise work too, the loss, and lookups as products."""
+    arm = engine.arm_of(work)
+    inputs, targets = (jnp.asarray(part[:64]) for part in examples(work))
+    params = jax.eval_shape(lambda key: arm.task.init(key)[0], jax.random.key(0))
+    loss = lambda params: arm.objective(None)(params, {}, type_of(arm)(inputs, targets), jax.random.key(0))[0]  # noqa: E731
+    counted = jax.jit(jax.grad(loss)).lower(params).compile().cost_analysis()["flops"]
+    lookups = 4 * 64 * 3 * (59 + 1) * 128 if work.net == "transformer" else 0  # one-hot products, no gradient of tokens
+    assert operations(work) + lookups == pytest.approx(counted, rel=0.12)
+
+
+def type_of(arm):
+    """The type of an arm's batches."""
+    return type(arm.task.parts(arm.task.data, arm.task.split(0))["train"])
+
+
+@pytest.mark.parametrize("work", [Work("mlp", 784, 32), Work("convolution", 16, 16), Work("transformer", 0, 128)])
+def test_the_weights_given_are_those_of_the_net(work):
+    params, _ = jax.eval_shape(engine.arm_of(work).task.init, jax.random.key(0))
+    assert {name: leaf.shape for name, leaf in engine.flat(params).items()} == shapes(work)
+    assert all(np.abs(weight).min() > 0 for weight in first_weights(work).values())
+
+
+def test_the_page_keeps_what_stands_around_the_tables(tmp_path):
+    page = tmp_path / "benchmarks.md"
+    page.write_text(f"before\n\n{bench_page.BEGIN}\nold\n{bench_page.END}\n\nafter\n")
+    row = {"net": "mlp", "size": 64, "width": 32, "members": 32, "operations": 1e6, "start": 1.0, "first": 2.0}
+    cells = [
+        {**row, "peer": bench.ONE, "rates": [90e3, 100e3, 110e3]},
+        {**row, "peer": bench.FUNC, "rates": [50e3] * 3},
+    ]
+    seen = {"cells": cells, "limit": 200e9, "gate": {"1": 1e-7, "20": 1e-5}, "processes": 3, "date": "2026-01-01",
+            "device": "cpu", "cpu": "a processor", "cores": 2, "python": "3.11", "jax": "1", "torch": "2",
+            "scikit-learn": "3", "keras": "4"}  # fmt: skip
+    bench_page.write(page, {"widths": seen})
+    bench_page.write(page, {"widths": seen})
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert text.count("| engine, one by one | 32 | 100,000 [90,000, 110,000] | 1.00 | 0.50 | 1.0 | 2.0 |") == 1
+    assert "| torch.func ensemble, compiled | 32 | 50,000 [50,000, 50,000] | 2.00 | 0.25 |" in text
+
+
+@pytest.mark.slow
+def test_peers_do_equal_work_and_unequal_work_is_refused():
+    cells = [bench.Cell(peer, Work("mlp", 64, 32), 10) for peer in (bench.ONE, bench.TOGETHER, bench.SCAN)]
+    worst = bench.check_equal_work(cells, "cpu")
+    assert worst["1"] <= 1e-6
+    assert worst["20"] <= 1e-4

@@ -1,0 +1,96 @@
+"""What a run takes, before it starts: its plan, its memory, its waves, and programs that are compiled once for ever."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from tests.test_decay_values import ROOT, command
+
+
+def test_a_second_process_with_other_numbers_compiles_nothing(tmp_path):
+    """Counted by JAX itself: it asks the cache for every program, and none is missing."""
+    counting = (
+        "import jax, runpy, sys\n"
+        "from wd_research.training.devices import prepare_jax\n"
+        "missed = []\n"
+        "heard = lambda name, **_: missed.append(name) if 'cache_misses' in name else None\n"
+        "jax.monitoring.register_event_listener(heard)\n"
+        "sys.argv[0] = 'experiments.decay_values'\n"
+        "try:\n"
+        "    runpy.run_module('experiments.decay_values', run_name='__main__')\n"
+        "finally:\n"
+        "    print('misses', len(missed))\n"
+    )
+    home = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    home["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+    misses = []
+    for number, decays in enumerate((("0", "0.1"), ("0", "3"))):
+        words = ["--steps", "4", "--seeds", "2", "--looks", "2", "--learning-rates", "0.01", "--strengths", "0", "0.1",
+                 "--decays", *decays, "--workdir", str(tmp_path / str(number))]  # fmt: skip
+        done = subprocess.run([sys.executable, "-W", "error", "-c", counting, *words], cwd=ROOT, capture_output=True,
+                              text=True, timeout=300, env=home)  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        misses.append(int(done.stdout.split()[-1]))
+    assert misses[0] > 3
+    assert misses[1] == 0
+    assert any((tmp_path / "cache" / "wd_research").iterdir())
+
+
+def test_a_plan_says_what_it_takes_and_leaves_nothing(tmp_path):
+    words = [
+        "--steps",
+        "50",
+        "--seeds",
+        "2",
+        "--learning-rates",
+        "0.01",
+        "--strengths",
+        "0",
+        "0.1",
+        "--decays",
+        "0",
+        "1",
+    ]
+    done = subprocess.run(command(*words, "--plan"), cwd=tmp_path, capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^coupled: [\d.]+ GB, 1 wave\(s\) of 2 points at 2 seeds, one by one, [\d.]+ s", done.stdout)
+    assert "1 program(s), compiled in" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("memory", "sentence"),
+    [("0", "error: --memory 0 is no room: give gigabytes above 0\n"), ("1e-6", "error: --memory 1e-06 is not enough")],
+)
+def test_no_room_gets_one_sentence(memory, sentence, tmp_path):
+    words = ["--steps", "4", "--seeds", "2", "--workdir", tmp_path / "run", "--memory", memory]
+    done = subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_waves_answer_as_the_whole_does(tmp_path):
+    words = ["--steps", "20", "--seeds", "2", "--looks", "2", "--learning-rates", "0.01", "--strengths", "0", "0.1",
+             "--decays", *(str(0.1 * i) for i in range(12))]  # fmt: skip
+    ends = []
+    for memory in ([], ["--memory", "0.0095"]):
+        folder = tmp_path / f"run{len(ends)}"
+        done = subprocess.run(command(*words, "--workdir", folder, *memory), cwd=ROOT, capture_output=True, text=True,
+                              timeout=300)  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        plans = json.loads((folder / "experiment.json").read_text())["plans"]
+        with xr.open_datatree(folder / "results.nc") as tree:
+            ends.append((plans["decoupled"]["waves"], tree["decoupled"].to_dataset().load()))
+    (one, whole), (several, cut) = ends
+    assert one == 1 < several
+    assert whole.sizes == cut.sizes
+    for name in ("test_loss", "running_objective"):
+        np.testing.assert_allclose(whole[name], cut[name], rtol=1e-4)
