@@ -1,7 +1,7 @@
 """How fast is the engine, against every peer at equal work and against the limit of this machine?
 
     python scripts/bench.py                          # all parts, more than an hour on 2 cores
-    python scripts/bench.py widths --processes 3     # one part anew; the page keeps what is known of the others
+    python scripts/bench.py digits --processes 3     # one part anew; the page keeps what is known of the others
     python scripts/bench.py gpu                      # on a machine with a GPU
 
 Every figure is of fresh processes in shuffled order. Before anything of a part is timed, a gate lets every peer that
@@ -49,10 +49,10 @@ class Cell(NamedTuple):
 
 def cells_of(part: str) -> list[Cell]:
     """What a part consists of."""
-    if part == "widths":
-        each = {32: 200, 128: 100, 512: 20}
+    if part in ("digits", "synthetic"):
+        each, size = {32: 210, 128: 105, 512: 30}, 64 if part == "digits" else 784
         return [Cell(peer, Work("mlp", size, width, members), steps)
-                for size in (64, 784) for width, steps in each.items()
+                for width, steps in each.items()
                 for peer, members in ((ONE, 32), (TOGETHER, 32), (PLAIN, 32), (FUNC, 32), (FUNC_EAGER, 32), (LOOP, 1),
                                       (LOOPS, 1), (STEPS, 1), (SCAN, 1), (KERAS, 1), (GRID, 4))]  # fmt: skip
     if part == "growth":
@@ -81,7 +81,7 @@ def cells_of(part: str) -> list[Cell]:
             for members in populations]  # fmt: skip
 
 
-PARTS = ("widths", "growth", "jobs", "convolution", "transformer")
+PARTS = ("digits", "synthetic", "growth", "jobs", "convolution", "transformer")
 
 
 def training(cell: Cell, device: str, given: bool = False) -> Training:

@@ -7,7 +7,8 @@ from typing import Any
 
 BEGIN, END = "<!-- measured: written by scripts/bench.py -->", "<!-- end of what is measured -->"
 TITLES = {
-    "widths": "All peers",
+    "digits": "All peers, on digits",
+    "synthetic": "All peers, on 784 inputs",
     "growth": "Growth of the population",
     "jobs": "Whole cold jobs",
     "convolution": "A small convolutional net",

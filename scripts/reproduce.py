@@ -1,7 +1,7 @@
 """Run the experiments from nothing and write what came out: docs/evidence.md, with a figure of each.
 
     python scripts/reproduce.py                 # all of them, into docs/evidence.md and docs/evidence/
-    python scripts/reproduce.py --quick         # four seeds, into runs/evidence-quick/
+    python scripts/reproduce.py --quick         # two seeds, into runs/evidence-quick/
     python scripts/reproduce.py worlds choosing # these anew, the others as they were run last
 
 Every experiment is a process of its own, as its head says, with its folder in runs/evidence (or runs/evidence-quick).
@@ -32,7 +32,7 @@ from wd_research.evidence.claims import expected, measured
 from wd_research.folder import RECORD, free_folder
 
 ROOT = Path(__file__).parent.parent
-QUICK_SEEDS = 4
+QUICK_SEEDS = 2
 
 
 class Finished(NamedTuple):

@@ -45,8 +45,8 @@ def test_the_page_keeps_what_stands_around_the_tables(tmp_path):
     seen = {"cells": cells, "limit": 200e9, "gate": {"1": 1e-7, "20": 1e-5}, "processes": 3, "date": "2026-01-01",
             "device": "cpu", "cpu": "a processor", "cores": 2, "python": "3.11", "jax": "1", "torch": "2",
             "scikit-learn": "3", "keras": "4"}  # fmt: skip
-    bench_page.write(page, {"widths": seen})
-    bench_page.write(page, {"widths": seen})
+    bench_page.write(page, {"digits": seen})
+    bench_page.write(page, {"digits": seen})
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")

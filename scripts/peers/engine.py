@@ -45,7 +45,7 @@ def arm_of(work: Work, given: bool = False, net: nn.Module | None = None) -> Arm
     split = Split(everyone, some, some, targets, *still)
     task = classification(net or net_of(work), Examples(inputs, targets), lambda seed: split, the.BATCH)
     if given:
-        weights, order = nested(the.first_weights(work)), the.batches(10_000)
+        weights, order = nested(the.first_weights(work)), the.batches()
         task = task._replace(
             init=lambda key: (jax.tree.map(jnp.asarray, weights), {}),
             order=lambda key, start, length: jax.lax.dynamic_slice_in_dim(jnp.asarray(order), start, length),

@@ -42,7 +42,7 @@ def train(work: Work, length: int, whole: bool) -> Training:
     """Member after member; `whole`: calls of `length` steps in one scan, else a call per step."""
     net = PlainMlp(work.width) if work.net == "mlp" else PlainConvolutionalNet(work.width)
     inputs, targets = map(jnp.asarray, the.examples(work))
-    order = jnp.asarray(the.batches(10_000))
+    order = jnp.asarray(the.batches())
     mask = partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
 
     def optimizer(decay: Any) -> optax.GradientTransformation:
@@ -76,7 +76,7 @@ def train(work: Work, length: int, whole: bool) -> Training:
                 for now in range(clock, clock + steps):
                     states[member] = one_step(decay, states[member], order[now])
         jax.block_until_ready(states)
-        clock += steps
+        clock = the.further(clock, steps)
 
     def weights() -> Any:
         params = [params for params, _ in states]

@@ -14,7 +14,7 @@ def train(work: Work, compiled: bool, threads: int = 2, device: str = "cpu") -> 
     """All members through every step together."""
     torch.set_num_threads(threads)
     inputs, targets = nets.examples(work, device)
-    order = torch.tensor(the.batches(10_000), device=device, dtype=torch.long)
+    order = torch.tensor(the.batches(), device=device, dtype=torch.long)
     first = nets.tensors(work, device)
     weights = {name: w.expand(work.members, *w.shape).clone() for name, w in first.items()}
     moments = {name: (torch.zeros_like(w), torch.zeros_like(w)) for name, w in weights.items()}
@@ -33,7 +33,7 @@ def train(work: Work, compiled: bool, threads: int = 2, device: str = "cpu") -> 
 
     step = torch.compile(step, dynamic=False) if compiled else step
     clock = 0
-    counts = torch.arange(1, 10_001, dtype=torch.float64)
+    counts = torch.arange(1, the.LONGEST + 1, dtype=torch.float64)
     corrections1 = (1 - the.BETA1**counts).float().to(device)
     corrections2 = (1 - the.BETA2**counts).float().to(device)
 
@@ -44,7 +44,7 @@ def train(work: Work, compiled: bool, threads: int = 2, device: str = "cpu") -> 
             step(weights, moments, order[now], corrections1[now], corrections2[now])
         if device != "cpu":
             torch.cuda.synchronize()
-        clock += steps
+        clock = the.further(clock, steps)
 
     return Training(
         work.members,

@@ -12,6 +12,7 @@ import numpy as np
 BATCH, LEARNING_RATE, BETA1, BETA2, EPSILON = 64, 1e-3, 0.9, 0.999, 1e-8
 EXAMPLES = 1_000  # of training: 15 whole batches an epoch
 CLASSES = 10
+LONGEST = 10_000  # steps in the order of the batches, after which it begins anew
 MODULUS = 59  # of the addition that the transformer learns: its tokens are the numbers and one sign for "="
 HEADS = 4
 
@@ -89,11 +90,16 @@ def examples(work: Work) -> tuple[np.ndarray, np.ndarray]:
     return inputs, targets.astype(np.int32)
 
 
-def batches(steps: int) -> np.ndarray:
-    """The examples of each step: i32[steps, 64], epochs of 15 batches each in an order of its own."""
+def batches() -> np.ndarray:
+    """The examples of each step: i32[10_000, 64], epochs of 15 batches each in an order of its own."""
     rng, per_epoch = np.random.default_rng(2), EXAMPLES // BATCH
-    epochs = [rng.permutation(EXAMPLES)[: per_epoch * BATCH] for _ in range(-(-steps // per_epoch))]
-    return np.concatenate(epochs).reshape(-1, BATCH)[:steps].astype(np.int32)
+    epochs = [rng.permutation(EXAMPLES)[: per_epoch * BATCH] for _ in range(-(-LONGEST // per_epoch))]
+    return np.concatenate(epochs).reshape(-1, BATCH)[:LONGEST].astype(np.int32)
+
+
+def further(clock: int, steps: int) -> int:
+    """The clock after so many steps more, or back at 0 where as many again would run over the end of the order."""
+    return clock + steps if clock + 2 * steps <= LONGEST else 0
 
 
 def operations(work: Work) -> float:
