@@ -43,20 +43,7 @@ def test_a_second_process_with_other_numbers_compiles_nothing(tmp_path):
 
 
 def test_a_plan_says_what_it_takes_and_leaves_nothing(tmp_path):
-    words = [
-        "--steps",
-        "50",
-        "--seeds",
-        "2",
-        "--learning-rates",
-        "0.01",
-        "--strengths",
-        "0",
-        "0.1",
-        "--decays",
-        "0",
-        "1",
-    ]
+    words = "--steps 50 --seeds 2 --learning-rates 0.01 --strengths 0 0.1 --decays 0 1".split()
     done = subprocess.run(command(*words, "--plan"), cwd=tmp_path, capture_output=True, text=True, timeout=300,
                           env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -78,17 +65,17 @@ def test_no_room_gets_one_sentence(memory, sentence, tmp_path):
 
 
 def test_waves_answer_as_the_whole_does(tmp_path):
-    words = ["--steps", "20", "--seeds", "2", "--looks", "2", "--learning-rates", "0.01", "--strengths", "0", "0.1",
-             "--decays", *(str(0.1 * i) for i in range(12))]  # fmt: skip
-    ends = []
-    for memory in ([], ["--memory", "0.0095"]):
-        folder = tmp_path / f"run{len(ends)}"
+    words = ["--steps", "20", "--seeds", "8", "--width", "128", "--looks", "2", "--learning-rates", "0.01",
+             "--strengths", "0", "0.1", "--decays", *(str(0.1 * i) for i in range(12))]  # fmt: skip
+    ends, memory = [], []
+    for folder in (tmp_path / "whole", tmp_path / "cut"):
         done = subprocess.run(command(*words, "--workdir", folder, *memory), cwd=ROOT, capture_output=True, text=True,
                               timeout=300)  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
-        plans = json.loads((folder / "experiment.json").read_text())["plans"]
+        plan = json.loads((folder / "experiment.json").read_text())["plans"]["decoupled"]
+        memory = ["--memory", str(0.7e-9 * plan["memory"])]
         with xr.open_datatree(folder / "results.nc") as tree:
-            ends.append((plans["decoupled"]["waves"], tree["decoupled"].to_dataset().load()))
+            ends.append((plan["waves"], tree["decoupled"].to_dataset().load()))
     (one, whole), (several, cut) = ends
     assert one == 1 < several
     assert whole.sizes == cut.sizes

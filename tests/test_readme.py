@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 DECAY = (ROOT / "docs" / "decay.md").read_text()
 COMMANDS = re.findall(r"^\.venv/bin/python (-m [^#\n]*)", README, re.MULTILINE)
-STOPS = ("--help", "--audit", "units")  # commands that leave no folder
+STOPS = ("--help", "--audit", "--plan", "units")  # commands that leave no folder
 
 
 def run(words, folder=None):

@@ -172,7 +172,7 @@ def plan_text(experiment: Experiment, cut: Cut) -> str:
     seconds = sum(plan.seconds_per_step * plan.waves * experiment.steps for plan in plans.values())
     distinct = {id(plan.programs): plan for plan in plans.values()}.values()
     lines = [
-        f"{name}: {plan.memory / 1e9:.2f} GB, {plan.waves} wave(s) of {plan.height} points at {experiment.seeds} "
+        f"{name}: {plan.memory / 1e9:.2g} GB, {plan.waves} wave(s) of {plan.height} points at {experiment.seeds} "
         f"seeds, {words(plan.block)}, {plan.seconds_per_step * plan.waves * experiment.steps:.1f} s of training"
         for name, plan in plans.items()
     ]

@@ -53,7 +53,7 @@ def arm_of(work: Work, given: bool = False, net: nn.Module | None = None) -> Arm
 
     def optimizer(hypers: Hypers) -> optax.GradientTransformation:
         adam = optax.scale_by_adam(the.BETA1, the.BETA2, the.EPSILON)
-        return decoupled(adam, decay_weights(hypers.decay), hypers.learning_rate)
+        return decoupled(adam, decay_weights(hypers.decay), hypers.learning_rate, optax.constant_schedule(1.0))
 
     points = grid(Hypers, learning_rate=(the.LEARNING_RATE,), decay=tuple(map(float, work.decays)))
     return Arm(task, task.loss, optimizer, points, axis="decay")
@@ -83,7 +83,8 @@ def train_plainly(work: Work, length: int) -> Training:
     """The engine's own step, as one would write it: vmap over the members on one device, a scan over the steps."""
     from wd_research.training.population import _step_or_stay  # the very same step
 
-    arm, split = arm_of(work), arm_of(work).task.split(0)
+    arm = arm_of(work)
+    split = jax.tree.map(jnp.asarray, arm.task.split(0))
     key = jax.random.key(0)
 
     @partial(jax.jit, donate_argnums=0)

@@ -22,7 +22,8 @@ class PlainMlp(nn.Module):
     @nn.compact
     def __call__(self, inputs, train=False):
         hidden = nn.relu(nn.Dense(self.width)(inputs))
-        return nn.Dense(the.CLASSES)(nn.relu(nn.Dense(self.width)(hidden)))
+        hidden = nn.relu(nn.Dense(self.width)(hidden))
+        return nn.Dense(the.CLASSES)(hidden)
 
 
 class PlainConvolutionalNet(nn.Module):

@@ -57,17 +57,16 @@ def make_plan(arm: Arm, seeds: int, length: int, steps: int, mesh: Mesh, cut: Cu
     Choosing is left out where it would take more than 4 % of a run of `steps` steps. Raises PlanError when one point
     per device does not fit.
     """
-    points = len(jax.tree.leaves(arm.points)[0])
     plan, inputs = fitted(arm, seeds, length, mesh, cut)
     for block in cut.blocks[1:]:
         if plan.compile_seconds > CHOOSING * plan.seconds_per_step * steps * plan.waves:
             break
-        other = timed(arm_of(arm, 0, plan.height), inputs, length, mesh, block)._replace(waves=plan.waves)
+        other = timed(compiled(arm_of(arm, 0, plan.height), inputs, length, mesh, block), inputs, length)
         seconds = plan.compile_seconds + other.compile_seconds
         fits = cut.memory is None or other.memory <= cut.memory
         better = other if fits and other.seconds_per_step < plan.seconds_per_step else plan
-        plan = better._replace(compile_seconds=seconds)
-    return plan._replace(height=min(points, plan.height))
+        plan = better._replace(compile_seconds=seconds, waves=plan.waves)
+    return plan
 
 
 def fitted(arm: Arm, seeds: int, length: int, mesh: Mesh, cut: Cut) -> tuple[Plan, Inputs]:
@@ -76,9 +75,9 @@ def fitted(arm: Arm, seeds: int, length: int, mesh: Mesh, cut: Cut) -> tuple[Pla
     while True:
         wave = arm_of(arm, 0, height)
         inputs = place(wave, seeds, mesh, cut.blocks[0])
-        plan = timed(wave, inputs, length, mesh, cut.blocks[0])
+        plan = compiled(wave, inputs, length, mesh, cut.blocks[0])
         if cut.memory is None or plan.memory <= cut.memory:
-            return plan._replace(waves=-(-points // height)), inputs
+            return timed(plan, inputs, length)._replace(waves=-(-points // height)), inputs
         if height <= mesh.size:
             raise PlanError(
                 f"--memory {cut.memory / 1e9:g} is not enough: {height} point(s) at {seeds} seed(s) need "
@@ -91,13 +90,17 @@ def fitted(arm: Arm, seeds: int, length: int, mesh: Mesh, cut: Cut) -> tuple[Pla
         height = max(mesh.size, min(fitting, height - 1))
 
 
-def timed(wave: Arm, inputs: Inputs, length: int, mesh: Mesh, block: Block) -> Plan:
-    """The plan of one wave with this block: compiled, measured, timed."""
+def compiled(wave: Arm, inputs: Inputs, length: int, mesh: Mesh, block: Block) -> Plan:
+    """The plan of one wave with this block, compiled and its memory known, nothing of it run yet."""
     begin = perf_counter()
     programs = compile_programs(wave, inputs, length, mesh, block)
-    compiled = perf_counter() - begin
-    height, needed = len(jax.tree.leaves(wave.points)[0]), programs.memory(mesh)
-    return Plan(programs, block, height, 1, needed, seconds_of_step(programs, inputs, length), compiled)
+    seconds = perf_counter() - begin
+    return Plan(programs, block, len(jax.tree.leaves(wave.points)[0]), 1, programs.memory(mesh), 0.0, seconds)
+
+
+def timed(plan: Plan, inputs: Inputs, length: int) -> Plan:
+    """The plan with the seconds that a step of its wave takes."""
+    return plan._replace(seconds_per_step=seconds_of_step(plan.programs, inputs, length))
 
 
 def in_waves(arm: Arm, height: int) -> list[Arm]:

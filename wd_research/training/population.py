@@ -182,7 +182,9 @@ def _advance(
                 return member, jax.tree.map(jnp.add, carry[1], metrics)
 
             _, metrics = jax.eval_shape(step, start, member)
-            zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
+            # Zeros of this member: zeros of nobody would make each vmap go through the loop a second time.
+            zero = 0 * member.diverged_at
+            zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype) + zero.astype(leaf.dtype), metrics)
             member, totals = jax.lax.fori_loop(0, steps, accumulated, (member, zeros))
             return member, jax.tree.map(lambda total: total / steps, totals)
 
@@ -235,4 +237,6 @@ def _evaluate(arm: Arm, block: int | None, members: Members, inputs: Inputs) -> 
 
 def _over_points(function: Callable[[Any], Any], block: int | None) -> Callable[[Any], Any]:
     """Map a function over the leading axis [h], `block` entries at a time."""
-    return jax.vmap(function) if block is None else partial(jax.lax.map, function, batch_size=block)
+    if block is None:
+        return jax.vmap(function)
+    return partial(jax.lax.map, function, batch_size=block if block > 1 else None)  # one by one without a vmap over one
