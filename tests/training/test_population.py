@@ -148,8 +148,8 @@ def equations(jaxpr):
                     yield from equations(inner)
 
 
-@pytest.mark.parametrize("block", [None, 1])
-def test_a_batch_is_gathered_and_a_dropout_mask_drawn_once_per_seed(block):
+@pytest.mark.parametrize(("block", "seeds"), [(None, (SEEDS,)), (1, ())])
+def test_a_batch_is_gathered_and_a_dropout_mask_drawn_once_per_seed(block, seeds):
     world, mesh = arm("dropout"), all_devices()
     init, advance, _ = jitted(world, mesh, block)
     inputs = place(world, SEEDS, mesh, block)
@@ -159,8 +159,8 @@ def test_a_batch_is_gathered_and_a_dropout_mask_drawn_once_per_seed(block):
     pixels = world.task.data.inputs.shape
     gathered = [e.outvars[0].aval.shape for e in found if e.primitive.name == "gather" and shape_in(e) == pixels]
     drawn = [e.outvars[0].aval.shape for e in found if e.primitive.name == "random_bits"]
-    assert gathered == [(SEEDS, 16, pixels[1])]
-    assert [shape for shape in drawn if shape[-2:] == (16, 8)] == [(SEEDS, 16, 8)]
+    assert gathered == [(*seeds, 16, pixels[1])]
+    assert [shape for shape in drawn if shape[-2:] == (16, 8)] == [(*seeds, 16, 8)]
 
 
 def shape_in(equation):

@@ -3,7 +3,7 @@
 A member is one seed at one point of the hyperparameters. Seeds [s] lie outside and points [h] inside: a seed fixes
 split, flipped labels, initial weights, order of the data and noise, and all points share them, so that any two points
 are compared pair by pair. Time is a loop over the steps of a segment; space is a `shard_map` of the points over all
-devices; within a device the points advance in blocks.
+devices; within a device the points advance together, or seed by seed in blocks.
 """
 
 from collections.abc import Callable
@@ -95,9 +95,9 @@ def jitted(arm: Arm, mesh: Mesh, block: int | None = None) -> tuple[Any, Any, An
     """The population's three functions, jitted: init(inputs), advance(members, inputs, start, steps, length=...), which
     takes `steps` of at most `length` steps and donates the members, and evaluate(members, inputs).
 
-    `block` is how many points of a device advance together (vmap); block after block (lax.map) goes through the whole
-    segment, while its state is hot in the cache. None: all together, as a GPU wants it. Results in blocks of another
-    size agree to rounding.
+    `block` is how many points of a seed advance together on a device (vmap); block after block, and seed after seed,
+    goes through the whole segment (lax.map) while its state is hot in the cache. None: all points of all seeds
+    together, as a GPU wants it. Results in blocks of another size agree to rounding.
     """
     inputs = Inputs(POINTS, SHARED, SHARED, SHARED)
     on_mesh = partial(jax.shard_map, mesh=mesh, out_specs=MEMBERS, check_vma=False)
@@ -165,7 +165,8 @@ def _advance(
 ) -> tuple[Members, Metrics]:
     """Take `steps` steps, at most `length`, from step `start` on; the metrics f32[s, h] are means over these steps."""
 
-    def one_seed(members: Members, split: Any, key: Key) -> tuple[Members, Metrics]:
+    def one_seed(of_seed: tuple[Members, Any, Key]) -> tuple[Members, Metrics]:
+        members, split, key = of_seed
         # Nothing here knows the point: under vmap a batch is gathered and noise drawn once per seed (and block).
         order = arm.task.order(jax.random.fold_in(key, ORDER), start, length)
 
@@ -190,7 +191,7 @@ def _advance(
 
         return _over_points(one_member, block)((members, inputs.points))
 
-    return jax.vmap(one_seed)(members, inputs.splits, inputs.keys)
+    return _over_seeds(one_seed, block)((members, inputs.splits, inputs.keys))
 
 
 def _step_or_stay(
@@ -224,7 +225,8 @@ def all_finite(params: Any) -> Array:
 def _evaluate(arm: Arm, block: int | None, members: Members, inputs: Inputs) -> dict[str, Metrics]:
     """Every metric of every part: f32[s, h]."""
 
-    def one_seed(state: State, split: Any) -> dict[str, Metrics]:
+    def one_seed(of_seed: tuple[State, Any]) -> dict[str, Metrics]:
+        state, split = of_seed
         parts = arm.task.parts(inputs.data, split)
 
         def one_member(state: State) -> dict[str, Metrics]:
@@ -232,7 +234,12 @@ def _evaluate(arm: Arm, block: int | None, members: Members, inputs: Inputs) -> 
 
         return _over_points(one_member, block)(state)
 
-    return jax.vmap(one_seed)(members.state, inputs.splits)
+    return _over_seeds(one_seed, block)((members.state, inputs.splits))
+
+
+def _over_seeds(function: Callable[[Any], Any], block: int | None) -> Callable[[Any], Any]:
+    """Map a function over the leading axis [s], one after the other unless all points are together."""
+    return jax.vmap(function) if block is None else partial(jax.lax.map, function)
 
 
 def _over_points(function: Callable[[Any], Any], block: int | None) -> Callable[[Any], Any]:
