@@ -43,7 +43,8 @@ def test_a_second_process_with_other_numbers_compiles_nothing(tmp_path):
 
 
 def test_a_plan_says_what_it_takes_and_leaves_nothing(tmp_path):
-    words = "--steps 50 --seeds 2 --learning-rates 0.01 --strengths 0 0.1 --decays 0 1".split()
+    words = ["--steps", "50", "--seeds", "2", "--learning-rates", "0.01", "--strengths", "0", "0.1",
+             "--decays", "0", "1"]  # fmt: skip
     done = subprocess.run(command(*words, "--plan"), cwd=tmp_path, capture_output=True, text=True, timeout=300,
                           env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -81,3 +82,36 @@ def test_waves_answer_as_the_whole_does(tmp_path):
     assert whole.sizes == cut.sizes
     for name in ("test_loss", "running_objective"):
         np.testing.assert_allclose(whole[name], cut[name], rtol=1e-4)
+
+
+@pytest.mark.parametrize(("block", "decays"), [(1, 600), (None, 100)])
+def test_the_memory_foretold_is_what_a_population_takes(block, decays):
+    """Of what the process held at its fullest, the growth since the small programs that come with any run."""
+    measuring = f"""
+import resource
+from wd_research.training.devices import prepare_jax
+prepare_jax()
+import jax
+import numpy as np
+from experiments.decay_values import experiment
+from wd_research.training.population import all_devices, compile_programs, place
+def run(decays):
+    arms = experiment(decays=tuple(range(decays)), learning_rates=(0.01,), width=512).arms
+    arm, mesh = arms["decoupled"], all_devices()
+    inputs = place(arm, 2, mesh, {block})
+    programs = compile_programs(arm, inputs, 4, mesh, {block})
+    members = programs.init(inputs)
+    for start in (0, 4):
+        members, _ = jax.block_until_ready(programs.advance(members, inputs, np.int32(start), np.int32(2)))
+    jax.block_until_ready(programs.evaluate(members, inputs))
+    return programs.memory(mesh)
+run(2)
+held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+foretold = run({decays})
+print(foretold, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held))
+"""
+    done = subprocess.run([sys.executable, "-c", measuring], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    foretold, grown = map(int, done.stdout.split())
+    assert grown > 500e6
+    assert foretold == pytest.approx(grown, rel=0.2)

@@ -61,11 +61,12 @@ def make_plan(arm: Arm, seeds: int, length: int, steps: int, mesh: Mesh, cut: Cu
     for block in cut.blocks[1:]:
         if plan.compile_seconds > CHOOSING * plan.seconds_per_step * steps * plan.waves:
             break
-        other = timed(compiled(arm_of(arm, 0, plan.height), inputs, length, mesh, block), inputs, length)
+        other = compiled(arm_of(arm, 0, plan.height), inputs, length, mesh, block)
         seconds = plan.compile_seconds + other.compile_seconds
-        fits = cut.memory is None or other.memory <= cut.memory
-        better = other if fits and other.seconds_per_step < plan.seconds_per_step else plan
-        plan = better._replace(compile_seconds=seconds, waves=plan.waves)
+        if cut.memory is None or other.memory <= cut.memory:
+            other = timed(other, inputs, length)._replace(waves=plan.waves)
+            plan = min(plan, other, key=lambda plan: plan.seconds_per_step)
+        plan = plan._replace(compile_seconds=seconds)
     return plan
 
 

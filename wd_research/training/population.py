@@ -52,16 +52,16 @@ class Programs(NamedTuple):
     evaluate: Any  # (Members, Inputs) -> part -> metric -> f32[s, h]
 
     def memory(self, mesh: Mesh) -> int:
-        """The bytes that the hungriest of them needs on all devices together: what goes in, comes out and lies between.
+        """The bytes that the hungriest of them needs on all devices together, the members among them.
 
         What a donated argument and its result share is counted once.
         """
-        needs = []
-        for program in self:
-            sizes = program.memory_analysis()
-            used = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
-            needs.append(used - sizes.alias_size_in_bytes)
-        return mesh.size * max(needs)
+        init, advance, evaluate = (program.memory_analysis() for program in self)
+        made = init.argument_size_in_bytes + init.output_size_in_bytes + init.temp_size_in_bytes
+        new = advance.output_size_in_bytes - advance.alias_size_in_bytes + advance.temp_size_in_bytes
+        seen = evaluate.output_size_in_bytes + evaluate.temp_size_in_bytes
+        # While they are evaluated all of the members is there, though the weights alone are read.
+        return mesh.size * max(made, advance.argument_size_in_bytes + max(new, seen))
 
 
 def all_devices() -> Mesh:
