@@ -34,6 +34,17 @@ def test_the_weights_given_are_those_of_the_net(work):
     assert all(np.abs(weight).min() > 0 for weight in first_weights(work).values())
 
 
+@pytest.mark.parametrize("kind", ["convolution", "transformer"])
+def test_nets_of_any_kind_train_the_same_together_and_one_by_one(kind):
+    work, weights = Work(kind, 8, 32, 4), []
+    for block in (1, None):
+        training = engine.train(work, 3, block, given=True)
+        training.advance(3)
+        weights.append(training.weights())
+    for name, weight in weights[0].items():
+        np.testing.assert_allclose(weight, weights[1][name], atol=1e-4)
+
+
 def test_the_page_keeps_what_stands_around_the_tables(tmp_path):
     page = tmp_path / "benchmarks.md"
     page.write_text(f"before\n\n{bench_page.BEGIN}\nold\n{bench_page.END}\n\nafter\n")

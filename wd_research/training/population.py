@@ -21,7 +21,13 @@ from wd_research.types import Arm, Array, Batch, Hypers, Key, Metrics, State
 
 INIT, ORDER, NOISE = range(3)  # purposes of a seed's randomness: fold_in(fold_in(seed, purpose), step)
 NEVER = -1
-EFFORT = {"xla_backend_optimization_level": 1}
+# On a CPU, LLVM's -O1 compiles in half the time of its -O3, and no program ran slower for it (docs/benchmarks.md). Of
+# YNNPACK's kernels we take the products: its sums end in a segmentation fault when a transformer's members are together
+# (jaxlib 0.10.2), and are no faster.
+CPU_OPTIONS = {
+    "xla_backend_optimization_level": 1,
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
+}
 
 SHARED = PartitionSpec()
 POINTS = PartitionSpec("points")  # [h, ...]
@@ -106,8 +112,7 @@ def jitted(arm: Arm, mesh: Mesh, block: int | None = None) -> tuple[Any, Any, An
         on_device = partial(_advance, arm, block, length)
         return on_mesh(on_device, in_specs=(MEMBERS, inputs, SHARED, SHARED))(members, inputs_, start, steps)
 
-    # LLVM's -O1 compiles in half the time of its -O3, and on a CPU no program ran slower for it (docs/benchmarks.md).
-    jit = partial(jax.jit, compiler_options=EFFORT if mesh.devices.flat[0].platform == "cpu" else None)
+    jit = partial(jax.jit, compiler_options=CPU_OPTIONS if mesh.devices.flat[0].platform == "cpu" else None)
     return (
         jit(on_mesh(partial(_init, arm), in_specs=(inputs,))),
         jit(advance, static_argnames="length", donate_argnums=0),
