@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-BATCH, LEARNING_RATE, BETA1, BETA2, EPSILON = 64, 1e-3, 0.9, 0.999, 1e-8
+# Epsilon is larger than usual: with 1e-8, Adam's first step takes the sign of gradients that are nothing but rounding.
+BATCH, LEARNING_RATE, BETA1, BETA2, EPSILON = 64, 1e-3, 0.9, 0.999, 1e-5
 EXAMPLES = 1_000  # of training: 15 whole batches an epoch
 CLASSES = 10
 LONGEST = 10_000  # steps in the order of the batches, after which it begins anew
