@@ -22,8 +22,8 @@ from wd_research.types import Arm, Array, Batch, Hypers, Key, Metrics, State
 INIT, ORDER, NOISE = range(3)  # purposes of a seed's randomness: fold_in(fold_in(seed, purpose), step)
 NEVER = -1
 # On a CPU, LLVM's -O1 compiles in half the time of its -O3, and no program ran slower for it (docs/benchmarks.md). Of
-# YNNPACK's kernels we take the products: its sums end in a segmentation fault when a transformer's members are together
-# (jaxlib 0.10.2), and are no faster.
+# YNNPACK's kernels we take the products: with the others, a transformer's members together end in a segmentation fault
+# (jaxlib 0.10.2), and nothing is faster for them.
 CPU_OPTIONS = {
     "xla_backend_optimization_level": 1,
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
