@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: run reproduce test test-slow check bench clean
+.PHONY: run reproduce test test-slow test-browser check bench clean
 
 run: $(VENV)/ready
 	$(BIN)/python -m experiments.decay_values
@@ -14,10 +14,13 @@ reproduce: $(VENV)/ready
 	$(BIN)/python scripts/reproduce.py $(if $(QUICK),--quick)
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadscope
+	$(BIN)/python -m pytest -m "not slow and not browser" -n 2 --dist loadscope
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow
+
+test-browser: $(VENV)/ready
+	$(BIN)/python -m pytest -m browser
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .

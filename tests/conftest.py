@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 
+import hypothesis
 import jax
 
 from wd_research.training.devices import prepare_jax
@@ -17,6 +18,8 @@ CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 
 def pytest_configure(config):
+    hypothesis.settings.register_profile("any machine", deadline=None)  # no time in a test
+    hypothesis.settings.load_profile("any machine")
     if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=1"
     if not hasattr(config, "workerinput"):  # the process that starts the others, if any

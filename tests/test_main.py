@@ -1,8 +1,10 @@
 """The commands beside the experiments, as a person runs them: real processes."""
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -147,3 +149,54 @@ def test_it_answers_without_jax():
     done = subprocess.run([sys.executable, "-c", script, *EXAMPLE.split()], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert "torch-adamw" in done.stdout
+
+
+def test_without_a_word_it_lists_every_experiment_with_its_question_and_every_command():
+    from scripts.reproduce import all_experiments
+    from wd_research.__main__ import COMMANDS, questions
+
+    said = subprocess.run([sys.executable, "-m", "wd_research"], capture_output=True, text=True, check=True).stdout
+    found = questions(Path("experiments"))
+    assert set(found) == set(all_experiments())
+    assert all(question.endswith("?") for question in found.values())
+    assert all(name in said for name in (*found, *COMMANDS))
+    assert "Which decay generalises best" in said
+
+
+def test_where_there_are_no_experiments_it_says_so(tmp_path):
+    command = [sys.executable, "-m", "wd_research"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert "No experiments here" in said
+
+
+def run_folder(folder, seeds):
+    folder.mkdir()
+    record = {
+        "question": "Why?", "command": "c", "flags": {"seeds": seeds}, "seeds": seeds, "steps": 2, "members": 3,
+        "status": "failed", "versions": {}, "git_commit": None, "device": {"count": 1, "kind": "cpu", "machine": "m"},
+    }  # fmt: skip
+    (folder / "experiment.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_reports_are_made_again_and_compared(tmp_path):
+    folders = [run_folder(tmp_path / name, seeds) for name, seeds in (("one", 2), ("two", 4))]
+    report(*folders[:1])
+    assert not (tmp_path / "comparison.html").exists()
+    report(*folders, "--out", tmp_path / "comparison.html")
+    pages = [path.read_text() for path in (tmp_path / "comparison.html", *(f / "report.html" for f in folders))]
+    assert [page.count("<article>") for page in pages] == [2, 1, 1]
+
+
+def report(*words, code=0):
+    command = [sys.executable, "-m", "wd_research", "report", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    return done.stderr
+
+
+def test_a_folder_without_a_run_is_one_sentence_and_nothing_is_written(tmp_path):
+    folder = run_folder(tmp_path / "one", 2)
+    said = report(folder, tmp_path / "none", "--out", tmp_path / "both.html", code=2)
+    assert said == f"error: {tmp_path}/none holds no run: name a folder with a file experiment.json\n"
+    assert [path.name for path in folder.iterdir()] == ["experiment.json"]

@@ -66,6 +66,7 @@ def test_no_room_gets_one_sentence(memory, sentence, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_waves_answer_as_the_whole_does(tmp_path):
     words = ["--steps", "20", "--seeds", "8", "--width", "128", "--looks", "2", "--learning-rates", "0.01",
              "--strengths", "0", "0.1", "--decays", *(str(0.1 * i) for i in range(12))]  # fmt: skip
@@ -88,6 +89,7 @@ def test_waves_answer_as_the_whole_does(tmp_path):
 @pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="Linux says there what a process held at its fullest"
 )
+@pytest.mark.slow
 @pytest.mark.parametrize(("block", "decays"), [(1, 600), (None, 100)])
 def test_the_memory_foretold_is_what_a_population_takes(block, decays):
     """Of what the process held at its fullest, the growth since the small programs that come with any run."""

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wd_research import checks
@@ -37,7 +37,6 @@ DRAWS = pytest.mark.parametrize("draw", [random_points, sobol_points])
 
 
 @DRAWS
-@settings(deadline=None)  # the first draw imports
 @given(count=st.integers(1, 40), seed=st.integers(0, 5), low=st.floats(1e-6, 1.0), factor=st.floats(1.0, 1e6))
 def test_drawn_points_lie_in_their_ranges_and_are_drawn_again_alike(draw, count, seed, low, factor):
     points = draw(Pair, count, seed, a=(low, low * factor), b=(2.0, 2.0))

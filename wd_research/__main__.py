@@ -1,12 +1,14 @@
 """The commands beside the experiments."""
 
+import ast
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from wd_research.checks import flag
 from wd_research.cli import stop
@@ -104,14 +106,60 @@ def rules_table(source: str, rules: Sequence[Rescaled]) -> Table:
     return grid
 
 
-COMMANDS = {"units": units}
+def report(
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER [FOLDER ...]")],
+    out: Path = Path("comparison.html"),
+) -> None:
+    """Write the report of a run's folder again; of several folders, also one page with all of them side by side.
+
+    Args:
+        folders: Folders of runs.
+        out: Where the page with several runs goes.
+    """
+    from wd_research.evidence.report import report as page_of  # here, because units need not wait for JAX
+    from wd_research.folder import read_run, write_text
+
+    runs = [read_run(folder) for folder in folders]
+    pages = {folder / "report.html": page_of([run]) for folder, run in zip(folders, runs, strict=True)}
+    for path, page in (pages | ({out: page_of(runs)} if len(runs) > 1 else {})).items():
+        write_text(path, page)
+        print(path)
+
+
+COMMANDS = {"units": units, "report": report}
+
+
+def overview() -> None:
+    """Print the experiments below this folder, with their questions, and the commands."""
+    console = Console(highlight=False, markup=False)
+    found = questions(Path("experiments"))
+    listed = Table(Column("python -m", no_wrap=True), "question", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for module, question in found.items():
+        listed.add_row(module, question)
+    console.print(listed if found else "No experiments here: they are the modules of a folder experiments/.", "")
+    commands = Table("python -m wd_research", "what it does", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, command in COMMANDS.items():
+        commands.add_row(name, str(command.__doc__).partition("\n")[0])
+    console.print(commands, "\nEach of them explains its flags with --help.")
+
+
+def questions(folder: Path) -> dict[str, str]:
+    """The modules in a folder that have a function `experiment`, and the first line of what they say; none is run."""
+    found = {}
+    for path in sorted(folder.rglob("*.py")):
+        module = ast.parse(path.read_text())
+        if any(isinstance(part, ast.FunctionDef) and part.name == "experiment" for part in module.body):
+            found[".".join(path.with_suffix("").parts)] = str(ast.get_docstring(module)).partition("\n")[0]
+    return found
 
 
 def main() -> None:
-    """Run the command that the command line names; exit code 2, with one sentence, for bad input."""
-    words = sys.argv[1:] or ["--help"]
+    """Run the command that is named, or say what there is; exit code 2, with one sentence, for bad input."""
+    if not sys.argv[1:]:
+        overview()
+        return
     try:
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m wd_research", description=__doc__, args=words)
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m wd_research", description=__doc__)
     except ValueError as error:
         stop(str(error))
 

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from wd_research.folder import claim_folder, free_folder
 
 if TYPE_CHECKING:
     from wd_research.experiment import Experiment
+    from wd_research.training.plan import Cut
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class RunFlags:
     """Print which leaves decay, where and by how much, and stop."""
     plan: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print what the run would take (memory, time, programs to compile, waves), and stop."""
+    member_runs: int = 0
+    """How many members, spread over the points, get curves of their own in TensorBoard."""
     memory: float | None = None
     """Gigabytes that training may take on all devices together: a population that needs more is trained in waves."""
     block: Literal["auto", "one", "together"] = "auto"
@@ -59,8 +63,7 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
 
     try:
         declared, run_flags = tyro.cli(command, prog=f"python -m {name}", description=module and module.__doc__)
-        if run_flags.memory is not None and not run_flags.memory > 0:
-            raise ValueError(f"--memory {run_flags.memory:g} is no room: give gigabytes above 0")
+        check_run_flags(run_flags)
         folder = (
             None
             if run_flags.audit or run_flags.plan
@@ -71,14 +74,10 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
 
     from wd_research.experiment import plan_text, run
     from wd_research.training.devices import prepare_jax
-    from wd_research.training.plan import PlanError, as_fits_here
+    from wd_research.training.plan import PlanError
 
     prepare_jax()
-    cut = as_fits_here()
-    if run_flags.block != "auto":
-        cut = cut._replace(blocks=(1,) if run_flags.block == "one" else (None,))
-    if run_flags.memory is not None:
-        cut = cut._replace(memory=run_flags.memory * 1e9)
+    cut = cut_of(run_flags)
     before = {"import": seconds_since_start()}
     try:
         audit = audited(declared)
@@ -86,11 +85,31 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
         if folder is None:
             print(audit if run_flags.audit else plan_text(declared, cut), end="")
         else:
-            run(declared, folder, tensorboard=run_flags.tensorboard, cut=cut, flags=flags, audit=audit, before=before)
+            run(declared, folder, tensorboard=run_flags.tensorboard, member_runs=run_flags.member_runs, cut=cut,
+                flags=flags, command=shlex.join(["python", "-m", name, *sys.argv[1:]]), audit=audit,
+                before=before)  # fmt: skip
     except PlanError as error:
         stop(str(error))
     except KeyboardInterrupt:
         stop(f"interrupted; what was written so far is in {folder}" if folder else "interrupted", code=130)
+
+
+def check_run_flags(flags: RunFlags) -> None:
+    """Raise ValueError, with one sentence, where a flag of the run cannot be."""
+    if flags.memory is not None and not flags.memory > 0:
+        raise ValueError(f"--memory {flags.memory:g} is no room: give gigabytes above 0")
+    if flags.member_runs < 0:
+        raise ValueError(f"--member-runs {flags.member_runs} cannot be: give 0 or more")
+
+
+def cut_of(flags: RunFlags) -> "Cut":
+    """How the population may be cut: as fits here, unless the flags say otherwise."""
+    from wd_research.training.plan import as_fits_here
+
+    cut = as_fits_here()
+    if flags.block != "auto":
+        cut = cut._replace(blocks=(1,) if flags.block == "one" else (None,))
+    return cut if flags.memory is None else cut._replace(memory=flags.memory * 1e9)
 
 
 def audited(experiment: "Experiment") -> str:

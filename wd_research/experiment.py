@@ -1,11 +1,12 @@
 """The seam: an experiment is declared; run() trains its arms, judges them, and leaves a folder."""
 
+import html
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,17 +14,35 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from wd_research.audits import audit_text
-from wd_research.evidence.answer import sentence, summarise
+from wd_research.evidence.answer import best_point, diverged, sentence, summarise, tunable, winner_of
 from wd_research.evidence.claims import Claim, judge
-from wd_research.evidence.figures import all_figures
+from wd_research.evidence.figures import all_figures, training
+from wd_research.evidence.members import write_members
+from wd_research.evidence.report import report
 from wd_research.evidence.table import print_answer
 from wd_research.evidence.tensorboard import runs_of_arm, write_summary
-from wd_research.folder import RECORD, claim_folder, surroundings, write_figures, write_json, write_results
+from wd_research.folder import (
+    RECORD,
+    claim_folder,
+    free_folder,
+    read_run,
+    surroundings,
+    write_figures,
+    write_json,
+    write_results,
+    write_text,
+)
 from wd_research.progress import Advance, progress
+from wd_research.training.devices import prepare_jax
 from wd_research.training.plan import Cut, Plan, as_fits_here, in_waves, make_plan, words
 from wd_research.training.population import all_devices, fetch, place
+from wd_research.training.weights import EDGES
 from wd_research.types import Arm, Figure, Hypers, Results
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+DIMS = ("seed", "point", "step", "edge")
 Exact = Callable[[int], Results]  # seeds -> what came out (`labelled`): an arm that is computed, not trained
 
 
@@ -51,11 +70,43 @@ class Experiment(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came out."""
+    """What came out; in a notebook it shows itself."""
 
+    experiment: Experiment
     folder: Path
     arms: dict[str, Results]  # dims (seed, point, step)
     summary: dict[str, Any]  # as in `summary.json`
+
+    def best(self, arm: str | None = None) -> dict[str, float]:
+        """The best point of an arm, by default of the arm that validation data prefer: its numbers by name.
+
+        Raises ValueError when no arm can be tuned.
+        """
+        if not self.summary["best"]:
+            raise ValueError("no arm can be tuned: nothing has validation data and a point without decay")
+        return best_point(self.arms[arm or winner_of(self.summary["best"])])
+
+    def table(self) -> "DataFrame":
+        """Every point of every arm: its numbers, and every measurement at the end, mean over seeds."""
+        import pandas as pd
+
+        ends = {name: results.isel(step=-1).drop_dims("edge", errors="ignore") for name, results in self.arms.items()}
+        frames = {
+            name: end.mean("seed").to_dataframe().drop(columns=["step", "diverged_at"]) for name, end in ends.items()
+        }
+        return pd.concat(frames, names=["arm"])
+
+    def figure(self, name: str | None = None) -> Figure:
+        """A figure of the run, by default the first. Raises ValueError, naming those there are, for another name."""
+        figures = drawn(self.experiment, self.arms)
+        if name is not None and name not in figures:
+            raise ValueError(f"no figure is called {name}: choose among {', '.join(figures)}")
+        return figures[name or next(iter(figures))]
+
+    def _repr_html_(self) -> str:
+        """The report, for a notebook."""
+        page = html.escape(report([read_run(self.folder)]))
+        return f'<iframe srcdoc="{page}" width="100%" height="700" style="border: 1px solid #bbb"></iframe>'
 
 
 class Run(NamedTuple):
@@ -63,6 +114,7 @@ class Run(NamedTuple):
 
     experiment: Experiment
     tensorboard: Path | None  # folder of the event files
+    member_runs: int  # how many members get curves of their own there
     advance: Advance  # progress
     seconds: dict[str, float]  # wall clock by what it went into
 
@@ -78,23 +130,28 @@ class Run(NamedTuple):
 
 def run(
     experiment: Experiment,
-    workdir: Path | str,
+    workdir: Path | str | None = None,
     *,
     tensorboard: bool = True,
+    member_runs: int = 0,
     cut: Cut | None = None,
     flags: Mapping[str, Any] | None = None,
+    command: str = "run(experiment)",
     audit: str | None = None,
     before: Mapping[str, float] | None = None,
     console: Console | None = None,
 ) -> Result:
     """Audit and train every arm, judge them, write the folder and print the answer.
 
-    `cut` says how the population may be cut. `flags` are recorded, and so are the seconds `before` the run (import,
-    audit); `audit` is the text of an audit that was made already. If something ends the run early, the status in
-    `experiment.json` says so. Raises ValueError when the folder cannot be written or holds a run already; DecayError,
-    one too, when a decay does not fit; and PlanError when the population does not.
+    Without a `workdir` the first of runs/run, runs/run-2 ... that holds no run is taken. `member_runs` members get
+    curves of their own in TensorBoard. `cut` says how the population may be cut. `flags` and `command` are recorded,
+    and so are the seconds `before` the run (import, audit); `audit` is the text of an audit that was made already. If
+    something ends the run early, the status in `experiment.json` says so. Raises ValueError when the folder cannot be
+    written or holds a run already; DecayError, one too, when a decay does not fit; and PlanError when the population
+    does not.
     """
-    folder, console = claim_folder(Path(workdir)), console or Console()
+    prepare_jax()
+    folder, console = claim_folder(Path(workdir or free_folder(Path("runs"), "run"))), console or Console()
     seconds = dict.fromkeys(("import", "audit", "compile", "train", "evaluate", "write"), 0.0) | dict(before or {})
     if audit is None:
         begin = perf_counter()
@@ -103,6 +160,7 @@ def run(
     (folder / "audit.txt").write_text(audit)
     record = {
         "question": experiment.question,
+        "command": command,
         "flags": dict(flags or {}),
         "arms": list(experiment.arms),
         **{name: getattr(experiment, name) for name in ("seeds", "steps", "looks", "members")},
@@ -112,7 +170,7 @@ def run(
     status = "failed"
     try:
         with progress(console, experiment.members * experiment.steps) as advance:
-            this = Run(experiment, folder / "tensorboard" if tensorboard else None, advance, seconds)
+            this = Run(experiment, folder / "tensorboard" if tensorboard else None, member_runs, advance, seconds)
             arms, plans = train(this, cut or as_fits_here())
         record["programs"] = len({id(plan.programs) for plan in plans.values()})
         record["plans"] = {name: plan.record() for name, plan in plans.items()}
@@ -125,8 +183,9 @@ def run(
         raise
     finally:
         write_json(folder / RECORD, {**record, "status": status, "seconds": seconds})
+        write_text(folder / "report.html", report([read_run(folder)]))
     print_answer(console, summary, folder)
-    return Result(folder, arms, summary)
+    return Result(experiment, folder, arms, summary)
 
 
 def train(this: Run, cut: Cut) -> tuple[dict[str, Results], dict[str, Plan]]:
@@ -255,7 +314,8 @@ def as_dataset(
     """A look as labelled arrays with the dims (seed, point, step).
 
     `train_accuracy` and so on are of whole parts, `running_loss` and so on means over the segment's batches;
-    `diverged_at` (seed, point) is the first step that was not finite, -1 without.
+    `weights_norm` and `weights_below`, the share of the weights below each edge, are of all weights; `diverged_at`
+    (seed, point) is the first step that was not finite, -1 without.
     """
     evaluated = {f"{part}_{name}": metric for part, metrics in parts.items() for name, metric in metrics.items()}
     means = {f"running_{name}": metric for name, metric in running.items()}
@@ -267,7 +327,8 @@ def labelled(
 ) -> Results:
     """What was measured at a step as a dataset, from metrics f64[s, h] and points whose leaves are f32[h].
 
-    The dims are (seed, point, step), the points' numbers are coordinates of `point`.
+    The dims are (seed, point, step), the points' numbers are coordinates of `point`. A metric f64[s, h, e] is one at
+    every edge of `training.weights.EDGES`, with the dim `edge` behind.
     """
     import xarray as xr
 
@@ -275,12 +336,13 @@ def labelled(
     diverged_at = np.full(shape, -1) if diverged_at is None else diverged_at
     return xr.Dataset(
         {
-            **{name: (("seed", "point", "step"), metric[..., None]) for name, metric in metrics.items()},
+            **{name: (DIMS[: metric.ndim + 1], metric[:, :, None]) for name, metric in metrics.items()},
             "diverged_at": (("seed", "point"), diverged_at),
         },
         {
             "seed": np.arange(shape[0]),
             "step": [step],
+            **({"edge": EDGES} if any(metric.ndim == 3 for metric in metrics.values()) else {}),
             **{name: ("point", np.asarray(values)) for name, values in points._asdict().items()},
         },
         {"axis": axis},
@@ -296,6 +358,7 @@ def judged(this: Run, arms: Mapping[str, Results]) -> dict[str, Any]:
         "question": experiment.question,
         "answer": experiment.answer(summary),
         **summary,
+        "diverged": {name: points for name, results in arms.items() if (points := diverged(results))},
         "speed": {
             "members": experiment.members,
             "member_steps_per_s": rate,
@@ -312,8 +375,16 @@ def write(this: Run, folder: Path, arms: Mapping[str, Results], summary: Mapping
     """
     write_results(folder / "results.nc", arms)
     write_json(folder / "summary.json", summary)
-    figures = this.experiment.figures(arms)
+    figures = drawn(this.experiment, arms)
     write_figures(folder / "figures", figures)
     if this.tensorboard:
-        write_summary(this.tensorboard, summary["question"], summary["answer"], figures, this.experiment.steps)
+        pictures = {name: (folder / "figures" / f"{name}.png").read_bytes() for name in figures}
+        write_summary(this.tensorboard, summary["question"], summary["answer"], pictures, this.experiment.steps)
+        write_members(folder / "members", {name: arms[name] for name in this.experiment.trained}, this.member_runs)
     return list(figures)
+
+
+def drawn(experiment: Experiment, arms: Mapping[str, Results]) -> dict[str, Figure]:
+    """The experiment's own figures, and how the best of its arms that can be tuned came about."""
+    trained = tunable({name: arms[name] for name in experiment.trained})
+    return {**experiment.figures(arms), **({"training": training(trained)} if trained else {})}

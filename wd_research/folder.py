@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
+    from wd_research.types import Kept
+
 PACKAGES = ("wd_research", "jax", "jaxlib", "optax", "flax", "numpy", "scipy", "scikit-learn", "xarray", "tensorboardX")
 RECORD = "experiment.json"
 
@@ -46,9 +48,7 @@ def free_folder(parent: Path, name: str) -> Path:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all; NaN and infinity, which JSON lacks, become null."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(json.dumps(finite(content), indent=2, allow_nan=False, default=str) + "\n")
-    os.replace(unfinished, path)
+    write_text(path, json.dumps(finite(content), indent=2, allow_nan=False, default=str) + "\n")
 
 
 def finite(content: Any) -> Any:
@@ -75,8 +75,42 @@ def write_figures(folder: Path, figures: Mapping[str, "Figure"]) -> None:
     """Save every figure as PNG, to look at, and as SVG, to print."""
     folder.mkdir(exist_ok=True)
     for name, figure in figures.items():
+        figure.draw_without_rendering()  # lays it out, which takes as long as drawing, and once is enough
+        figure.set_layout_engine("none")
         figure.savefig(folder / f"{name}.png", dpi=150)
         figure.savefig(folder / f"{name}.svg")
+
+
+def read_run(folder: Path) -> "Kept":
+    """What a run has left so far. Raises ValueError, with one sentence, when the folder holds no run."""
+    from wd_research.types import Kept  # here, because the command line needs this file before it needs JAX
+
+    try:
+        record = json.loads((folder / RECORD).read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{folder} holds no run: name a folder with a file {RECORD}") from error
+    summary, audit = folder / "summary.json", folder / "audit.txt"
+    drawn = {name: folder / "figures" / f"{name}.svg" for name in record.get("figures", ())}
+    return Kept(
+        folder.resolve().name,
+        record,
+        json.loads(summary.read_text(), object_hook=_unknown_is_nan) if summary.exists() else {},
+        audit.read_text() if audit.exists() else "",
+        {name: path.read_bytes() for name, path in drawn.items() if path.exists()},
+    )
+
+
+def _unknown_is_nan(content: dict[str, Any]) -> dict[str, Any]:
+    """What was NaN before JSON made it null, in estimates and measurements."""
+    numbers = ("mean", "low", "high", "measured", "smallest_effect")
+    return {key: math.nan if value is None and key in numbers else value for key, value in content.items()}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(text)
+    os.replace(unfinished, path)
 
 
 def surroundings() -> dict[str, Any]:

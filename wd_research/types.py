@@ -66,6 +66,16 @@ class Task(NamedTuple):
     evaluate: Callable[[Params, Extras, Batch], Metrics]
 
 
+class Kept(NamedTuple):
+    """What the folder of a run holds, for a person to read."""
+
+    name: str  # of the folder
+    record: Mapping[str, Any]  # experiment.json
+    summary: Mapping[str, Any]  # summary.json; {} where the run did not come so far
+    audit: str  # audit.txt
+    figures: Mapping[str, bytes]  # name -> SVG, in the order in which they were drawn
+
+
 class Arm(NamedTuple):
     """What is compared: one net and one way to train it, at every point of its own grid.
 

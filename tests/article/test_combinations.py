@@ -25,6 +25,8 @@ from experiments.article.combinations import (
 from experiments.article.rows import ROWS, row_of
 from wd_research.experiment import run
 
+pytestmark = pytest.mark.slow  # the experiment itself, in little
+
 COMBINATIONS = {
     "none", "decay", "dropout", "batch norm", "decay + dropout", "decay + batch norm", "dropout + batch norm",
     "decay + dropout + batch norm",

@@ -31,6 +31,8 @@ from wd_research.experiment import run
 from wd_research.training.models import Mlp
 from wd_research.types import Batch
 
+pytestmark = pytest.mark.slow  # the experiment itself, in little
+
 INPUTS = np.random.default_rng(0).uniform(-1, 1, (TRAIN_SIZE, 4)).astype(np.float32) * [1, 1, 1, 0]
 TARGETS = np.zeros(TRAIN_SIZE, np.int32)
 NET = Mlp((3,), 10)

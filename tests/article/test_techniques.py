@@ -12,6 +12,8 @@ from tests.training import worlds
 from wd_research.experiment import run
 from wd_research.types import Batch
 
+pytestmark = pytest.mark.slow  # the experiment itself, in little
+
 EXAMPLES = worlds.EXAMPLES
 
 

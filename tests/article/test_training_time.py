@@ -17,6 +17,8 @@ from wd_research.training.models import Mlp
 from wd_research.training.step import init_state, train_step
 from wd_research.types import Batch
 
+pytestmark = pytest.mark.slow  # the experiment itself, in little
+
 
 def timing(*seconds):
     """Three measurements of the ways."""

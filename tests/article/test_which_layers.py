@@ -25,6 +25,8 @@ from experiments.article.which_layers import (
 from wd_research.evidence.claims import judge
 from wd_research.experiment import run
 
+pytestmark = pytest.mark.slow  # the experiment itself, in little
+
 LEAVES = {  # name of a leaf -> the field of Hypers that is its rate, without norms and with
     False: {
         "Dense_0/kernel": "input", "Dense_1/kernel": "hidden", "Dense_2/kernel": "output",

@@ -23,6 +23,8 @@ from experiments.article.worlds import (
 )
 from wd_research.experiment import run
 
+pytestmark = pytest.mark.slow  # the experiment itself, in little
+
 SMALL = {
     "strengths": (0.0, 1e-4, 1e-3, 1e-2, 1.0), "decays": (0.0, 1e-4, 1e-3, 1e-2, 100.0), "learning_rates": (3e-3, 1e-2),
     "seeds": 3, "steps": 60,

@@ -121,7 +121,7 @@ def value_and_gradient(name, mask):
 
 
 @pytest.mark.parametrize(("name", "mask"), CASES)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(params=trees)
 @example(params=ZEROS)
 @example(params=TARGET)
@@ -150,7 +150,7 @@ def test_orthogonality_is_zero_exactly_for_orthonormal_matrices(shape):
     assert float(orthogonality({"kernel": 1.1 * left @ right})) > 0.01
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31 - 1))
 def test_the_smallest_l2_of_factors_is_the_nuclear_norm_of_their_product(seed):
     """Balanced factors from the singular value decomposition attain it; no change of basis between them goes below.
@@ -236,7 +236,7 @@ def test_distance_to_the_start_in_the_loss_is_coupled_decay_toward_it(core):
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(trees, st.sampled_from(list(MASKS.values())), st.floats(0, 10))
 def test_decay_adds_rate_times_coefficient_times_weight(params, mask, rate):
     link = decay_weights(rate, mask=mask)

@@ -85,7 +85,7 @@ def least_excess(name, mask):
 
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("name", PAIRS)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(params=trees, amount=amounts)
 @example(params=ZEROS, amount=1.0)
 @example(params=ONES, amount=1.0)  # on the threshold
@@ -98,7 +98,7 @@ def test_the_operator_minimises_its_definition(name, mask, params, amount):
         jax.tree.map(np.testing.assert_array_equal, point, params)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(w=arrays(np.float64, (4, 2), elements=numbers), amount=amounts)
 def test_zeros_are_exact_where_the_weights_are_within_the_threshold_and_nowhere_else(w, amount):
     within = np.abs(w) <= amount

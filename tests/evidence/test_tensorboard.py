@@ -16,6 +16,7 @@ from wd_research.evidence.answer import best_among
 from wd_research.evidence.figures import all_figures
 from wd_research.evidence.statistics import paired_t
 from wd_research.evidence.tensorboard import ArmRuns, EventFile, write_summary
+from wd_research.folder import write_figures
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,10 @@ def ask(tmp_path_factory, arm):
     for look in range(3):
         runs.look(arm.isel(step=[look]))
     runs.close(arm)
-    write_summary(folder, "Which decay?", "That one.", all_figures({"decoupled": arm}), 300)
+    figures = all_figures({"decoupled": arm})
+    write_figures(folder / "figures", figures)
+    pictures = {name: (folder / "figures" / f"{name}.png").read_bytes() for name in figures}
+    write_summary(folder, "Which decay?", "That one.", pictures, 300)
     with served(folder) as address:
         yield lambda path, **query: fetch(f"{address}/data/{path}?{urllib.parse.urlencode(query)}")
 

@@ -24,6 +24,8 @@ from wd_research.decay.masks import everything, matching
 from wd_research.experiment import run
 from wd_research.types import Batch
 
+pytestmark = pytest.mark.slow  # the experiment itself, in little
+
 HYPERS = Hypers(*np.array([0.01, 0.1, 1.0, 0.0, 0.3], np.float32))
 WALK = random_walk(4)
 

@@ -26,6 +26,8 @@ from wd_research.cli import main
 from wd_research.experiment import run
 from wd_research.types import Batch
 
+pytestmark = pytest.mark.slow  # the experiment itself, in little
+
 HYPERS = Walker(*np.array([0.01, 0.0, 0.1, 0.3], np.float32))
 NOTHING = Batch(np.zeros(1), np.zeros(1))
 
@@ -117,7 +119,7 @@ def test_every_claim_has_a_verdict_and_the_claims_are_the_answer(small):
 def test_the_figure_and_the_measurements_are_there(small):
     assert (small.folder / "figures" / "rotation.png").read_bytes()[:4] == b"\x89PNG"
     with xr.open_datatree(small.folder / "results.nc") as tree:
-        assert dict(tree["Lion"].to_dataset().sizes) == {"seed": 3, "point": 2, "step": 10}
+        assert dict(tree["Lion"].to_dataset().sizes) == {"seed": 3, "point": 2, "step": 10, "edge": 42}
 
 
 @pytest.mark.parametrize(

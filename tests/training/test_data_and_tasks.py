@@ -20,7 +20,7 @@ def test_digits_are_the_digits_without_constant_pixels():
     assert (DIGITS.inputs.std(axis=0) > 0).all()
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(0, 2**31 - 1), st.integers(10, 500), st.integers(10, 500), st.floats(0, 1))
 def test_a_split_is_a_partition_with_so_many_flips(seed, train_size, validation_size, flipped):
     split = draw_split(DIGITS, seed, train_size, validation_size, flipped)
@@ -68,7 +68,7 @@ def test_sizes_that_do_not_fit_are_named(sizes, says):
         draw_split(DIGITS, 0, *sizes)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(5, 40), st.integers(1, 5), st.integers(0, 30), st.integers(1, 12))
 def test_the_order_does_not_depend_on_where_segments_are_cut(examples, batch, start, steps):
     key = jax.random.key(7)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wd_research.training.models import Convolution, ConvolutionalNet, Transformer, attention, convolution
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     rows=st.integers(1, 5), columns=st.integers(1, 5), height=st.integers(1, 6), width=st.integers(1, 6),
     channels=st.integers(1, 3), features=st.integers(1, 3), seed=st.integers(0, 99),

@@ -5,7 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wd_research.evidence.answer import axis_values, best_among, has_value, surviving, words
+from wd_research.evidence.answer import (
+    BETTER,
+    axis_values,
+    best_among,
+    has_value,
+    judged_by,
+    surviving,
+    tuned,
+    words,
+)
 from wd_research.evidence.statistics import best_set, paired_t
 from wd_research.types import Axes, Figure, Results
 
@@ -17,80 +26,145 @@ STAR: dict[str, Any] = {"marker": "*", "linestyle": "", "color": "white", "marke
 
 
 def all_figures(arms: Mapping[str, Results]) -> dict[str, Figure]:
-    """Every figure of a run, by the name of its file."""
-    figures = {"accuracy": accuracy_against_axis(arms), "heat_map": heat_map(arms)}
+    """What arms that can be tuned have to show, by the name of its file."""
+    figures = {judged_by(next(iter(arms.values()))): score_against_axis(arms), "heat_map": heat_map(arms)}
     if all("learning_rate" in results.coords for results in arms.values()):
-        figures["time_scale"] = accuracy_against_time_scale(arms)
+        figures["time_scale"] = score_against_time_scale(arms)
     return figures
 
 
-def accuracy_against_axis(arms: Mapping[str, Results]) -> Figure:
-    """Train, validation and test accuracy against the axis: a row per arm, a column per setting of the others."""
+def score_against_axis(arms: Mapping[str, Results]) -> Figure:
+    """Train, validation and test accuracy (or loss) against the axis: a row per arm, a column per setting of others."""
     columns = max(len(slices(results)) for results in arms.values())
     figure, panels = panel_grid(len(arms), columns, width=3.4, height=3.0)
     for row, (name, results) in zip(panels, arms.items(), strict=True):
-        chosen = best_among(results)
+        chosen, by = best_among(results), judged_by(results)
         for panel, (setting, among) in zip(row, slices(results).items(), strict=False):
             for part, (color, dashes) in PARTS.items():
-                draw_against_axis(panel, results, among, f"{part}_accuracy", label=part, color=color, linestyle=dashes)
+                draw_against_axis(panel, results, among, f"{part}_{by}", label=part, color=color, linestyle=dashes)
             mark_zero(panel, results, among)
             if among[chosen]:
-                height = surviving(results, "test_accuracy")[:, chosen].mean()
+                height = surviving(results, f"test_{by}")[:, chosen].mean()
                 panel.plot(drawn_at(results)[chosen], height, label="chosen on validation", **STAR)
-                panel.legend()
             panel.set_title(f"{name}, {setting}" if setting else name)
             panel.set_xlabel(words(results.attrs["axis"]))
-        row[0].set_ylabel("accuracy")
+            in_units(panel, by)
+        row[0].set_ylabel(by)
+    legends = [panel.get_legend_handles_labels() for panel in panels.flat]
+    figure.legend(*max(legends, key=lambda legend: len(legend[1])), loc="outside lower center", ncols=4)
     return figure
 
 
-def accuracy_against_time_scale(arms: Mapping[str, Results]) -> Figure:
-    """Test accuracy against the time scale 1 / (learning rate * axis), in steps, over which weights forget."""
+def score_against_time_scale(arms: Mapping[str, Results]) -> Figure:
+    """Test accuracy (or loss) against 1 / (learning rate * axis), the time scale, in steps, of the decay."""
     figure, panels = panel_grid(1, len(arms), width=5.0, height=3.6)
     for panel, (name, results) in zip(panels[0], arms.items(), strict=True):
-        axis = results.attrs["axis"]
+        axis, by = results.attrs["axis"], judged_by(results)
         for (setting, among), (color, dashes) in zip(slices(results).items(), LINES, strict=False):
             among = among & ~has_value(results, 0)
             product = results["learning_rate"].to_numpy().astype(float) * results[axis].to_numpy().astype(float)
             time_scale = 1 / product[among]
-            draw_band(panel, time_scale, surviving(results, "test_accuracy")[:, among], setting, color, dashes)
+            draw_band(panel, time_scale, surviving(results, f"test_{by}")[:, among], setting, color, dashes)
         panel.axvline(float(results["step"][-1]), color="0.6", linewidth=1)
         panel.annotate("training's length", (float(results["step"][-1]), 0.02), xycoords=("data", "axes fraction"),
                        rotation=90, fontsize=8, color="0.4", ha="right")  # fmt: skip
         panel.set(title=name, xscale="log", xlabel=f"1 / (learning rate * {words(axis)}), steps")
+        in_units(panel, by)
+        panels[0, 0].set_ylabel(f"test {by}")
         if len(panel.lines) > 2:
             panel.legend(fontsize=8)
-    panels[0, 0].set_ylabel("test accuracy")
     return figure
 
 
 def heat_map(arms: Mapping[str, Results]) -> Figure:
     """Mean test accuracy by axis and setting of the other numbers, down to 20 points below the best of all.
 
-    A star marks the point that validation data choose, dots those that test data cannot tell from the best of the arm
-    (`statistics.best_set`).
+    Losses are shown up to twice the best of all. A star marks the point that validation data choose; outlined are those
+    that test data cannot tell from the best of the arm (`statistics.best_set`).
     """
+    from matplotlib.patches import Rectangle
+
     height = 1.2 + 0.45 * max(len(slices(results)) for results in arms.values())
     figure, panels = panel_grid(len(arms), 1, width=9.5, height=height, share=False)
-    top = max(float(np.nanmax(surviving(results, "test_accuracy").mean(axis=0))) for results in arms.values())
     for panel, (name, results) in zip(panels[:, 0], arms.items(), strict=True):
-        settings, values = slices(results), axis_values(results)
+        settings, values, by = slices(results), axis_values(results), judged_by(results)
         column = np.searchsorted(values, results[results.attrs["axis"]].to_numpy().astype(float))
         row = np.argmax(list(settings.values()), axis=0)
         table = np.full((len(settings), len(values)), np.nan)
-        table[row, column] = surviving(results, "test_accuracy").mean(axis=0)
-        image = panel.imshow(table, aspect="auto", cmap="cividis", vmin=top - 0.2, vmax=top)
-        likely = best_set(surviving(results, "test_accuracy"))
-        panel.plot(column[likely], row[likely], "o", color="black", markersize=4)
+        table[row, column] = surviving(results, f"test_{by}").mean(axis=0)
+        image = panel.imshow(table, aspect="auto", **shades(arms, by))
+        likely = best_set(BETTER[by] * surviving(results, f"test_{by}"))
+        for x, y in zip(column[likely], row[likely], strict=True):
+            panel.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor="#D55E00", linewidth=2))
         panel.plot(column[best_among(results)], row[best_among(results)], **STAR)
         panel.set_xticks(
             range(len(values)), [f"{float(f'{value:.2g}'):g}" for value in values], rotation=60, fontsize=8
         )
         panel.set_yticks(range(len(settings)), list(settings))
-        panel.set(title=f"{name}: mean test accuracy", xlabel=words(results.attrs["axis"]))
-        figure.colorbar(image, ax=panel, format="{x:.0%}", extend="min")
-    figure.supxlabel("★ chosen on validation data     ● not to be told from the best on test data", fontsize=9)
+        panel.set(title=f"{name}: mean test {by}", xlabel=words(results.attrs["axis"]))
+        accuracy = by == "accuracy"
+        figure.colorbar(image, ax=panel, format="{x:.0%}" if accuracy else None, extend="min" if accuracy else "max")
+    figure.supxlabel("★ chosen on validation data     ▢ not to be told from the best on test data", fontsize=9)
     return figure
+
+
+def shades(arms: Mapping[str, Results], by: str) -> dict[str, Any]:
+    """The colours of a heat map, brighter where better, and the values that they reach between."""
+    means = np.concatenate([surviving(arm, f"test_{by}").mean(axis=0) for arm in arms.values() if judged_by(arm) == by])
+    if by == "accuracy":
+        return {"cmap": "cividis", "vmin": np.nanmax(means) - 0.2, "vmax": np.nanmax(means)}
+    return {"cmap": "cividis_r", "vmin": np.nanmin(means), "vmax": 2 * np.nanmin(means)}
+
+
+def training(arms: Mapping[str, Results]) -> Figure:
+    """How the arm that validation data prefer came about, its chosen point beside its best without decay.
+
+    Left what it is judged by and in the middle the loss, both over steps; right how its weights are distributed in the
+    end.
+    """
+    name = max(arms, key=lambda name: BETTER[judged_by(arms[name])] * reached_on_validation(arms[name]))
+    results = arms[name]
+    chosen = {"chosen": (best_among(results), "-"), "without decay": (best_among(results, has_value(results, 0)), ":")}
+    figure, panels = panel_grid(1, 3, width=3.8, height=3.2, share=False)
+    for panel, by in zip(panels[0], (judged_by(results), "loss"), strict=False):
+        for label, (point, dashes) in chosen.items():
+            for part in ("train", "test"):
+                curve = results[f"{part}_{by}"].isel(point=point).to_numpy()
+                draw_band(panel, results["step"].to_numpy(), curve, f"{part}, {label}", PARTS[part][0], dashes)
+        panel.set(xlabel="step", title=f"{name}: {by}")
+        panel.grid(alpha=0.3)
+        in_units(panel, by)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=4, fontsize=8)
+    draw_weights(panels[0, 2], results, {label: point for label, (point, _) in chosen.items()})
+    return figure
+
+
+def reached_on_validation(results: Results) -> float:
+    """The tuned arm's mean of what it is judged by."""
+    return float(tuned(results, f"validation_{judged_by(results)}").mean())
+
+
+def draw_weights(panel: Axes, results: Results, chosen: Mapping[str, int]) -> None:
+    """The share of the weights in each bin in the end, mean over seeds, for some points."""
+    edges, last = results["edge"].to_numpy(), results["weights_below"].isel(step=-1).to_numpy()
+    for (label, point), (color, dashes) in zip(chosen.items(), LINES, strict=False):
+        panel.stairs(np.diff(last[:, point].mean(axis=0)), edges, label=label, color=color, linestyle=dashes)
+    panel.set_xscale("symlog", linthresh=1e-4, linscale=0.3)
+    panel.set_xticks([-10, -0.1, -1e-3, 0, 1e-3, 0.1, 10], ["-10", "-0.1", "", "0", "", "0.1", "10"])
+    panel.set(xlabel="weight", title="share of the weights, by size")
+    panel.legend(fontsize=8)
+
+
+def in_units(panel: Axes, by: str) -> None:
+    """Accuracies in percent; losses as they are, on a logarithmic axis where they span more than a decade."""
+    if by == "accuracy":
+        panel.yaxis.set_major_formatter("{x:.0%}")
+        return
+    low, high = panel.get_ylim()
+    if low > 0 and high > 10 * low:
+        panel.set_yscale("log")
+    else:
+        panel.yaxis.set_major_formatter("{x:.3g}")
 
 
 def panel_grid(rows: int, columns: int, width: float, height: float, share: bool = True) -> tuple[Figure, np.ndarray]:

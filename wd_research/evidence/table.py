@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wd_research.evidence.answer import describe, percent, points, span, words
+from wd_research.evidence.answer import describe, gain, level, span, words
 from wd_research.evidence.claims import expected, measured
 
 
@@ -35,40 +35,64 @@ def speed(speed: Mapping[str, Any]) -> str:
 TITLE = "chosen on validation data, leaving one seed out; mean [95 % interval] over seeds"
 
 
+class Rows(NamedTuple):
+    """A table as text: its head, and its rows under it."""
+
+    head: list[str]
+    rows: list[list[str]]
+
+
 def arms_table(best: Mapping[str, dict[str, Any]]) -> Table:
-    """What came out of the arms, in 80 columns: up to three stand side by side, more of them one below the other."""
+    """What came out of the arms, in 80 columns."""
+    head, rows = arms_rows(best)
+    table = Table(*head, title=TITLE)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def arms_rows(best: Mapping[str, dict[str, Any]]) -> Rows:
+    """What came out of the arms: up to three stand side by side, more of them one below the other."""
     return row_per_arm(best) if len(best) > 3 else column_per_arm(best)
 
 
-def row_per_arm(best: Mapping[str, dict[str, Any]]) -> Table:
-    """A row per arm: what validation data choose, test accuracy, the gain over no decay."""
-    table = Table("", "best", "test accuracy", "gain", title=TITLE)
-    for name, arm in best.items():
-        table.add_row(name, describe(arm), percent(arm["test_accuracy"]), points(arm["gain"]))
-    return table
+def row_per_arm(best: Mapping[str, dict[str, Any]]) -> Rows:
+    """A row per arm: what validation data choose, the result on test data, the gain over no decay."""
+    rows = [
+        [name, describe(arm), level(arm[f"test_{arm['by']}"], arm["by"]), gain(arm["gain"], arm["by"])]
+        for name, arm in best.items()
+    ]
+    return Rows(["", "best", f"test {next(iter(best.values()))['by']}", "gain"], rows)
 
 
-def column_per_arm(best: Mapping[str, dict[str, Any]]) -> Table:
-    """A column per arm: what validation data choose, the accuracies, the gain over no decay, and the same by loss."""
-    table = Table("", *best, title=TITLE)
+def column_per_arm(best: Mapping[str, dict[str, Any]]) -> Rows:
+    """A column per arm: what validation data choose, the results, the gain over no decay, and the same by loss."""
     arms = list(best.values())
-    table.add_row("best", *map(describe, arms))
-    table.add_row("may be the best", *(span(arm["best_values"]) for arm in arms))
+    by = arms[0]["by"]
+    rows = [["best", *map(describe, arms)], ["may be the best", *(span(arm["best_values"]) for arm in arms)]]
     if any(arm["edges"] for arm in arms):
-        table.add_row("on the grid's edge", *(", ".join(map(words, arm["edges"])) or "nothing" for arm in arms))
-    for part in ("train", "validation", "test"):
-        table.add_row(f"{part} accuracy", *(percent(arm[f"{part}_accuracy"]) for arm in arms))
-    table.add_row("without decay, test", *(percent(arm["without"]) for arm in arms))
-    table.add_row("gain", *(points(arm["gain"]) for arm in arms))
-    table.add_row("  by the bootstrap", *(points(arm["bootstrap"]) for arm in arms))
-    table.add_row(
-        "  smallest to be seen", *(f"{100 * arm['smallest_effect']:.1f} points" for arm in arms), end_section=True
-    )
-    table.add_row("best by loss", *(describe(arm["by_loss"]) for arm in arms))
-    table.add_row("gain in loss", *(nats(arm["by_loss"]["gain"]) for arm in arms))
+        rows += [["on the grid's edge", *(", ".join(map(words, arm["edges"])) or "nothing" for arm in arms)]]
+    rows += [
+        [f"{part} {by}", *(level(arm[f"{part}_{by}"], by) for arm in arms)] for part in ("train", "validation", "test")
+    ]
+    rows += [
+        [f"without decay, test {by}", *(level(arm["without"], by) for arm in arms)],
+        ["gain", *(gain(arm["gain"], by) for arm in arms)],
+        ["  by the bootstrap", *(gain(arm["bootstrap"], by) for arm in arms)],
+        ["  smallest to be seen", *(smallest(arm) for arm in arms)],
+    ]
+    if by != "loss":
+        rows += [["best by loss", *(describe(arm["by_loss"]) for arm in arms)]]
+        rows += [["gain in loss", *(f"{gain(arm['by_loss']['gain'], 'loss')} nats" for arm in arms)]]
     if any(arm["diverged"] for arm in arms):
-        table.add_row("members diverged", *(str(arm["diverged"]) for arm in arms))
-    return table
+        rows += [["members diverged", *(str(arm["diverged"]) for arm in arms)]]
+    return Rows(["", *best], rows)
+
+
+def smallest(arm: Mapping[str, Any]) -> str:
+    """The smallest gain that the design would have seen."""
+    effect = arm["smallest_effect"]
+    return f"{100 * effect:.1f} points" if arm["by"] == "accuracy" else f"{effect:.3g}"
 
 
 def claims_table(claims: list[Mapping[str, Any]]) -> Table:
@@ -78,8 +102,3 @@ def claims_table(claims: list[Mapping[str, Any]]) -> Table:
         seen = f"{claim['cell']}: {measured(claim)}, expected {expected(claim)}"
         table.add_row(claim["verdict"], f"{claim['statement']}\n[dim]{escape(seen)}[/dim]")
     return table
-
-
-def nats(estimate: Mapping[str, float]) -> str:
-    """`+0.207 nats [+0.144, +0.270]`, positive where the loss is lower."""
-    return "{mean:+.3f} nats [{low:+.3f}, {high:+.3f}]".format(**estimate)

@@ -5,21 +5,23 @@ thread that dies in silence when the disk is full, a queue that flush() does not
 share within a second; so it is left out here.
 """
 
-import io
 import os
+import re
+import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]: generated at import
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.record_writer import RecordWriter
-from tensorboardX.summary import scalar, text
+from tensorboardX.summary import custom_scalars, histogram_raw, scalar, text
 
-from wd_research.evidence.answer import axis_values, best_among, can_be_tuned, has_value, tuned, words
+from wd_research.evidence.answer import axis_values, best_among, can_be_tuned, has_value, judged_by, tuned, words
 from wd_research.evidence.statistics import Estimate, paired_t
-from wd_research.types import Figure, Results
+from wd_research.types import Results
 
 
 class EventFile:
@@ -47,36 +49,53 @@ class EventFile:
             if np.isfinite(value):
                 self.summary(scalar(f"{name}/{key}", value, summary_description=description), step)
 
-    def figure(self, name: str, figure: Figure, step: int) -> None:
-        """Write a figure as an image."""
-        png = io.BytesIO()
-        figure.savefig(png, format="png")
-        width, height = figure.canvas.get_width_height()
-        image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png.getvalue())
+    def image(self, name: str, png: bytes, step: int) -> None:
+        """Write an image from the content of a PNG file with colours and transparency."""
+        width, height = struct.unpack(">II", png[16:24])
+        image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
         self.summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
 
-    def close(self) -> None:
-        """Write out what is buffered, to the disk itself."""
-        self.writer.flush()
+    def weights(self, name: str, results: Results, step: int) -> None:
+        """Write how the weights are distributed, from their shares below each edge; the mean over seeds."""
+        below = np.nanmean(results["weights_below"].to_numpy(), axis=0)
+        edges, shares = results["edge"].to_numpy(), np.diff(below, prepend=0.0)
+        seen = slice(max(0, int((shares > 0).argmax()) - 1), len(shares) - int((shares[::-1] > 0).argmax()))
+        edges, shares = edges[seen].tolist(), shares[seen].tolist()
+        if sum(shares) > 0:
+            raw = histogram_raw(name, edges[0], edges[-1], sum(shares), 0.0, 0.0, edges, shares)
+            self.summary(raw, step)
+
+    def close(self, to_disk: bool = True) -> None:
+        """Write out what is buffered; `to_disk` waits until the disk itself has it."""
+        if to_disk:
+            self.writer.flush()
         self.writer.close()
+
+
+def file_name(name: str) -> str:
+    """The name of an arm as that of one folder: what could lead out of it, or not be a name, becomes `_`."""
+    return re.sub(r"[^\w +=().,-]|^\.+|^$", "_", name)
 
 
 class PointRuns:
     """The run `NAME` of an arm that cannot be tuned: every quantity of every point."""
 
     def __init__(self, folder: Path, name: str):
-        self.file = EventFile(folder / name)
+        self.file = EventFile(folder / file_name(name))
 
     def look(self, results: Results) -> None:
         """Write every quantity at the last step, its mean and 95 % t interval, as `quantity/point`."""
         now = results.isel(step=-1)
         hypers = [str(name) for name, coordinate in results.coords.items() if coordinate.dims == ("point",)]
+        numbers = [str(n) for n, values in now.data_vars.items() if values.dims == ("seed", "point")]
         for point in range(results.sizes["point"]):
             # letters, digits, and "-/_." are all that a tag may hold
             label = "__".join(f"{name}_{float(results[name][point]):.3g}".replace("+", "") for name in hypers)
-            for name, quantity in now.isel(point=point).data_vars.items():
-                if quantity.dtype.kind == "f":
-                    self.file.band(f"{name}/{label}", paired_t(quantity.to_numpy()), int(results["step"][-1]))
+            for name in numbers:
+                if name != "diverged_at":
+                    self.file.band(
+                        f"{name}/{label}", paired_t(now[name][:, point].to_numpy()), int(results["step"][-1])
+                    )
         self.file.writer.flush()
 
     def close(self, results: Results) -> None:
@@ -94,18 +113,23 @@ class ArmRuns:
     """The runs of an arm that can be tuned: `NAME`, `NAME without decay`, and at the end `NAME over AXIS`."""
 
     def __init__(self, folder: Path, name: str):
-        self.folder, self.name = folder, name
-        self.best, self.without = EventFile(folder / name), EventFile(folder / f"{name} without decay")
+        self.folder, self.name, self.laid_out = folder, file_name(name), False
+        self.best, self.without = (EventFile(folder / run) for run in (self.name, f"{self.name} without decay"))
 
     def look(self, results: Results) -> None:
         """Write every quantity at the last step, its mean and 95 % t interval, of the point that validation prefers."""
         step = int(results["step"][-1])
-        candidates = ((self.best, None), (self.without, has_value(results, 0)))
-        for file, among in candidates:
+        for file, among in ((self.best, None), (self.without, has_value(results, 0))):
             now = results.isel(step=-1, point=best_among(results, among))
-            for name, quantity in now.data_vars.items():
-                if quantity.dims == ("seed",) and quantity.dtype.kind == "f":
-                    file.band(str(name), paired_t(quantity.to_numpy()), step)
+            numbers = [str(name) for name, values in now.data_vars.items() if values.dims == ("seed",)]
+            numbers = [name for name in numbers if name != "diverged_at"]
+            if not self.laid_out:
+                file.summary(margin_charts(numbers), step)
+                self.laid_out = True
+            for name in numbers:
+                file.band(name, paired_t(now[name].to_numpy()), step)
+            if "weights_below" in now:
+                file.weights("weights", now, step)
             file.writer.flush()
 
     def close(self, results: Results) -> None:
@@ -115,7 +139,7 @@ class ArmRuns:
         for index, value in enumerate(axis_values(results)):
             among = has_value(results, value)
             for part in ("train", "validation", "test"):
-                for metric in ("accuracy", "loss"):
+                for metric in dict.fromkeys((judged_by(results), "loss")):
                     estimate = paired_t(tuned(results, f"{part}_{metric}", among))
                     description = f"Step k is the k-th value of {words(axis)}, from 0 on; the other numbers are tuned."
                     over.band(f"over_{axis}/{part}_{metric}", estimate, index, description)
@@ -123,10 +147,19 @@ class ArmRuns:
             file.close()
 
 
-def write_summary(folder: Path, question: str, answer: str, figures: Mapping[str, Figure], step: int) -> None:
-    """Write the question with its answer, and the figures, into the run `.`."""
+def margin_charts(names: Sequence[str]) -> Summary:
+    """Which curves are drawn as one with its band: quantities by the last word of their name."""
+    layout: dict[str, dict[str, Any]] = {}
+    for name in names:
+        tags = [f"{name}/{key}" for key in ("mean", "low", "high")]
+        layout.setdefault(name.rpartition("_")[2], {})[words(name)] = ["Margin", tags]
+    return custom_scalars(layout)
+
+
+def write_summary(folder: Path, question: str, answer: str, figures: Mapping[str, bytes], step: int) -> None:
+    """Write the question with its answer, and the figures, as PNG, into the run `.`."""
     file = EventFile(folder)
     file.summary(text("answer", f"**{question}**\n\n{answer}"), step)
-    for name, figure in figures.items():
-        file.figure(f"figures/{name}", figure, step)
+    for name, png in figures.items():
+        file.image(f"figures/{name}", png, step)
     file.close()

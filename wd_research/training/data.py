@@ -1,7 +1,8 @@
 """Data: one pool of examples that all seeds share, and what each seed sees of it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from wd_research.types import Batch, Numbers
@@ -10,8 +11,8 @@ from wd_research.types import Batch, Numbers
 class Examples(NamedTuple):
     """The pool: every example of a data set."""
 
-    inputs: Numbers  # f32[n, ...]
-    targets: Numbers  # i32[n]
+    inputs: Numbers  # f32[n, ...], or i32[n, t] tokens
+    targets: Numbers  # i32[n] classes, i32[n, t] what follows each token, or f32[n, ...] numbers
 
 
 class Split(NamedTuple):
@@ -20,9 +21,11 @@ class Split(NamedTuple):
     train: Numbers  # i32[n_train] indices into the pool
     validation: Numbers  # i32[n_validation]
     test: Numbers  # i32[n_test]
-    train_targets: Numbers  # i32[n_train], some of them flipped
-    mean: Numbers  # f32[...] of the training inputs
-    scale: Numbers  # f32[...] 1 / standard deviation of the training inputs; 0 where they are constant
+    train_targets: Numbers  # [n_train, ...], some classes flipped
+    mean: Numbers  # f32[...] of the training inputs; f32[] 0 for tokens
+    scale: (
+        Numbers  # f32[...] 1 / standard deviation of the training inputs, 0 where they are constant; f32[] 1 for tokens
+    )
 
 
 def digits() -> Examples:
@@ -37,30 +40,56 @@ def digits() -> Examples:
     return Examples(inputs[:, inputs.std(axis=0) > 0].astype(np.float32), targets.astype(np.int32))
 
 
-def draw_split(examples: Examples, seed: int, train_size: int, validation_size: int, flipped: float) -> Split:
-    """Draw a seed's split, stratified by class: train and validation as large as asked, the rest for testing.
+def draw_split(examples: Examples, seed: int, train_size: int, validation_size: int, flipped: float = 0.0) -> Split:
+    """Draw a seed's split: train and validation as large as asked, the rest for testing; classes in equal shares.
 
     round(flipped * train_size) training labels become another class, each other class equally likely. Validation and
     test labels are left as they are. Inputs that are constant in the training part get scale 0 and hence become 0
-    everywhere: they hold nothing to learn.
+    everywhere: they hold nothing to learn. Tokens are not scaled.
 
-    Raises ValueError when the sizes do not fit the pool (`check_sizes`).
+    Raises ValueError when the sizes do not fit the pool (`check_sizes`), or a class has too few examples.
     """
+    check_sizes(examples, train_size, validation_size, flipped)
+    rest, train = _parted(examples, np.arange(len(examples.targets)), train_size, seed)
+    test, validation = _parted(examples, rest, validation_size, seed)
+    targets = np.asarray(examples.targets)[train]
+    if classes(examples):
+        targets = flip(targets, flipped, classes(examples), seed)
+    train, validation, test = (np.asarray(part, np.int32) for part in (train, validation, test))
+    return Split(train, validation, test, targets, *_mean_and_scale(np.asarray(examples.inputs)[train]))
+
+
+def classes(examples: Examples) -> int:
+    """How many classes the targets name; 0 where they are numbers, or rows of tokens."""
+    targets = np.asarray(examples.targets)
+    return int(targets.max()) + 1 if targets.dtype.kind == "i" and targets.ndim == 1 else 0
+
+
+def _parted(examples: Examples, among: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw `size` of the examples i32[n], classes in equal shares: the others, and those drawn."""
     from sklearn.model_selection import train_test_split
 
-    check_sizes(examples, train_size, validation_size, flipped)
-    rest, train = train_test_split(
-        np.arange(len(examples.targets)), test_size=train_size, stratify=examples.targets, random_state=seed
-    )
-    test, validation = train_test_split(
-        rest, test_size=validation_size, stratify=examples.targets[rest], random_state=seed
-    )
-    inputs = np.asarray(examples.inputs)[train]
+    targets = np.asarray(examples.targets)[among]
+    strata = targets if classes(examples) else None
+    rest: Any
+    drawn: Any
+    try:
+        rest, drawn = train_test_split(among, test_size=size, stratify=strata, random_state=seed)
+    except ValueError as error:  # the sizes fit, so it is a class
+        numbers, counts = np.unique(targets, return_counts=True)
+        raise ValueError(
+            f"class {numbers[counts.argmin()]} has too few examples to be in each part in its share ({counts.min()} of "
+            f"{len(among)} where {size} are drawn): leave that class out, or ask for larger parts"
+        ) from error
+    return rest, drawn
+
+
+def _mean_and_scale(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What standardises the inputs [n, ...]; tokens stay what they are."""
+    if inputs.dtype.kind != "f":
+        return np.zeros((), np.float32), np.ones((), np.float32)
     deviation = inputs.std(axis=0)
-    scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
-    targets = flip(np.asarray(examples.targets)[train], flipped, int(examples.targets.max()) + 1, seed)
-    train, validation, test = (np.asarray(part, np.int32) for part in (train, validation, test))
-    return Split(train, validation, test, targets, inputs.mean(axis=0), scale)
+    return inputs.mean(axis=0), np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
 
 
 def flip(targets: np.ndarray, share: float, classes: int, seed: int) -> np.ndarray:
@@ -72,19 +101,23 @@ def flip(targets: np.ndarray, share: float, classes: int, seed: int) -> np.ndarr
     return shifted
 
 
-def check_sizes(examples: Examples, train_size: int, validation_size: int, flipped: float) -> None:
+def check_sizes(examples: Examples, train_size: int, validation_size: int, flipped: float = 0.0) -> None:
     """Raise ValueError, with one sentence, unless a split of these sizes can be drawn from the pool."""
-    pool, classes = len(examples.targets), len(np.unique(examples.targets))
-    most = pool - validation_size - classes
-    if not classes <= train_size <= most:
+    pool, least = len(examples.targets), max(1, classes(examples))
+    most = pool - validation_size - least
+    if not least <= train_size <= most:
         raise ValueError(
             f"--train-size {train_size} does not fit: of {pool} examples, {validation_size} are for validation and at "
-            f"least {classes} for testing, so give {classes} to {most}"
+            f"least {least} for testing, so give {least} to {most}"
         )
     if not 0 <= flipped <= 1:
         raise ValueError(f"--flipped {flipped} is not a share: give a number from 0 to 1")
+    if flipped and not classes(examples):
+        raise ValueError(f"--flipped {flipped} has no classes to flip: targets are numbers or tokens, so give 0")
 
 
 def standardised(examples: Examples, split: Split, indices: Numbers, targets: Numbers) -> Batch:
-    """The examples at the indices i32[b] by the training part's mean and scale: (x - mean) * scale."""
-    return Batch((examples.inputs[indices] - split.mean) * split.scale, targets)
+    """The examples at the indices i32[b], (x - mean) * scale by those of the training part; tokens as they are."""
+    inputs = examples.inputs[indices]
+    scaled = (inputs - split.mean) * split.scale if jnp.issubdtype(inputs.dtype, jnp.floating) else inputs
+    return Batch(scaled, targets)

@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from wd_research.training.step import init_state, train_step
+from wd_research.training.weights import of_weights
 from wd_research.types import Arm, Array, Batch, Hypers, Key, Metrics, State
 
 INIT, ORDER, NOISE = range(3)  # purposes of a seed's randomness: fold_in(fold_in(seed, purpose), step)
@@ -55,7 +56,7 @@ class Programs(NamedTuple):
 
     init: Any  # Inputs -> Members
     advance: Any  # (Members, Inputs, first step i32[], steps i32[]) -> (Members, Metrics); the members are donated
-    evaluate: Any  # (Members, Inputs) -> part -> metric -> f32[s, h]
+    evaluate: Any  # (Members, Inputs) -> part -> metric -> f32[s, h, ...]
 
     def memory(self, mesh: Mesh) -> int:
         """The bytes that the hungriest of them needs on all devices together, the members among them.
@@ -228,14 +229,15 @@ def all_finite(params: Any) -> Array:
 
 
 def _evaluate(arm: Arm, block: int | None, members: Members, inputs: Inputs) -> dict[str, Metrics]:
-    """Every metric of every part: f32[s, h]."""
+    """Every metric of every part, f32[s, h], and what is measured of the "weights" (`weights.of_weights`)."""
 
     def one_seed(of_seed: tuple[State, Any]) -> dict[str, Metrics]:
         state, split = of_seed
         parts = arm.task.parts(inputs.data, split)
 
         def one_member(state: State) -> dict[str, Metrics]:
-            return {name: arm.task.evaluate(state.params, state.extras, part) for name, part in parts.items()}
+            seen = {name: arm.task.evaluate(state.params, state.extras, part) for name, part in parts.items()}
+            return {**seen, "weights": of_weights(state.params)}
 
         return _over_points(one_member, block)(state)
 

@@ -6,9 +6,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from wd_research.training.data import Examples, Split, standardised
+from wd_research.training.nets import Net, as_net
 from wd_research.types import Array, Batch, Extras, Hypers, Key, Loss, Metrics, Numbers, Params, Task
 
 
@@ -19,7 +21,7 @@ def no_settings(hypers: Hypers) -> Mapping[str, Any]:
 
 
 def classification(
-    model: nn.Module,
+    model: nn.Module | Net,
     examples: Examples,
     split: Callable[[int], Split],
     batch_size: int,
@@ -27,15 +29,72 @@ def classification(
 ) -> Task:
     """Learn the class of each example by the mean cross entropy (natural logarithm) of softmax(model(inputs)).
 
-    `split(seed)` draws what a seed sees. `settings(hypers)` are keyword arguments of the net in training, such as a
-    dropout rate. The metrics of each part are "accuracy" (a share) and "loss" (nats per example).
+    The model is a flax linen module or a Net; it makes logits f32[b, classes], or f32[b, t, classes] of what follows
+    each of t tokens. `split(seed)` draws what a seed sees. `settings(hypers)` are keyword arguments of the net in
+    training, such as a dropout rate. The metrics of each part are "accuracy" (a share) and "loss" (nats per example).
+
+    Raises ValueError when the targets are no classes, or the net makes logits of another shape.
     """
+    net, targets = as_net(model), np.asarray(examples.targets)
+    if targets.dtype.kind not in "iu":
+        raise ValueError(f"targets of type {targets.dtype} are no classes: give whole numbers, or use regression")
+    made, wanted = outputs_of(net, examples), targets.shape[1:]
+    if made[:-1] != wanted or len(made) != len(wanted) + 1 or made[-1] <= targets.max():
+        raise ValueError(f"the net makes outputs of shape {made} from an example: classes 0 to {targets.max()} need "
+                         f"logits of shape {(*wanted, int(targets.max()) + 1)}")  # fmt: skip
+
+    def measure(logits: Array, targets: Numbers) -> Metrics:
+        return {
+            "accuracy": jnp.mean(jnp.argmax(logits, axis=-1) == targets, dtype=logits.dtype),
+            "loss": cross_entropy(logits, targets),
+        }
+
+    return supervised(net, examples, split, batch_size, measure, settings)
+
+
+def regression(
+    model: nn.Module | Net,
+    examples: Examples,
+    split: Callable[[int], Split],
+    batch_size: int,
+    settings: Callable[[Hypers], Mapping[str, Any]] = no_settings,
+) -> Task:
+    """Learn numbers by the mean squared error of model(inputs), in units of their variance: mean |z - model(x)|^2.
+
+    z = (y - mean) / deviation over the whole pool, number by number, so that a net which always says the mean has
+    loss 1. The net makes f32[b, ...] as the targets are, or f32[b, 1] of f32[b]. The metric of each part is "loss".
+
+    Raises ValueError when the targets are classes, or the net makes outputs of another shape.
+    """
+    net, targets = as_net(model), np.asarray(examples.targets)
+    if targets.dtype.kind != "f":
+        raise ValueError(f"targets of type {targets.dtype} are classes: give them as floats to predict numbers")
+    made, wanted = outputs_of(net, examples), targets.shape[1:]
+    if made not in (wanted, (*wanted, 1)):
+        raise ValueError(f"the net makes outputs of shape {made} from an example: its targets are of shape {wanted}")
+    mean, deviation = targets.mean(axis=0), targets.std(axis=0)
+    scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+
+    def measure(outputs: Array, targets: Numbers) -> Metrics:
+        return {"loss": jnp.mean(jnp.square((targets - mean) * scale - outputs.reshape(targets.shape)))}
+
+    return supervised(net, examples, split, batch_size, measure, settings)
+
+
+def supervised(
+    net: Net,
+    examples: Examples,
+    split: Callable[[int], Split],
+    batch_size: int,
+    measure: Callable[[Array, Numbers], Metrics],
+    settings: Callable[[Hypers], Mapping[str, Any]] = no_settings,
+) -> Task:
+    """Learn from examples by what measure(outputs, targets) calls "loss"; all that it says is measured of each part."""
     train_size = len(split(0).train)
     batch_size = min(batch_size, train_size)
 
     def init(key: Key) -> tuple[Params, Extras]:
-        variables = dict(model.init(key, jnp.asarray(examples.inputs[:1])))
-        return variables.pop("params"), variables
+        return net.init(key, jnp.asarray(examples.inputs[:1]))
 
     def gather(data: Examples, split: Split, indices: Array) -> Batch:
         return standardised(data, split, split.train[indices], split.train_targets[indices])
@@ -51,26 +110,38 @@ def classification(
         numbers = settings(hypers)
 
         def of_batch(params: Params, extras: Extras, batch: Batch, key: Key):
-            logits, extras = model.apply(
-                {"params": params, **extras}, batch.inputs, train=True, **numbers,
-                rngs={"dropout": key}, mutable=list(extras),
-            )  # fmt: skip
-            value = cross_entropy(logits, batch.targets)
+            outputs, extras = net.apply(params, extras, batch.inputs, True, key, **numbers)
+            value = measure(outputs, batch.targets)["loss"]
             return value, (extras, {"loss": value})
 
         return of_batch
 
     def evaluate(params: Params, extras: Extras, part: Batch) -> Metrics:
-        logits: Any = model.apply({"params": params, **extras}, part.inputs, train=False)
-        return {
-            "accuracy": jnp.mean(jnp.argmax(logits, axis=-1) == part.targets, dtype=logits.dtype),
-            "loss": cross_entropy(logits, part.targets),
-        }
+        return measure(net.apply(params, extras, part.inputs, False)[0], part.targets)
 
     def order(key: Key, start: Array, steps: int) -> Array:
         return shuffled_epochs(key, start, steps, train_size, batch_size)
 
     return Task(examples, split, init, order, gather, parts, loss, evaluate)
+
+
+def outputs_of(net: Net, examples: Examples) -> tuple[int, ...]:
+    """The shape of what the net makes of one example; nothing is computed.
+
+    Raises ValueError, with one sentence, when it does not take such inputs.
+    """
+    pool = np.asarray(examples.inputs)
+
+    def made(key: Key) -> Array:
+        example = jnp.zeros((1, *pool.shape[1:]), pool.dtype)
+        params, extras = net.init(key, example)
+        return net.apply(params, extras, example, False)[0]
+
+    try:
+        return jax.eval_shape(made, jax.eval_shape(lambda: jax.random.key(0))).shape[1:]
+    except Exception as error:  # whatever a person's net raises
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"the net fails on an example of shape {pool.shape[1:]}, type {pool.dtype}: {why}") from error
 
 
 def measuring(task: Task, measure: Callable[[Params, Extras, Batch], Metrics]) -> Task:
@@ -108,7 +179,7 @@ def remembering(task: Task, measure: Callable[[Params, Params, Batch], Metrics])
 
 
 def cross_entropy(logits: Array, targets: Numbers) -> Array:
-    """-mean log softmax(logits)[target] in nats, from f32[b, classes] and i32[b]; f32[].
+    """-mean log softmax(logits)[target] in nats, from f32[..., classes] and i32[...]; f32[].
 
     By one-hot targets: picking by index would gather forward and scatter backward, once per member.
     """

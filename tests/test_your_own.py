@@ -1,0 +1,60 @@
+"""The guide is true: its blocks run as they stand, in a folder of their own, and its first file is short."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+GUIDE = (ROOT / "docs" / "your_own.md").read_text()
+FIRST, *OTHERS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own")
+    rng = np.random.default_rng(0)
+    targets = np.arange(600) % 3
+    inputs = rng.normal(size=(600, 20)) + np.eye(3, 20)[targets]
+    np.savez(folder / "my.npz", inputs=inputs, targets=targets)
+    (folder / "my_experiment.py").write_text(FIRST)
+    return folder
+
+
+def run(folder, *words):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *words], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_from_install_to_the_answer_takes_few_lines():
+    commands = re.search(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
+    assert commands
+    assert len([line for line in (commands[1] + FIRST).splitlines() if line.strip()]) < 40
+
+
+def test_the_first_file_runs_from_the_shell_and_is_audited(folder):
+    assert "generalises best" in run(folder, "my_experiment.py", "--steps", "20", "--seeds", "2")
+    assert (folder / "runs" / "my_experiment" / "report.html").exists()
+    assert "Dense_0.kernel" in run(folder, "my_experiment.py", "--audit").replace("/", ".")
+
+
+@pytest.mark.parametrize("block", OTHERS, ids=("python", "nnx", "functions", "regression", "next-token"))
+def test_a_block_runs_as_it_stands(block, folder):
+    name = f"block{OTHERS.index(block)}.py"
+    (folder / name).write_text(block)
+    assert "'decay': " in run(folder, name)
+
+
+def test_the_linked_files_exist_and_there_were_blocks():
+    assert len(OTHERS) == 5
+    for target in re.findall(r"\]\(([^)]+)\)", GUIDE):
+        assert (ROOT / "docs" / target).exists(), target
+    loading = (ROOT / "wd_research" / "training" / "loading.py").read_text()
+    for name in re.findall(r"\| `(\w+)\(", GUIDE):
+        assert f"def {name}(" in loading, name

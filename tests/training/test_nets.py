@@ -1,0 +1,181 @@
+"""The same net written four ways trains to the same weights, and what is no net is said to be none."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from wd_research.training.loading import from_arrays
+from wd_research.training.models import Mlp
+from wd_research.training.nets import as_net, mode, of_functions, of_nnx
+from wd_research.training.tasks import classification, outputs_of, regression, supervised
+
+INPUTS = jnp.asarray(np.random.default_rng(0).normal(size=(8, 5)), jnp.float32)
+KEY = jax.random.key(3)
+
+
+class Linen(nn.Module):
+    """Dense, norm, dropout, dense."""
+
+    @nn.compact
+    def __call__(self, inputs, training, scale=1.0):
+        hidden = nn.BatchNorm(use_running_average=not training, momentum=0.9, name="norm")(
+            nn.Dense(6, name="first")(inputs)
+        )
+        hidden = nn.Dropout(0.5, deterministic=not training)(nn.relu(scale * hidden))
+        return nn.Dense(3, name="last")(hidden)
+
+
+class Nnx(nnx.Module):
+    """The same."""
+
+    def __init__(self, rngs):
+        self.first, self.last = nnx.Linear(5, 6, rngs=rngs), nnx.Linear(6, 3, rngs=rngs)
+        self.norm, self.dropout = nnx.BatchNorm(6, momentum=0.9, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, inputs, scale=1.0):
+        return self.last(self.dropout(nnx.relu(scale * self.norm(self.first(inputs)))))
+
+
+NETS = {"linen": as_net(Linen()), "nnx": of_nnx(lambda rngs: Nnx(rngs))}
+
+
+def flat(tree):
+    return dict(jax.tree_util.tree_leaves_with_path(tree))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_weights_are_named_trees_and_seeds_differ(name):
+    (params, extras), (others, _) = (NETS[name].init(jax.random.key(seed), INPUTS[:1]) for seed in (0, 1))
+    assert set(params) == {"first", "norm", "last"}
+    assert set(params["first"]) == {"kernel", "bias"}
+    assert (params["first"]["kernel"] != others["first"]["kernel"]).all()
+    assert {leaf.shape for leaf in jax.tree.leaves(extras)} == {(6,)}
+
+
+def test_linen_and_nnx_make_the_same_of_the_same_weights():
+    params, linen_extras = NETS["linen"].init(KEY, INPUTS[:1])
+    _, nnx_extras = NETS["nnx"].init(KEY, INPUTS[:1])
+    seen = {}
+    for name, extras in (("linen", linen_extras), ("nnx", nnx_extras)):
+        outputs, same = NETS[name].apply(params, extras, INPUTS, False)
+        assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), same, extras))
+        seen[name] = outputs
+    np.testing.assert_allclose(seen["linen"], seen["nnx"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_training_draws_by_its_key_and_moves_the_statistics(name):
+    params, extras = NETS[name].init(KEY, INPUTS[:1])
+    (once, moved), (again, _), (other, _) = (
+        NETS[name].apply(params, extras, INPUTS, True, jax.random.key(seed), scale=2.0) for seed in (0, 0, 1)
+    )
+    assert (once == again).all()
+    assert (once != other).any()
+    assert any((new != old).any() for new, old in zip(*map(jax.tree.leaves, (moved, extras)), strict=True))
+    assert jax.tree.structure(moved) == jax.tree.structure(extras)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_nothing_leaks_from_a_trace(name):
+    """Nets live inside jit, vmap and grad, and can be used after it."""
+    net = NETS[name]
+
+    @jax.jit
+    @jax.vmap
+    def slope(key):
+        params, extras = net.init(key, INPUTS[:1])
+        return jax.grad(lambda params: net.apply(params, extras, INPUTS, True, key)[0].sum())(params)
+
+    with jax.checking_leaks():
+        slopes = slope(jax.random.split(KEY, 3))
+    assert slopes["first"]["kernel"].shape == (3, 5, 6)
+    assert np.isfinite(net.apply(*net.init(KEY, INPUTS[:1]), INPUTS, False)[0]).all()
+
+
+def test_streams_of_random_numbers_differ_from_each_other():
+    class Two(nnx.Module):
+        def __init__(self, rngs):
+            self.one, self.two = nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+
+        def __call__(self, inputs):
+            return self.one(inputs) - self.two(inputs)
+
+    outputs, _ = of_nnx(lambda rngs: Two(rngs)).apply({}, {}, INPUTS, True, KEY)
+    assert (outputs != 0).any()
+
+
+def test_functions_are_a_net():
+    net = of_functions(
+        lambda key: jax.random.normal(key, (5, 3)), lambda params, inputs, scale=1.0: scale * inputs @ params
+    )
+    params, extras = net.init(KEY, INPUTS[:1])
+    np.testing.assert_allclose(net.apply(params, extras, INPUTS, False, scale=9.0)[0], INPUTS @ params, rtol=1e-5)
+    np.testing.assert_allclose(
+        net.apply(params, extras, INPUTS, True, KEY, scale=2.0)[0], 2 * INPUTS @ params, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", ["train", "training", "is_training", "deterministic"])
+def test_a_module_is_told_whether_it_trains(name):
+    call = eval(f"lambda inputs, {name}: None")
+    assert mode(call, True) == {name: name != "deterministic"}
+    assert mode(call, False) == {name: name == "deterministic"}
+    assert mode(lambda inputs: None, True) == {}
+
+
+def test_what_is_no_net_is_said():
+    with pytest.raises(TypeError, match=r"a Nnx is no net: .*of_nnx\(lambda rngs"):
+        as_net(Nnx(nnx.Rngs(0)))  # pyright: ignore
+
+
+CLASSES, NUMBERS = np.array([0, 1, 2] * 10), np.linspace(-5, 50, 30)
+POOL = np.random.default_rng(1).normal(size=(30, 5))
+
+
+def split(seed):
+    raise AssertionError("nothing was to be drawn")
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "targets", "said"),
+    [
+        (classification, Mlp((4,), 2), CLASSES, r"outputs of shape \(2,\) from an example: .* logits of shape \(3,\)"),
+        (classification, Mlp((4,), 3), NUMBERS, "no classes"),
+        (regression, Mlp((4,), 2), NUMBERS, r"outputs of shape \(2,\) .* targets are of shape \(\)"),
+        (regression, Mlp((4,), 1), CLASSES, "are classes"),
+        (classification, nn.Conv(3, (2, 2, 2)), CLASSES, r"fails on an example of shape \(5,\), type float32"),
+    ],
+)
+def test_a_net_that_does_not_fit_is_one_sentence(task, model, targets, said):
+    with pytest.raises(ValueError, match=said) as caught:
+        task(model, from_arrays(POOL, targets), split, 5)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_net_that_always_says_the_mean_has_regression_loss_1():
+    from wd_research.training.data import draw_split
+
+    examples = from_arrays(POOL, NUMBERS)
+    zero = of_functions(lambda key: jnp.zeros(()), lambda params, inputs: params * jnp.ones((len(inputs), 1)))
+    task = regression(zero, examples, lambda seed: draw_split(examples, seed, 10, 5), 5)
+    drawn = task.split(0)
+    parts = task.parts(examples, drawn)
+    losses = [float(task.evaluate(jnp.zeros(()), {}, part)["loss"]) for part in parts.values()]
+    assert np.dot(losses, [10, 5, 15]) / 30 == pytest.approx(1, rel=1e-5)
+
+
+def test_a_loss_of_ones_own():
+    from wd_research.training.data import draw_split
+
+    examples = from_arrays(POOL, NUMBERS)
+
+    def measure(outputs, targets):
+        return {"loss": jnp.abs(outputs[:, 0] - targets).mean(), "most": outputs.max()}
+
+    task = supervised(as_net(Mlp((4,), 1)), examples, lambda seed: draw_split(examples, seed, 10, 5), 5, measure)
+    params, extras = task.init(KEY)
+    assert set(task.evaluate(params, extras, task.parts(examples, task.split(0))["test"])) == {"loss", "most"}
+    assert outputs_of(as_net(Mlp((4,), 1)), examples) == (1,)
