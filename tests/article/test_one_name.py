@@ -25,6 +25,8 @@ from experiments.article.one_name import (
 from tests.article.test_worlds import known, means
 from wd_research.experiment import labelled, run
 
+pytestmark = pytest.mark.slow  # the experiment itself, in little
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

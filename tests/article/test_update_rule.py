@@ -35,6 +35,8 @@ from experiments.article.update_rule import (
 from wd_research.decay.units import UNITS
 from wd_research.experiment import run
 
+pytestmark = pytest.mark.slow  # the experiment itself, in little
+
 ROOT = Path(__file__).parents[2]
 SMALL = {"decays": (0.0, 2.0, 20.0, 60.0), "numbers": (0.0, 1e-7, 3e-7, 1e-3), "seeds": 4, "steps": 160}
 SETTING = {"learning_rate": 0.1, "steps": 40, "batch_size": 20, "examples": 100}

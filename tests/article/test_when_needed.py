@@ -25,6 +25,8 @@ from experiments.article.when_needed import (
 from tests.article.test_worlds import known, means
 from wd_research.experiment import program_of, run
 
+pytestmark = pytest.mark.slow  # the experiment itself, in little
+
 LARGER = [(size, flipped) for size in SIZES for flipped in FLIPS]
 
 

@@ -103,7 +103,7 @@ def trained(decay_place, block):
 
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("block", [1, None])
+@pytest.mark.parametrize("block", [1, pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("decay_place", PLACES, ids=lambda place: place.__name__)
 def test_weights_shrink_by_the_product_of_the_rates_on_decayed_leaves_alone(decay_place, block, optimizer, mask):
     start, end = (tree[optimizer][mask] for tree in trained(decay_place, block))

@@ -30,7 +30,7 @@ def planned(world, blocks=(1,), memory=None, steps=STEPS):
     return make_plan(world, SEEDS, STEPS, steps, all_devices(), Cut(blocks, memory))
 
 
-@pytest.mark.parametrize("block", [1, None])
+@pytest.mark.parametrize("block", [1, pytest.param(None, marks=pytest.mark.slow)])
 def test_waves_train_the_same_nets_to_rounding(block):
     world = wide()
     whole = planned(world, (block,))
