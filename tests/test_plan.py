@@ -90,7 +90,7 @@ def test_waves_answer_as_the_whole_does(tmp_path):
     not Path("/proc/self/status").exists(), reason="Linux says there what a process held at its fullest"
 )
 @pytest.mark.slow
-@pytest.mark.parametrize(("block", "decays"), [(1, 600), (None, 100)])
+@pytest.mark.parametrize(("block", "decays"), [(1, 600), (None, 300)])
 def test_the_memory_foretold_is_what_a_population_takes(block, decays):
     """Of what the process held at its fullest, the growth since the small programs that come with any run."""
     measuring = f"""

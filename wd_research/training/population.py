@@ -115,7 +115,7 @@ def jitted(arm: Arm, mesh: Mesh, block: int | None = None) -> tuple[Any, Any, An
 
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     jit = partial(jax.jit, compiler_options=CPU_OPTIONS if on_cpu else None)
-    # A look takes whole parts of the data through nets: on a CPU all of them together leave the cache (docs/benchmarks).
+    # A look takes whole parts of the data through nets: on a CPU all together leave the cache (docs/benchmarks.md).
     seen = 1 if on_cpu else block
     return (
         jit(on_mesh(partial(_init, arm), in_specs=(inputs,))),
