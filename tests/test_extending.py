@@ -14,10 +14,8 @@ FILES = dict(re.findall(r"^`(\w+\.py)`:\n\n```python\n(.*?)```", GUIDE, re.MULTI
 KINDS = ("penalty", "rule", "hyperparameter", "net", "task", "probe", "claim", "experiment")
 
 
-ONE, *OTHERS = FILES  # one of them among the quick tests
-
-
-@pytest.mark.parametrize("name", [ONE, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
 def test_a_file_runs_as_it_stands_and_answers(name, tmp_path):
     (tmp_path / name).write_text(FILES[name])
     words = [name, "--steps", "6", "--seeds", "2", "--workdir", str(tmp_path / "run")]

@@ -44,6 +44,7 @@ def test_the_first_file_runs_from_the_shell_and_is_audited(folder):
     assert "Dense_0.kernel" in run(folder, "my_experiment.py", "--audit").replace("/", ".")
 
 
+@pytest.mark.slow
 def test_the_other_blocks_run_as_they_stand(folder):
     """One after the other in one process, which imports JAX once."""
     for number, block in enumerate(OTHERS):
