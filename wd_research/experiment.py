@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from wd_research.audits import audit_text
-from wd_research.evidence.answer import best_point, diverged, sentence, summarise, tunable, winner_of
+from wd_research.evidence.answer import best_point, diverged, sentence, summarise, winner_of
 from wd_research.evidence.claims import Claim, judge
 from wd_research.evidence.figures import all_figures, training
 from wd_research.evidence.members import write_members
@@ -98,7 +98,7 @@ class Result(NamedTuple):
 
     def figure(self, name: str | None = None) -> Figure:
         """A figure of the run, by default the first. Raises ValueError, naming those there are, for another name."""
-        figures = drawn(self.experiment, self.arms)
+        figures = drawn(self.experiment, self.arms, self.summary)
         if name is not None and name not in figures:
             raise ValueError(f"no figure is called {name}: choose among {', '.join(figures)}")
         return figures[name or next(iter(figures))]
@@ -375,7 +375,7 @@ def write(this: Run, folder: Path, arms: Mapping[str, Results], summary: Mapping
     """
     write_results(folder / "results.nc", arms)
     write_json(folder / "summary.json", summary)
-    figures = drawn(this.experiment, arms)
+    figures = drawn(this.experiment, arms, summary)
     write_figures(folder / "figures", figures)
     if this.tensorboard:
         pictures = {name: (folder / "figures" / f"{name}.png").read_bytes() for name in figures}
@@ -384,7 +384,11 @@ def write(this: Run, folder: Path, arms: Mapping[str, Results], summary: Mapping
     return list(figures)
 
 
-def drawn(experiment: Experiment, arms: Mapping[str, Results]) -> dict[str, Figure]:
-    """The experiment's own figures, and how the best of its arms that can be tuned came about."""
-    trained = tunable({name: arms[name] for name in experiment.trained})
-    return {**experiment.figures(arms), **({"training": training(trained)} if trained else {})}
+def drawn(experiment: Experiment, arms: Mapping[str, Results], summary: Mapping[str, Any]) -> dict[str, Figure]:
+    """The experiment's own figures, and how the trained arm that validation data prefer came about."""
+    figures = experiment.figures(arms)
+    trained = {name: entry for name, entry in summary["best"].items() if name in experiment.trained}
+    if trained:
+        name = winner_of(trained)
+        figures = {**figures, "training": training(name, arms[name])}
+    return figures

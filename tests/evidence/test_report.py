@@ -132,7 +132,7 @@ def test_a_text_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_training_shows_the_curves_and_the_weights():
-    figure = training({"arm": with_weights(results()), "worse": with_weights(results((0, -0.1, -0.1, -0.1, -0.1)))})
+    figure = training("arm", with_weights(results()))
     curves, losses, weights = figure.axes
     assert curves.get_title() == "arm: accuracy"
     assert losses.get_title() == "arm: loss"

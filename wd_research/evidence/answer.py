@@ -31,6 +31,16 @@ def judged_by(results: Results) -> str:
     return "accuracy" if "validation_accuracy" in results else "loss"
 
 
+def hypers(results: Results) -> list[str]:
+    """The names of a point's numbers."""
+    return [str(name) for name, coordinate in results.coords.items() if coordinate.dims == ("point",)]
+
+
+def metrics(results: Results) -> list[str]:
+    """The names of what is one number per member and look."""
+    return [str(name) for name, values in results.data_vars.items() if values.dims == ("seed", "point", "step")]
+
+
 def final(results: Results, name: str) -> np.ndarray:
     """A quantity at the end of training; f64[s, h], for a diverged member by its last finite weights."""
     return results[name].isel(step=-1).to_numpy().astype(float)
@@ -87,7 +97,7 @@ def best_among(results: Results, among: np.ndarray | None = None, by: str | None
 def best_point(results: Results, by: str | None = None) -> dict[str, float]:
     """The hyperparameters of the best point."""
     point = results.isel(point=best_among(results, by=by))
-    return {str(name): float(value) for name, value in point.coords.items() if results[name].dims == ("point",)}
+    return {name: float(point[name]) for name in hypers(results)}
 
 
 def edges(results: Results, by: str | None = None) -> list[str]:
@@ -165,14 +175,9 @@ def can_be_tuned(results: Results) -> bool:
     return "validation_loss" in results and bool(has_value(results, 0).any())
 
 
-def tunable(arms: Mapping[str, Results]) -> dict[str, Results]:
-    """Those arms that can be tuned."""
-    return {name: results for name, results in arms.items() if can_be_tuned(results)}
-
-
 def summarise(arms: Mapping[str, Results]) -> dict[str, Any]:
     """The answers of all arms that can be tuned, by what they are judged by and by loss, and how they compare."""
-    arms = tunable(arms)
+    arms = {name: results for name, results in arms.items() if can_be_tuned(results)}
     names = list(arms)
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     return {
@@ -187,7 +192,7 @@ def summarise(arms: Mapping[str, Results]) -> dict[str, Any]:
 def diverged(results: Results) -> list[dict[str, Any]]:
     """The points at which members diverged: what they were, how many of their seeds, and the first step of all."""
     at = results["diverged_at"].to_numpy()
-    names = [str(name) for name, coordinate in results.coords.items() if coordinate.dims == ("point",)]
+    names = hypers(results)
     return [
         {
             "point": ", ".join(f"{words(name)} {float(results[name][point]):.3g}" for name in names),

@@ -10,9 +10,9 @@ from wd_research.evidence.answer import (
     axis_values,
     best_among,
     has_value,
+    hypers,
     judged_by,
     surviving,
-    tuned,
     words,
 )
 from wd_research.evidence.statistics import best_set, paired_t
@@ -116,14 +116,12 @@ def shades(arms: Mapping[str, Results], by: str) -> dict[str, Any]:
     return {"cmap": "cividis_r", "vmin": np.nanmin(means), "vmax": 2 * np.nanmin(means)}
 
 
-def training(arms: Mapping[str, Results]) -> Figure:
-    """How the arm that validation data prefer came about, its chosen point beside its best without decay.
+def training(name: str, results: Results) -> Figure:
+    """How an arm came about, its chosen point beside its best without decay.
 
     Left what it is judged by and in the middle the loss, both over steps; right how its weights are distributed in the
     end.
     """
-    name = max(arms, key=lambda name: BETTER[judged_by(arms[name])] * reached_on_validation(arms[name]))
-    results = arms[name]
     chosen = {"chosen": (best_among(results), "-"), "without decay": (best_among(results, has_value(results, 0)), ":")}
     figure, panels = panel_grid(1, 3, width=3.8, height=3.2, share=False)
     for panel, by in zip(panels[0], (judged_by(results), "loss"), strict=False):
@@ -137,11 +135,6 @@ def training(arms: Mapping[str, Results]) -> Figure:
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=4, fontsize=8)
     draw_weights(panels[0, 2], results, {label: point for label, (point, _) in chosen.items()})
     return figure
-
-
-def reached_on_validation(results: Results) -> float:
-    """The tuned arm's mean of what it is judged by."""
-    return float(tuned(results, f"validation_{judged_by(results)}").mean())
 
 
 def draw_weights(panel: Axes, results: Results, chosen: Mapping[str, int]) -> None:
@@ -181,8 +174,7 @@ def panel_grid(rows: int, columns: int, width: float, height: float, share: bool
 
 def varying(results: Results) -> list[str]:
     """The hyperparameters beside the axis that have more than one value."""
-    names = [name for name, coordinate in results.coords.items() if coordinate.dims == ("point",)]
-    return [str(n) for n in names if n != results.attrs["axis"] and len(np.unique(results[n].to_numpy())) > 1]
+    return [n for n in hypers(results) if n != results.attrs["axis"] and len(np.unique(results[n].to_numpy())) > 1]
 
 
 def setting_of(point: Mapping[str, float], axis: str, names: list[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tensorboardX.proto import api_pb2, plugin_hparams_pb2, summary_pb2
 
+from wd_research.evidence.answer import hypers, metrics
 from wd_research.evidence.tensorboard import EventFile, file_name
 from wd_research.types import Results
 
@@ -57,16 +58,6 @@ def sessions(arm: str, results: Results, curves: int) -> Iterator[tuple[str, Ite
     for point in range(points):
         for seed in range(seeds):
             yield f"{point}-{seed}", summaries(point, seed)
-
-
-def hypers(results: Results) -> list[str]:
-    """The numbers of a point."""
-    return [str(name) for name, coordinate in results.coords.items() if coordinate.dims == ("point",)]
-
-
-def metrics(results: Results) -> list[str]:
-    """What is one number per member and look."""
-    return [str(name) for name, values in results.data_vars.items() if values.dims == ("seed", "point", "step")]
 
 
 def experiment(arms: Mapping[str, Results]) -> Summary:

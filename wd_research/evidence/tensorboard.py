@@ -19,7 +19,17 @@ from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttr
 from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import custom_scalars, histogram_raw, scalar, text
 
-from wd_research.evidence.answer import axis_values, best_among, can_be_tuned, has_value, judged_by, tuned, words
+from wd_research.evidence.answer import (
+    axis_values,
+    best_among,
+    can_be_tuned,
+    has_value,
+    hypers,
+    judged_by,
+    metrics,
+    tuned,
+    words,
+)
 from wd_research.evidence.statistics import Estimate, paired_t
 from wd_research.types import Results
 
@@ -86,16 +96,11 @@ class PointRuns:
     def look(self, results: Results) -> None:
         """Write every quantity at the last step, its mean and 95 % t interval, as `quantity/point`."""
         now = results.isel(step=-1)
-        hypers = [str(name) for name, coordinate in results.coords.items() if coordinate.dims == ("point",)]
-        numbers = [str(n) for n, values in now.data_vars.items() if values.dims == ("seed", "point")]
         for point in range(results.sizes["point"]):
             # letters, digits, and "-/_." are all that a tag may hold
-            label = "__".join(f"{name}_{float(results[name][point]):.3g}".replace("+", "") for name in hypers)
-            for name in numbers:
-                if name != "diverged_at":
-                    self.file.band(
-                        f"{name}/{label}", paired_t(now[name][:, point].to_numpy()), int(results["step"][-1])
-                    )
+            label = "__".join(f"{name}_{float(results[name][point]):.3g}".replace("+", "") for name in hypers(results))
+            for name in metrics(results):
+                self.file.band(f"{name}/{label}", paired_t(now[name][:, point].to_numpy()), int(results["step"][-1]))
         self.file.writer.flush()
 
     def close(self, results: Results) -> None:
@@ -113,20 +118,16 @@ class ArmRuns:
     """The runs of an arm that can be tuned: `NAME`, `NAME without decay`, and at the end `NAME over AXIS`."""
 
     def __init__(self, folder: Path, name: str):
-        self.folder, self.name, self.laid_out = folder, file_name(name), False
+        self.folder, self.name = folder, file_name(name)
         self.best, self.without = (EventFile(folder / run) for run in (self.name, f"{self.name} without decay"))
 
     def look(self, results: Results) -> None:
         """Write every quantity at the last step, its mean and 95 % t interval, of the point that validation prefers."""
         step = int(results["step"][-1])
+        self.best.summary(margin_charts(metrics(results)), step)
         for file, among in ((self.best, None), (self.without, has_value(results, 0))):
             now = results.isel(step=-1, point=best_among(results, among))
-            numbers = [str(name) for name, values in now.data_vars.items() if values.dims == ("seed",)]
-            numbers = [name for name in numbers if name != "diverged_at"]
-            if not self.laid_out:
-                file.summary(margin_charts(numbers), step)
-                self.laid_out = True
-            for name in numbers:
+            for name in metrics(results):
                 file.band(name, paired_t(now[name].to_numpy()), step)
             if "weights_below" in now:
                 file.weights("weights", now, step)
