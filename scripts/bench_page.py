@@ -11,6 +11,7 @@ TITLES = {
     "synthetic": "All peers, on 784 inputs",
     "growth": "Growth of the population",
     "jobs": "Whole cold jobs",
+    "experiment": "The main experiment from the shell",
     "convolution": "A small convolutional net",
     "transformer": "A one-layer transformer on modular addition",
     "gpu": "On a GPU",
@@ -33,6 +34,13 @@ def write(page: Path, parts: Mapping[str, Any]) -> None:
 
 def section(part: str, seen: Row) -> list[str]:
     """A part: where it was measured, and a table per net."""
+    versions = ", ".join(f"{name} {seen[name]}" for name in ("jax", "torch", "scikit-learn", "keras") if name in seen)
+    where = (
+        f"`python scripts/bench.py {part} --processes {seen['processes']}`, {seen['date']}: {seen['cpu']}, "
+        f"{seen['cores']} cores, {seen['device']}; Python {seen['python']}, {versions}."
+    )
+    if part == "experiment":
+        return [f"### {TITLES[part]}", "", where, "", *experiment(seen["runs"]), ""]
     rows = seen["cells"]
     kinds = dict.fromkeys((row["net"], row["size"], row["width"]) for row in sorted(rows, key=order))
     tables = []
@@ -40,14 +48,11 @@ def section(part: str, seen: Row) -> list[str]:
         mine = [row for row in rows if (row["net"], row["size"], row["width"]) == (net, size, width)]
         make = {"growth": growth, "jobs": jobs}.get(part, rates)
         tables += ["", f"**{NETS[net].format(size=size, width=width)}**", "", *make(mine, seen["limit"])]
-    versions = ", ".join(f"{name} {seen[name]}" for name in ("jax", "torch", "scikit-learn", "keras"))
     return [
         f"### {TITLES[part]}",
         "",
-        f"`python scripts/bench.py {part} --processes {seen['processes']}`, {seen['date']}: {seen['cpu']}, "
-        f"{seen['cores']} cores, {seen['device']}; Python {seen['python']}, {versions}. Limit "
-        f"{seen['limit'] / 1e9:,.0f} GFLOP/s. Largest difference between peers {seen['gate']['1']:.0e} after one step, "
-        f"{seen['gate']['20']:.0e} after twenty.",
+        f"{where} Limit {seen['limit'] / 1e9:,.0f} GFLOP/s. Largest difference between peers "
+        f"{seen['gate']['1']:.0e} after one step, {seen['gate']['20']:.0e} after twenty.",
         *tables,
         "",
     ]
@@ -102,11 +107,32 @@ def microseconds(row: Row) -> str:
 def jobs(rows: Sequence[Row], limit: float) -> list[str]:
     """Seconds of a whole process, import and compilation included."""
     del limit
-    ours = min(median(row["walls"]) for row in rows if row["peer"].startswith("engine, "))
-    lines = ["| peer | whole process, s, median [lowest, highest] | against the engine |", "|---|---|---|"]
+    ours = next(median(row["walls"]) for row in rows if row["peer"] == "engine, one by one")
+    lines = [
+        "| peer, with nothing compiled before | whole process, s, median [lowest, highest] | against the engine "
+        "| import, s |",
+        "|---|---|---|---|",
+    ]
     for row in sorted(rows, key=lambda row: median(row["walls"])):
         wall = median(row["walls"])
-        lines.append(
-            f"| {row['peer']} | {wall:.1f} [{row['walls'][0]:.1f}, {row['walls'][-1]:.1f}] | {wall / ours:.2f} |"
-        )
+        lines.append(f"| {row['peer']} | {spread(row['walls'])} | {wall / ours:.2f} | {row['start']:.1f} |")
     return lines
+
+
+def experiment(runs: Sequence[Row]) -> list[str]:
+    """Where the seconds of a whole process go."""
+    parts = ("import", "audit", "compile", "train", "evaluate", "write")
+    lines = [
+        "| run | whole process, s, median [lowest, highest] | " + " | ".join(parts) + " | compile and train | block |",
+        "|---" * (len(parts) + 4) + "|",
+    ]
+    for run in runs:
+        cells = [f"{run['seconds'][part]:.1f}" if run["seconds"] else "" for part in parts]
+        cells += [spread(run["compile_and_train"]) if run["seconds"] else "", ", ".join(run["blocks"])]
+        lines.append(f"| {run['run']} | {spread(run['wholes'])} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def spread(values: Sequence[float]) -> str:
+    """`12.3 [12.0, 12.9]` of sorted values."""
+    return f"{median(values):.1f} [{values[0]:.1f}, {values[-1]:.1f}]"

@@ -6,6 +6,7 @@ Chromium and its driver are Debian's packages `chromium` and `chromium-driver`. 
 saved there.
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -180,3 +181,19 @@ def test_the_report_needs_no_network_and_fits(browser, run, name, size):
     assert summary["answer"] in text
     assert wide <= 0  # nothing but tables and figures scrolls sideways
     assert (broken, images) == (0, 4)
+
+
+def test_the_report_is_whole_in_print(browser, run):
+    """On a page as wide as A4 between its margins nothing is cut off that a screen would scroll to."""
+    browser.set_window_size(718, 1000)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    with contextlib.ExitStack() as stack:
+        stack.callback(browser.set_window_size, 1500, 1100)
+        stack.callback(browser.execute_cdp_cmd, "Emulation.setEmulatedMedia", {"media": ""})
+        shows(browser, f"file://{run}/report.html", "report_in_print", lambda text: "How it was made" in text)
+        cut = "return [...document.querySelectorAll('*')].filter(e => e.scrollWidth > window.innerWidth).length"
+        assert browser.execute_script(cut) == 0
+        paper = base64.b64decode(browser.print_page())
+    assert paper.startswith(b"%PDF")
+    if SHOTS:
+        Path(SHOTS, "report.pdf").write_bytes(paper)

@@ -188,6 +188,14 @@ def test_reports_are_made_again_and_compared(tmp_path):
     assert [page.count("<article>") for page in pages] == [2, 1, 1]
 
 
+def test_a_run_of_another_version_is_one_sentence_and_nothing_is_written(tmp_path):
+    folder = run_folder(tmp_path / "one", 2)
+    (folder / "summary.json").write_text(json.dumps({"answer": "a", "best": {"arm": {}}, "claims": [], "diverged": {}}))
+    said = report(folder, code=2)
+    assert said == f"error: {folder} is of another version: its summary.json has no 'by'; run it again\n"
+    assert not (folder / "report.html").exists()
+
+
 def report(*words, code=0):
     command = [sys.executable, "-m", "wd_research", "report", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -119,8 +119,12 @@ def report(
     from wd_research.evidence.report import report as page_of  # here, because units need not wait for JAX
     from wd_research.folder import read_run, write_text
 
-    runs = [read_run(folder) for folder in folders]
-    pages = {folder / "report.html": page_of([run]) for folder, run in zip(folders, runs, strict=True)}
+    runs, pages = [read_run(folder) for folder in folders], {}
+    for folder, run in zip(folders, runs, strict=True):
+        try:
+            pages[folder / "report.html"] = page_of([run])
+        except KeyError as error:
+            raise ValueError(f"{folder} is of another version: its summary.json has no {error}; run it again") from None
     for path, page in (pages | ({out: page_of(runs)} if len(runs) > 1 else {})).items():
         write_text(path, page)
         print(path)

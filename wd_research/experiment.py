@@ -380,7 +380,8 @@ def write(this: Run, folder: Path, arms: Mapping[str, Results], summary: Mapping
     if this.tensorboard:
         pictures = {name: (folder / "figures" / f"{name}.png").read_bytes() for name in figures}
         write_summary(this.tensorboard, summary["question"], summary["answer"], pictures, this.experiment.steps)
-        write_members(folder / "members", {name: arms[name] for name in this.experiment.trained}, this.member_runs)
+        if this.experiment.trained:
+            write_members(folder / "members", {name: arms[name] for name in this.experiment.trained}, this.member_runs)
     return list(figures)
 
 

@@ -25,7 +25,7 @@ from wd_research import checks
 from wd_research.cli import main
 from wd_research.evidence.answer import by_verdicts, final, surviving
 from wd_research.evidence.claims import POINTS, Cell, Claim, does
-from wd_research.evidence.figures import LINES, panel_grid
+from wd_research.evidence.drawing import LINES, panel_grid
 from wd_research.evidence.statistics import at_choice, choose_leaving_one_out, paired_t
 from wd_research.experiment import Experiment
 from wd_research.search import grid, random_points, sobol_points

@@ -33,7 +33,7 @@ from wd_research.decay.penalties import l2, penalized
 from wd_research.decay.places import decoupled
 from wd_research.evidence.answer import ahead, by_verdicts, edges, final, surviving, tuned
 from wd_research.evidence.claims import POINTS, Cell, Claim, does
-from wd_research.evidence.figures import STYLES, draw_measured, means, panel_grid
+from wd_research.evidence.drawing import STYLES, draw_measured, means, panel_grid
 from wd_research.evidence.statistics import at_choice, choose_leaving_one_out
 from wd_research.experiment import Experiment
 from wd_research.search import grid

@@ -35,7 +35,7 @@ from wd_research.decay.places import independent
 from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.answer import ahead, axis_values, by_verdicts, final, has_value, surviving, tuned
 from wd_research.evidence.claims import POINTS, Cell, Claim, does
-from wd_research.evidence.figures import STYLES, axis_from_zero, draw_band, draw_measured, means, panel_grid
+from wd_research.evidence.drawing import STYLES, axis_from_zero, draw_band, draw_measured, means, panel_grid
 from wd_research.evidence.statistics import at_choice, choose_leaving_one_out
 from wd_research.experiment import Exact, Experiment, labelled
 from wd_research.search import decades, grid

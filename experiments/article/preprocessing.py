@@ -27,7 +27,7 @@ from wd_research.cli import main
 from wd_research.decay.penalties import l1, penalized
 from wd_research.evidence.answer import ahead, by_verdicts, tuned
 from wd_research.evidence.claims import POINTS, Cell, Claim, does
-from wd_research.evidence.figures import STYLES, means, panel_grid
+from wd_research.evidence.drawing import STYLES, means, panel_grid
 from wd_research.experiment import Experiment
 from wd_research.search import grid
 from wd_research.training.data import Examples, Split, digits, draw_split

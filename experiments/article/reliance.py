@@ -28,7 +28,7 @@ from wd_research import checks
 from wd_research.cli import main
 from wd_research.evidence.answer import by_verdicts, edges, has_value, tuned
 from wd_research.evidence.claims import PERCENT, POINTS, Cell, Claim, Unit, does
-from wd_research.evidence.figures import STYLES, draw_measured, means, panel_grid
+from wd_research.evidence.drawing import STYLES, draw_measured, means, panel_grid
 from wd_research.evidence.probes import effective_number, saliency
 from wd_research.experiment import Experiment
 from wd_research.search import grid

@@ -34,7 +34,7 @@ from wd_research.decay.places import constant, coupled, decoupled, independent
 from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.answer import by_verdicts, final
 from wd_research.evidence.claims import Cell, Claim, does
-from wd_research.evidence.figures import STYLES, draw_measured, means, panel_grid
+from wd_research.evidence.drawing import STYLES, draw_measured, means, panel_grid
 from wd_research.experiment import Exact, Experiment, labelled
 from wd_research.search import grid
 from wd_research.training.data import digits, draw_split

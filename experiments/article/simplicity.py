@@ -35,7 +35,7 @@ from wd_research.decay.proximal import soft_threshold
 from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.answer import by_verdicts, edges, final, has_value, surviving, tuned
 from wd_research.evidence.claims import PERCENT, Cell, Claim, does
-from wd_research.evidence.figures import STYLES, draw_band, draw_measured, means, panel_grid
+from wd_research.evidence.drawing import STYLES, draw_band, draw_measured, means, panel_grid
 from wd_research.evidence.probes import effective_rank, sensitivity
 from wd_research.evidence.statistics import at_choice, choose_leaving_one_out
 from wd_research.experiment import Experiment

@@ -30,7 +30,7 @@ from wd_research.decay.places import independent
 from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.answer import axis_values, by_verdicts, final, surviving
 from wd_research.evidence.claims import Cell, Claim, can, does
-from wd_research.evidence.figures import STYLES, draw_band, panel_grid
+from wd_research.evidence.drawing import STYLES, draw_band, panel_grid
 from wd_research.experiment import Experiment
 from wd_research.search import grid
 from wd_research.training.models import Mlp

@@ -26,7 +26,7 @@ from wd_research import checks
 from wd_research.cli import main
 from wd_research.evidence.answer import ahead, stopped_early, tuned
 from wd_research.evidence.claims import POINTS, Cell, Claim, does
-from wd_research.evidence.figures import panel_grid
+from wd_research.evidence.drawing import panel_grid
 from wd_research.evidence.statistics import paired_t
 from wd_research.experiment import Experiment
 from wd_research.search import grid

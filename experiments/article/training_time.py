@@ -35,7 +35,7 @@ from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.answer import by_verdicts, final
 from wd_research.evidence.claims import PERCENT, Cell, Claim, can, does
-from wd_research.evidence.figures import STYLES, draw_measured, means, panel_grid
+from wd_research.evidence.drawing import STYLES, draw_measured, means, panel_grid
 from wd_research.experiment import Exact, Experiment, labelled
 from wd_research.search import decades, grid
 from wd_research.training.models import Mlp

@@ -39,7 +39,7 @@ from wd_research.decay.transforms import decay_weights
 from wd_research.decay.units import Setting, convert
 from wd_research.evidence.answer import by_verdicts, final, has_value, surviving, tuned
 from wd_research.evidence.claims import Cell, Claim, does
-from wd_research.evidence.figures import STYLES, axis_from_zero, draw_measured, means, panel_grid
+from wd_research.evidence.drawing import STYLES, axis_from_zero, draw_measured, means, panel_grid
 from wd_research.experiment import Exact, Experiment, labelled
 from wd_research.search import grid
 from wd_research.training.data import Examples, Split, check_sizes, digits, draw_split

@@ -30,7 +30,7 @@ from wd_research import checks
 from wd_research.cli import main
 from wd_research.evidence.answer import by_verdicts, edges, has_value, stopped_early, tuned
 from wd_research.evidence.claims import POINTS, Cell, Claim, can, does
-from wd_research.evidence.figures import STYLES, draw_measured, means, panel_grid
+from wd_research.evidence.drawing import STYLES, draw_measured, means, panel_grid
 from wd_research.experiment import Experiment
 from wd_research.search import grid
 from wd_research.training.models import Mlp

@@ -30,7 +30,7 @@ from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.answer import ahead, by_verdicts, change, change_cell
 from wd_research.evidence.claims import POINTS, Cell, Claim, does
-from wd_research.evidence.figures import STYLES, means, panel_grid
+from wd_research.evidence.drawing import STYLES, means, panel_grid
 from wd_research.experiment import Experiment
 from wd_research.search import grid
 from wd_research.training.models import Mlp

@@ -38,7 +38,7 @@ from wd_research.evidence.answer import (
     tuned,
 )
 from wd_research.evidence.claims import NATS, POINTS, Cell, Claim, can, does
-from wd_research.evidence.figures import PARTS, draw_against_axis, draw_band, mark_zero, panel_grid, slices
+from wd_research.evidence.drawing import PARTS, draw_against_axis, draw_band, mark_zero, panel_grid, slices
 from wd_research.evidence.statistics import at_choice, choose_leaving_one_out
 from wd_research.experiment import Experiment
 from wd_research.search import decades

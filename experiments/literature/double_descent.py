@@ -42,7 +42,7 @@ from wd_research.cli import main
 from wd_research.decay.penalties import l2, penalized
 from wd_research.evidence.answer import final, surviving
 from wd_research.evidence.claims import Cell, Claim, does
-from wd_research.evidence.figures import STYLES, draw_measured, means, panel_grid
+from wd_research.evidence.drawing import STYLES, draw_measured, means, panel_grid
 from wd_research.experiment import Exact, Experiment, labelled
 from wd_research.search import grid
 from wd_research.types import Arm, Array, Axes, Batch, Figure, Loss, Numbers, Results

@@ -35,7 +35,7 @@ from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import corrected, decay_weights
 from wd_research.evidence.answer import surviving
 from wd_research.evidence.claims import Cell, Claim, does
-from wd_research.evidence.figures import LINES, draw_band, panel_grid
+from wd_research.evidence.drawing import LINES, draw_band, panel_grid
 from wd_research.experiment import Experiment
 from wd_research.search import grid
 from wd_research.training.data import check_sizes, digits, draw_split

@@ -41,7 +41,7 @@ from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.answer import surviving
 from wd_research.evidence.claims import Cell, Claim, does
-from wd_research.evidence.figures import STYLES, draw_measured, means, panel_grid
+from wd_research.evidence.drawing import STYLES, draw_measured, means, panel_grid
 from wd_research.experiment import Experiment
 from wd_research.search import grid
 from wd_research.training.tasks import remembering

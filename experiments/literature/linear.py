@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from wd_research.evidence.figures import axis_from_zero
+from wd_research.evidence.drawing import axis_from_zero
 from wd_research.types import Array, Axes, Batch, Extras, Hypers, Key, Loss, Params, Task
 
 

@@ -31,7 +31,7 @@ from wd_research.cli import main
 from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.claims import Cell, Claim, does
-from wd_research.evidence.figures import LINES, draw_band, panel_grid
+from wd_research.evidence.drawing import LINES, draw_band, panel_grid
 from wd_research.evidence.statistics import at_choice, best_candidate, choose_leaving_one_out
 from wd_research.experiment import Experiment
 from wd_research.search import decades, grid

@@ -80,6 +80,7 @@ def finished(tmp_path_factory):
     return run(experiment(**SMALL), folder, audit="", tensorboard=False, console=Console(file=io.StringIO()))
 
 
+@pytest.mark.slow
 def test_every_claim_has_a_verdict_and_those_that_a_small_run_can_decide(finished):
     verdicts = {claim["id"]: claim["verdict"] for claim in finished.summary["claims"]}
     assert verdicts["A4-half-life"] in {"holds", "fails", "undecided"}
@@ -92,6 +93,7 @@ def test_every_claim_has_a_verdict_and_those_that_a_small_run_can_decide(finishe
     }
 
 
+@pytest.mark.slow
 def test_the_parts_of_the_first_step_have_the_sizes_of_a_net_that_knows_nothing(finished):
     """Ten classes: a loss of about ln 10 or more; a small step leaves the weights about as large as they were."""
     norms = finished.arms["first step"]["norm"].to_numpy()[..., 0]
@@ -103,11 +105,13 @@ def test_the_parts_of_the_first_step_have_the_sizes_of_a_net_that_knows_nothing(
     assert (update != initialise).all()
 
 
+@pytest.mark.slow
 def test_more_decay_leaves_less_of_the_start(finished):
     kept = finished.arms["digits"]["train_kept"].to_numpy()[..., -1]
     assert (np.diff(kept, axis=1) < 0).all()
 
 
+@pytest.mark.slow
 def test_it_leaves_its_figure(finished):
     assert (finished.folder / "figures" / "shrinking_weight.png").read_bytes()[:4] == b"\x89PNG"
 

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from tests.evidence.worlds import DECAYS, diverged, results
 from wd_research.evidence.answer import best_among, summarise
-from wd_research.evidence.figures import all_figures, drawn_at, slices
+from wd_research.evidence.drawing import drawn_at, slices
+from wd_research.evidence.figures import all_figures
 from wd_research.evidence.table import arms_table
 
 WORLDS = {

@@ -13,7 +13,7 @@ from wd_research.evidence.members import write_members
 from wd_research.evidence.tensorboard import file_name
 
 STATUSES = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
-CURVES = 6
+CURVES = 7
 
 
 @pytest.fixture(scope="module")

@@ -23,16 +23,16 @@ def write_members(folder: Path, arms: Mapping[str, Results], curves: int = 0) ->
     """Write a run `ARM/POINT-SEED` per member: its numbers, its metrics at the end, and whether it diverged.
 
     The members of a point are one group, so that the table shows the mean over seeds. `curves` members, spread evenly
-    over points and then seeds, get their metrics at every look. The experiment is described once, in the run `.`, for
-    the plugin takes the first description that it finds. They have a folder of their own, because TensorBoard ticks no
-    run of any kind where there are more than 500. Raises OSError where the disk does.
+    over arms, points and then seeds, get their metrics at every look. The experiment is described once, in the run `.`,
+    for the plugin takes the first description that it finds. They have a folder of their own, because TensorBoard ticks
+    no run of any kind where there are more than 500. Raises OSError where the disk does.
     """
     described = EventFile(folder)
     described.summary(experiment(arms), 0)
     described.close()
-    each = -(-curves // max(1, len(arms)))
-    for name, results in arms.items():
-        for run, summaries in sessions(name, results, each):
+    for number, (name, results) in enumerate(arms.items()):
+        share = curves // len(arms) + (number < curves % len(arms))
+        for run, summaries in sessions(name, results, share):
             file = EventFile(folder / file_name(name) / run)
             for step, summary in summaries:
                 file.summary(summary, step)

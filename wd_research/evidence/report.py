@@ -31,11 +31,12 @@ def table(rows: Rows) -> Any:
     from markupsafe import Markup, escape
 
     head = "".join(f"<th>{escape(cell)}</th>" for cell in rows.head)
+    head = f"<tr>{head}</tr>" if any(rows.head) else ""
     body = "".join(
         f"<tr><th>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in others)}</tr>"
         for first, *others in rows.rows
     )
-    return Markup(f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>')
+    return Markup(f'<div class="wide"><table>{head}{body}</table></div>')
 
 
 def figure(name: str, svg: bytes) -> Any:
