@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ START = time.time()
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.peers.work import BATCH, EXAMPLES, Training, Work, operations  # noqa: E402
+from scripts.peers.work import BATCH, EXAMPLES, Training, Work, least_bytes, operations  # noqa: E402
 
 AGAIN = "engine, one by one, a second time"  # what it has compiled lies on disk
 ONE, TOGETHER, PLAIN = "engine, one by one", "engine, together", "engine's step under plain jit(vmap(scan)), one device"
@@ -120,32 +120,42 @@ def training(cell: Cell, device: str, given: bool = False) -> Training:
     return whole_fits.train_by_keras(work) if peer == KERAS else whole_fits.train_by_grid_search(work)
 
 
-def matrix_product(device: str) -> dict[str, Any]:
-    """The best float32 product of two square matrices on all cores, by NumPy or JAX; in operations per second."""
+def limits(device: str) -> dict[str, Any]:
+    """What nothing can be faster than, on all cores.
+
+    The best float32 product of two square matrices, by NumPy or JAX, in operations per second; on a GPU also the bytes
+    per second that adding 1 to a gigabyte reads and writes.
+    """
     import jax
     import jax.numpy as jnp
     import numpy as np
+
+    def quickest(function: Callable[[], Any]) -> float:
+        seconds = []
+        for _ in range(7):
+            begin = time.perf_counter()
+            function()
+            seconds.append(time.perf_counter() - begin)
+        return min(seconds[1:])
 
     jax.config.update("jax_default_matmul_precision", "float32")
     best = 0.0
     for size in (512, 1024, 2048, 4096) if device == "cpu" else (4096, 8192):
         a = jax.random.normal(jax.random.key(0), (size, size))
         on_host = np.asarray(a)
-        products = [lambda a=a: jnp.matmul(a, a).block_until_ready()]
-        products += [lambda b=on_host: b @ b] if device == "cpu" else []
-        for product in products:
-            product()
-            for _ in range(6):
-                begin = time.perf_counter()
-                product()
-                best = max(best, 2 * size**3 / (time.perf_counter() - begin))
-    return {"operations": best}
+        best = max(best, 2 * size**3 / quickest(lambda a=a: jnp.matmul(a, a).block_until_ready()))
+        if device == "cpu":
+            best = max(best, 2 * size**3 / quickest(lambda a=on_host: a @ a))
+    if device == "cpu":
+        return {"limit": best}
+    many, add = jnp.zeros(2**28), jax.jit(lambda x: x + 1)
+    return {"limit": best, "bandwidth": 2 * many.nbytes / quickest(lambda: add(many).block_until_ready())}
 
 
 def measured(cell: Cell, device: str) -> dict[str, Any]:
     """A cell in this process: seconds of import and building, of the first call, and of further calls."""
     if cell.peer == LIMIT:
-        return matrix_product(device)
+        return limits(device)
     peer = training(cell, device)
     begin = time.perf_counter()
     seen: dict[str, Any] = {"start": time.time() - START}
@@ -235,14 +245,16 @@ def measure(part: str, processes: int, device: str) -> dict[str, Any]:
             wall = time.perf_counter() - begin
         seen.setdefault(cell, []).append([run | {"wall": wall} for run in runs])
         print(f"{number}/{len(todo)} {cell.peer} {tuple(cell.work)} {wall:.1f} s", file=sys.stderr, flush=True)
-    limit = median(runs[0]["operations"] for runs in seen.pop(Cell(LIMIT)))
-    return {**surroundings(device), "processes": processes, "gate": equal, "limit": limit,
+    seen_limits = [runs[0] for runs in seen.pop(Cell(LIMIT))]
+    limits = {name: median(limit[name] for limit in seen_limits) for name in seen_limits[0]}
+    return {**surroundings(device), "processes": processes, "gate": equal, **limits,
             "cells": [summary(cell, runs) for cell, runs in seen.items()]}  # fmt: skip
 
 
 def summary(cell: Cell, processes: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
     """A cell's figures over its processes: medians, and the rates from the lowest to the highest."""
     row = {"peer": cell.peer, **cell.work._asdict(), "operations": operations(cell.work)}
+    row["bytes"] = least_bytes(cell.work)
     for name in ("start", "first", "wall"):
         row[name] = median(run[name] for runs in processes for run in runs)
     if cell.steps:
@@ -265,6 +277,9 @@ def surroundings(device: str) -> dict[str, Any]:
     known = {name: installed[name] for name in ("jax", "torch", "scikit-learn", "keras") if name in installed}
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     cpu = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+    if device == "gpu":
+        asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        device = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()[0]
     return {"date": str(date.today()), "device": device, "cpu": cpu, "cores": joblib.cpu_count(),
             "python": platform.python_version(), **known}  # fmt: skip
 

@@ -47,11 +47,12 @@ def section(part: str, seen: Row) -> list[str]:
     for net, size, width in kinds:
         mine = [row for row in rows if (row["net"], row["size"], row["width"]) == (net, size, width)]
         make = {"growth": growth, "jobs": jobs}.get(part, rates)
-        tables += ["", f"**{NETS[net].format(size=size, width=width)}**", "", *make(mine, seen["limit"])]
+        tables += ["", f"**{NETS[net].format(size=size, width=width)}**", "", *make(mine, seen)]
+    moved = f", {seen['bandwidth'] / 1e9:,.0f} GB/s; products in float32" if "bandwidth" in seen else ""
     return [
         f"### {TITLES[part]}",
         "",
-        f"{where} Limit {seen['limit'] / 1e9:,.0f} GFLOP/s. Largest difference between peers "
+        f"{where} Limit {seen['limit'] / 1e9:,.0f} GFLOP/s{moved}. Largest difference between peers "
         f"{seen['gate']['1']:.0e} after one step, {seen['gate']['20']:.0e} after twenty.",
         *tables,
         "",
@@ -63,24 +64,27 @@ def order(row: Row) -> tuple[Any, ...]:
     return row["net"], row["size"], row["width"], row["members"]
 
 
-def rates(rows: Sequence[Row], limit: float) -> list[str]:
-    """Member-steps per second; how many times as fast our best cell is; the share of the limit."""
+def rates(rows: Sequence[Row], seen: Row) -> list[str]:
+    """Member-steps per second; how many times as fast our best cell is; the shares of the limits."""
     ours = max(median(row["rates"]) for row in rows if row["peer"].startswith("engine, "))
+    moved = "bandwidth" in seen  # on a GPU
     lines = [
         "| peer | members | member-steps/s, median [lowest, highest] | engine against it | share of the limit "
-        "| import, s | first call, s |",
-        "|---|---|---|---|---|---|---|",
+        f"{'| share of the byte floor ' if moved else ''}| import, s | first call, s |",
+        "|---" * (8 if moved else 7) + "|",
     ]
     for row in sorted(rows, key=lambda row: -median(row["rates"])):
         rate = median(row["rates"])
+        shares = [f"{rate * row['operations'] / seen['limit']:.2f}"]
+        shares += [f"{rate * row['bytes'] / seen['bandwidth']:.2f}"] if moved else []
         lines.append(
             f"| {row['peer']} | {row['members']:,} | {rate:,.0f} [{row['rates'][0]:,.0f}, {row['rates'][-1]:,.0f}] "
-            f"| {ours / rate:.2f} | {rate * row['operations'] / limit:.2f} | {row['start']:.1f} | {row['first']:.1f} |"
+            f"| {ours / rate:.2f} | {' | '.join(shares)} | {row['start']:.1f} | {row['first']:.1f} |"
         )
     return lines
 
 
-def growth(rows: Sequence[Row], limit: float) -> list[str]:
+def growth(rows: Sequence[Row], seen: Row) -> list[str]:
     """The time of a member-step by the size of the population, one by one and together."""
     lines = [
         "| members | one by one, us a member-step [lowest, highest] | together | the better's share of the limit "
@@ -90,9 +94,9 @@ def growth(rows: Sequence[Row], limit: float) -> list[str]:
     for members in sorted({row["members"] for row in rows}):
         pair = {row["peer"]: row for row in rows if row["members"] == members}
         one, together = pair["engine, one by one"], pair["engine, together"]
-        best = max(median(one["rates"]), median(together["rates"]))
+        share = max(median(one["rates"]), median(together["rates"])) * one["operations"] / seen["limit"]
         lines.append(
-            f"| {members:,} | {microseconds(one)} | {microseconds(together)} | {best * one['operations'] / limit:.2f} "
+            f"| {members:,} | {microseconds(one)} | {microseconds(together)} | {share:.2f} "
             f"| {one['first']:.1f} | {together['first']:.1f} |"
         )
     return lines
@@ -104,9 +108,9 @@ def microseconds(row: Row) -> str:
     return f"{middle:.1f} [{low:.1f}, {high:.1f}]"
 
 
-def jobs(rows: Sequence[Row], limit: float) -> list[str]:
+def jobs(rows: Sequence[Row], seen: Row) -> list[str]:
     """Seconds of a whole process, import and compilation included."""
-    del limit
+    del seen
     ours = next(median(row["walls"]) for row in rows if row["peer"] == "engine, one by one")
     lines = [
         "| peer, with nothing compiled before | whole process, s, median [lowest, highest] | against the engine "

@@ -7,7 +7,7 @@ import pytest
 
 from scripts import bench, bench_page
 from scripts.peers import engine
-from scripts.peers.work import Work, examples, first_weights, operations, shapes
+from scripts.peers.work import Work, examples, first_weights, least_bytes, operations, shapes
 
 
 @pytest.mark.parametrize("work", [Work("mlp", 64, 128), Work("convolution", 8, 16), Work("transformer", 0, 128)])
@@ -64,6 +64,20 @@ def test_the_page_keeps_what_stands_around_the_tables(tmp_path):
     assert "old" not in text
     assert text.count("| engine, one by one | 32 | 100,000 [90,000, 110,000] | 1.00 | 0.50 | 1.0 | 2.0 |") == 1
     assert "| torch.func ensemble, compiled | 32 | 50,000 [50,000, 50,000] | 2.00 | 0.25 |" in text
+
+
+def test_the_page_of_a_gpu_has_the_floor_of_bytes(tmp_path):
+    work = Work("mlp", 64, 32, 1024)
+    row = {**work._asdict(), "operations": 1e6, "bytes": least_bytes(work), "start": 1.0, "first": 2.0}
+    seen = {"cells": [{**row, "peer": bench.TOGETHER, "rates": [1e6] * 3}], "limit": 50e12, "bandwidth": 3e12,
+            "gate": {"1": 1e-7, "20": 1e-5}, "processes": 3, "date": "2026-01-01", "device": "a GPU", "cpu": "some",
+            "cores": 2, "python": "3.12", "jax": "1"}  # fmt: skip
+    page = tmp_path / "benchmarks.md"
+    page.write_text(f"{bench_page.BEGIN}\n{bench_page.END}\n")
+    bench_page.write(page, {"gpu": seen})
+    weights = 64 * 32 + 32 + 32 * 32 + 32 + 32 * 10 + 10
+    assert f"| 1.00 | 0.02 | {1e6 * 16 * weights / 3e12:.2f} | 1.0 | 2.0 |" in page.read_text()
+    assert "Limit 50,000 GFLOP/s, 3,000 GB/s; products in float32." in page.read_text()
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ Every peer gets the same arrays. A net is a list of named weights in flax's layo
 convolutions f32[rows, columns, in, out].
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -118,3 +119,8 @@ def operations(work: Work) -> float:
     width, tokens = work.width, 3
     of_tokens = 6 * tokens * (4 * width * width + 8 * width * width) + 6 * 2 * tokens * tokens * width
     return rows * (of_tokens + 6 * width * MODULUS)
+
+
+def least_bytes(work: Work) -> int:
+    """What a member-step must move at least: each weight, its two moments and its gradient once, in float32."""
+    return 16 * sum(math.prod(shape) for shape in shapes(work).values())
