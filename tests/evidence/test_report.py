@@ -83,6 +83,13 @@ def test_it_has_all_that_was_asked_and_nothing_is_loaded(folder):
         assert all(cell.strip() in page.text for cell in row)
 
 
+@pytest.mark.parametrize("runs", [1, 2])
+def test_every_run_begins_with_its_first_figure_and_has_the_others_behind_the_claims(folder, runs):
+    for article in report([read_run(folder)] * runs).split("<article>")[1:]:
+        begin, _, behind = article.partition("<h2>Claims</h2>")
+        assert (begin.count("<img"), behind.count("<img")) == (1, 2)
+
+
 def test_it_fits_a_telephone_and_paper(folder):
     page = report([read_run(folder)])
     assert '<meta name="viewport" content="width=device-width' in page
