@@ -1,6 +1,6 @@
 """How fast is the engine, against every peer at equal work and against the limit of this machine?
 
-    python scripts/bench.py                          # all parts, more than an hour on 2 cores
+    python scripts/bench.py                          # all parts, more than three hours on 2 cores
     python scripts/bench.py digits --processes 3     # one part anew; the page keeps what is known of the others
     python scripts/bench.py gpu                      # on a machine with a GPU
 
@@ -245,9 +245,9 @@ def measure(part: str, processes: int, device: str) -> dict[str, Any]:
             wall = time.perf_counter() - begin
         seen.setdefault(cell, []).append([run | {"wall": wall} for run in runs])
         print(f"{number}/{len(todo)} {cell.peer} {tuple(cell.work)} {wall:.1f} s", file=sys.stderr, flush=True)
-    seen_limits = [runs[0] for runs in seen.pop(Cell(LIMIT))]
-    limits = {name: median(limit[name] for limit in seen_limits) for name in seen_limits[0]}
-    return {**surroundings(device), "processes": processes, "gate": equal, **limits,
+    of_machine = [runs[0] for runs in seen.pop(Cell(LIMIT))]
+    best = {name: median(one[name] for one in of_machine) for name in ("limit", "bandwidth") if name in of_machine[0]}
+    return {**surroundings(device), "processes": processes, "gate": equal, **best,
             "cells": [summary(cell, runs) for cell, runs in seen.items()]}  # fmt: skip
 
 

@@ -27,13 +27,17 @@ class Run(NamedTuple):
     again: bool = True  # whether what it compiles lies on disk
 
 
+BY_BLOCK = tuple(
+    Run(f"{population}, --block {block}", (*flags, "--block", block))
+    for population, flags in (("1,200 members", ()), ("200 members of width 128", WIDE))
+    for block in BLOCKS
+)
 RUNS = (
     Run("--help", ("--help",)),
     Run("400 members, nothing compiled before", SHORT, again=False),
     Run("400 members, a second time", SHORT),
     Run("400 members of other values", OTHER),
-    *(Run(f"1,200 members, --block {block}", ("--block", block)) for block in BLOCKS),
-    *(Run(f"200 members of width 128, --block {block}", (*WIDE, "--block", block)) for block in BLOCKS),
+    *BY_BLOCK,
 )
 
 
@@ -41,7 +45,7 @@ def measure(processes: int) -> list[dict[str, Any]]:
     """Every run in so many fresh processes, in shuffled order: medians of its seconds by what they went into."""
     seen: dict[Run, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as full:
-        for flags in (("--help",), SHORT, *(run.flags for run in RUNS[4:])):
+        for flags in (SHORT, *(run.flags for run in BY_BLOCK)):  # not OTHER: SHORT's programs have to do
             once(("--plan", *flags), full)
         todo = [run for run in RUNS for _ in range(processes)]
         random.Random(0).shuffle(todo)
