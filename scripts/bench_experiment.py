@@ -17,6 +17,7 @@ SHORT = ("--learning-rates", "3e-3")
 OTHER = ("--learning-rates", "4e-3", "--strengths", "0", *(f"{2.0**-k:g}" for k in range(24)))
 WIDE = ("--learning-rates", "3e-3", "--width", "128", "--seeds", "4")
 BLOCKS = ("auto", "one", "together")
+KEPT = {"MPLCONFIGDIR": str(Path.home() / ".cache" / "matplotlib")}  # what it knows of fonts is no compilation
 
 
 class Run(NamedTuple):
@@ -25,10 +26,11 @@ class Run(NamedTuple):
     name: str
     flags: tuple[str, ...]
     again: bool = True  # whether what it compiles lies on disk
+    auto: str = ""  # the name of the same run that chooses its block itself
 
 
 BY_BLOCK = tuple(
-    Run(f"{population}, --block {block}", (*flags, "--block", block))
+    Run(f"{population}, --block {block}", (*flags, "--block", block), auto=f"{population}, --block auto")
     for population, flags in (("1,200 members", ()), ("200 members of width 128", WIDE))
     for block in BLOCKS
 )
@@ -41,19 +43,22 @@ RUNS = (
 )
 
 
-def measure(processes: int) -> list[dict[str, Any]]:
-    """Every run in so many fresh processes, in shuffled order: medians of its seconds by what they went into."""
-    seen: dict[Run, list[dict[str, Any]]] = {}
+def measure(rounds: int) -> list[dict[str, Any]]:
+    """Every run once a round, each in a fresh process, in shuffled order: its seconds by what they went into.
+
+    Blocks are compared within a round, because the machine's speed changes between rounds.
+    """
+    seen: dict[str, list[dict[str, Any]]] = {run.name: [] for run in RUNS}
+    shuffled = random.Random(0)
     with tempfile.TemporaryDirectory() as full:
         for flags in (SHORT, *(run.flags for run in BY_BLOCK)):  # not OTHER: SHORT's programs have to do
             once(("--plan", *flags), full)
-        todo = [run for run in RUNS for _ in range(processes)]
-        random.Random(0).shuffle(todo)
-        for number, run in enumerate(todo, 1):
-            with tempfile.TemporaryDirectory() as empty:
-                seen.setdefault(run, []).append(once(run.flags, full if run.again else empty))
-            print(f"{number}/{len(todo)} {run.name} {seen[run][-1]}", file=sys.stderr, flush=True)
-    return [summary(run, seen[run]) for run in RUNS]
+        for number in range(1, rounds + 1):
+            for run in shuffled.sample(RUNS, len(RUNS)):
+                with tempfile.TemporaryDirectory() as empty:
+                    seen[run.name].append(once(run.flags, full if run.again else empty))
+                print(f"round {number}/{rounds}: {run.name} {seen[run.name][-1]}", file=sys.stderr, flush=True)
+    return [summary(run, seen[run.name], seen.get(run.auto, [])) for run in RUNS]
 
 
 def once(flags: tuple[str, ...], cache: str) -> dict[str, Any]:
@@ -62,7 +67,8 @@ def once(flags: tuple[str, ...], cache: str) -> dict[str, Any]:
         where = () if {"--help", "--plan"} & set(flags) else ("--workdir", f"{folder}/run")
         command = [sys.executable, "-m", MODULE, *flags, *where]
         begin = time.perf_counter()
-        subprocess.run(command, cwd=ROOT, env=os.environ | {"XDG_CACHE_HOME": cache}, check=True, capture_output=True)
+        subprocess.run(command, cwd=ROOT, env=os.environ | KEPT | {"XDG_CACHE_HOME": cache}, check=True,
+                       capture_output=True)  # fmt: skip
         wall = time.perf_counter() - begin
         if not where:
             return {"whole": wall, "seconds": {}, "block": ""}
@@ -70,15 +76,23 @@ def once(flags: tuple[str, ...], cache: str) -> dict[str, Any]:
     return {"whole": wall, "seconds": record["seconds"], "block": record["plans"]["decoupled"]["block"]}
 
 
-def summary(run: Run, processes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians over the processes, the whole's from the lowest to the highest, and the blocks taken."""
-    seconds = {what: median(process["seconds"][what] for process in processes) for what in processes[0]["seconds"]}
-    both = [process["seconds"]["compile"] + process["seconds"]["train"] for process in processes if process["seconds"]]
+def summary(run: Run, rounds: list[dict[str, Any]], auto: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians over the rounds, the whole's from the lowest to the highest, and the blocks taken.
+
+    "over_auto" is what compiling and training take, over what they take in the same round where the block is chosen.
+    """
+    names = rounds[0]["seconds"]
+    over_auto = [compile_and_train(one) / compile_and_train(chosen) for one, chosen in zip(rounds, auto, strict=False)]
     return {
         "run": run.name,
         "flags": " ".join(run.flags),
-        "wholes": sorted(process["whole"] for process in processes),
-        "seconds": seconds,
-        "compile_and_train": sorted(both),
-        "blocks": sorted({process["block"] for process in processes}),
+        "wholes": sorted(one["whole"] for one in rounds),
+        "seconds": {name: median(one["seconds"][name] for one in rounds) for name in names},
+        "over_auto": sorted(over_auto),
+        "blocks": sorted({one["block"] for one in rounds}),
     }
+
+
+def compile_and_train(one: dict[str, Any]) -> float:
+    """The seconds that the choice of a block decides on."""
+    return one["seconds"]["compile"] + one["seconds"]["train"]

@@ -127,16 +127,18 @@ def experiment(runs: Sequence[Row]) -> list[str]:
     """Where the seconds of a whole process go."""
     parts = ("import", "audit", "compile", "train", "evaluate", "write")
     lines = [
-        "| run | whole process, s, median [lowest, highest] | " + " | ".join(parts) + " | compile and train | block |",
+        "| run | whole process, s, median [lowest, highest] | "
+        + " | ".join(parts)
+        + " | compile and train, over auto's | block |",
         "|---" * (len(parts) + 4) + "|",
     ]
     for run in runs:
         cells = [f"{run['seconds'][part]:.1f}" if run["seconds"] else "" for part in parts]
-        cells += [spread(run["compile_and_train"]) if run["seconds"] else "", ", ".join(run["blocks"])]
+        cells += [spread(run["over_auto"], 2) if run["over_auto"] else "", ", ".join(run["blocks"])]
         lines.append(f"| {run['run']} | {spread(run['wholes'])} | " + " | ".join(cells) + " |")
     return lines
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], digits: int = 1) -> str:
     """`12.3 [12.0, 12.9]` of sorted values."""
-    return f"{median(values):.1f} [{values[0]:.1f}, {values[-1]:.1f}]"
+    return f"{median(values):.{digits}f} [{values[0]:.{digits}f}, {values[-1]:.{digits}f}]"

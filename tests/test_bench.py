@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scripts import bench, bench_page
+from scripts import bench, bench_experiment, bench_page
 from scripts.peers import engine
 from scripts.peers.work import Work, examples, first_weights, least_bytes, operations, shapes
 
@@ -78,6 +78,24 @@ def test_the_page_of_a_gpu_has_the_floor_of_bytes(tmp_path):
     weights = 64 * 32 + 32 + 32 * 32 + 32 + 32 * 10 + 10
     assert f"| 1.00 | 0.02 | {1e6 * 16 * weights / 3e12:.2f} | 1.0 | 2.0 |" in page.read_text()
     assert "Limit 50,000 GFLOP/s, 3,000 GB/s; products in float32." in page.read_text()
+
+
+def test_blocks_are_compared_within_a_round():
+    """The machine is half as fast in the second round, which says nothing of the blocks."""
+
+    def rounds(block, seconds):
+        spent = dict.fromkeys(("import", "audit", "evaluate", "write"), 1.0)
+        return [{"whole": 2 * s, "seconds": {**spent, "compile": 1.0, "train": s - 1}, "block": block} for s in seconds]
+
+    auto, one = rounds("together", (10.0, 20.0)), rounds("one by one", (11.0, 22.0))
+    run = next(run for run in bench_experiment.RUNS if run.auto and "one" in run.flags)
+    seen = bench_experiment.summary(run, one, auto)
+    assert seen["over_auto"] == pytest.approx([1.1, 1.1])
+    line = bench_page.experiment([seen])[-1]
+    assert (
+        line
+        == f"| {run.name} | 33.0 [22.0, 44.0] | 1.0 | 1.0 | 1.0 | 15.5 | 1.0 | 1.0 | 1.10 [1.10, 1.10] | one by one |"
+    )
 
 
 @pytest.mark.slow

@@ -183,7 +183,15 @@ def test_help_shows_the_question_and_every_flag(capsys):
         assert words in text
 
 
-def test_an_interrupted_run_says_so_and_keeps_what_it_wrote(tmp_path):
+@pytest.fixture
+def heard():
+    """Children hear an interrupt, even where these tests are a job in the background, which ignores it."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+def test_an_interrupted_run_says_so_and_keeps_what_it_wrote(tmp_path, heard):
     folder = tmp_path / "interrupted"
     run = subprocess.Popen(
         command("--steps", "200000", "--looks", "2000", "--workdir", folder), cwd=ROOT, text=True,

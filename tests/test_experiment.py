@@ -19,7 +19,8 @@ from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.answer import verdicts
 from wd_research.evidence.claims import Cell, Claim, does
-from wd_research.experiment import Experiment, labelled, run
+from wd_research.experiment import Experiment, run
+from wd_research.looks import labelled
 from wd_research.search import grid
 
 

@@ -1,18 +1,15 @@
 """The seam: an experiment is declared; run() trains its arms, judges them, and leaves a folder."""
 
 import html
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import numpy as np
-from jax.sharding import Mesh
 from rich.console import Console
 
+from wd_research.arms import Run, make_plans, train, trained
 from wd_research.audits import audit_text
 from wd_research.evidence.answer import best_point, diverged, sentence, summarise, winner_of
 from wd_research.evidence.claims import Claim, judge
@@ -20,7 +17,7 @@ from wd_research.evidence.figures import all_figures, training
 from wd_research.evidence.members import write_members
 from wd_research.evidence.report import report
 from wd_research.evidence.table import print_answer
-from wd_research.evidence.tensorboard import runs_of_arm, write_summary
+from wd_research.evidence.tensorboard import write_summary
 from wd_research.folder import (
     RECORD,
     claim_folder,
@@ -32,18 +29,14 @@ from wd_research.folder import (
     write_results,
     write_text,
 )
-from wd_research.progress import Advance, progress
+from wd_research.progress import progress
 from wd_research.training.devices import prepare_jax
-from wd_research.training.plan import Cut, Plan, as_fits_here, in_waves, make_plan, words
-from wd_research.training.population import all_devices, fetch, place
-from wd_research.training.weights import EDGES
-from wd_research.types import Arm, Figure, Hypers, Results
+from wd_research.training.plan import Cut, as_fits_here, words
+from wd_research.training.population import all_devices
+from wd_research.types import Arm, Exact, Figure, Results
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-DIMS = ("seed", "point", "step", "edge")
-Exact = Callable[[int], Results]  # seeds -> what came out (`labelled`): an arm that is computed, not trained
 
 
 class Experiment(NamedTuple):
@@ -61,12 +54,21 @@ class Experiment(NamedTuple):
     @property
     def trained(self) -> dict[str, Arm]:
         """The arms that are trained."""
-        return {name: arm for name, arm in self.arms.items() if isinstance(arm, Arm)}
+        return trained(self.arms)
 
     @property
     def members(self) -> int:
         """How many nets are trained."""
         return sum(self.seeds * len(jax.tree.leaves(arm.points)[0]) for arm in self.trained.values())
+
+    @property
+    def segments(self) -> list[tuple[int, int]]:
+        """The first step and the length of every segment: all of one length, but for the last where they do not divide.
+
+        After each of them there is a look.
+        """
+        length = -(-self.steps // self.looks)
+        return [(start, min(length, self.steps - start)) for start in range(0, self.steps, length)]
 
 
 class Result(NamedTuple):
@@ -107,25 +109,6 @@ class Result(NamedTuple):
         """The report, for a notebook."""
         page = html.escape(report([read_run(self.folder)]))
         return f'<iframe srcdoc="{page}" width="100%" height="700" style="border: 1px solid #bbb"></iframe>'
-
-
-class Run(NamedTuple):
-    """What a run carries along while it lasts."""
-
-    experiment: Experiment
-    tensorboard: Path | None  # folder of the event files
-    member_runs: int  # how many members get curves of their own there
-    advance: Advance  # progress
-    seconds: dict[str, float]  # wall clock by what it went into
-
-    @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
-        """Book the time of a block under `what`."""
-        begin = perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[what] += perf_counter() - begin
 
 
 def run(
@@ -170,13 +153,14 @@ def run(
     status = "failed"
     try:
         with progress(console, experiment.members * experiment.steps) as advance:
-            this = Run(experiment, folder / "tensorboard" if tensorboard else None, member_runs, advance, seconds)
-            arms, plans = train(this, cut or as_fits_here())
+            events = folder / "tensorboard" if tensorboard else None
+            this = Run(experiment.seeds, experiment.segments, events, advance, seconds)
+            arms, plans = train(this, experiment.arms, cut or as_fits_here())
         record["programs"] = len({id(plan.programs) for plan in plans.values()})
         record["plans"] = {name: plan.record() for name, plan in plans.items()}
-        summary = judged(this, arms)
+        summary = judged(experiment, arms, seconds)
         with this.timed("write"):
-            record["figures"] = write(this, folder, arms, summary)
+            record["figures"] = write(experiment, folder, arms, summary, events, member_runs)
         status = "finished"
     except KeyboardInterrupt:
         status = "interrupted"
@@ -188,46 +172,59 @@ def run(
     return Result(experiment, folder, arms, summary)
 
 
-def train(this: Run, cut: Cut) -> tuple[dict[str, Results], dict[str, Plan]]:
-    """Train, or compute, the arms one after the other."""
-    mesh, arms = all_devices(), {}
-    with this.timed("compile"):
-        plans = make_plans(this.experiment, cut, mesh, this.advance)
-    for name, arm in this.experiment.arms.items():
-        arms[name] = (
-            train_arm(this, name, arm, plans[name], mesh) if isinstance(arm, Arm) else compute_arm(this, name, arm)
-        )
-    return arms, plans
+def judged(experiment: Experiment, arms: Mapping[str, Results], seconds: Mapping[str, float]) -> dict[str, Any]:
+    """The content of `summary.json`."""
+    summary = {**summarise(arms), "claims": [judge(claim, arms) for claim in experiment.claims]}
+    rate = experiment.members * experiment.steps / seconds["train"] if experiment.members else None
+    return {
+        "question": experiment.question,
+        "answer": experiment.answer(summary),
+        **summary,
+        "diverged": {name: points for name, results in arms.items() if (points := diverged(results))},
+        "speed": {
+            "members": experiment.members,
+            "member_steps_per_s": rate,
+            "compile_s": seconds["compile"],
+            "train_s": seconds["train"],
+        },
+    }
 
 
-def make_plans(experiment: Experiment, cut: Cut, mesh: Mesh, advance: Advance) -> dict[str, Plan]:
-    """How each arm is trained; arms that share their functions, and the shapes of their inputs, share a plan.
+def write(
+    experiment: Experiment, folder: Path, arms: Mapping[str, Results], summary: Mapping[str, Any],
+    events: Path | None, member_runs: int,
+) -> list[str]:  # fmt: skip
+    """Leave results, summary, figures and event files in the folder; the numbers before the pictures of them.
 
-    Raises PlanError when one point per device does not fit.
+    Returns the names of the figures.
     """
-    programs = {name: program_of(arm) for name, arm in experiment.trained.items()}
-    sharing, plans = Counter(programs.values()), {}
-    for name, program in programs.items():
-        if program not in plans:
-            advance(f"compiling {name}", 0, 0.0)
-            steps = experiment.steps * sharing[program]
-            length = segments(experiment)[0][1]
-            plans[program] = make_plan(experiment.trained[name], experiment.seeds, length, steps, mesh, cut)
-    return {name: plans[program] for name, program in programs.items()}
+    write_results(folder / "results.nc", arms)
+    write_json(folder / "summary.json", summary)
+    figures = drawn(experiment, arms, summary)
+    write_figures(folder / "figures", figures)
+    if events:
+        pictures = {name: (folder / "figures" / f"{name}.png").read_bytes() for name in figures}
+        write_summary(events, summary["question"], summary["answer"], pictures, experiment.steps)
+        if experiment.trained:
+            write_members(folder / "members", {name: arms[name] for name in experiment.trained}, member_runs)
+    return list(figures)
 
 
-def program_of(arm: Arm) -> tuple[Any, ...]:
-    """What an arm's compiled programs depend on: its functions and the shapes of its inputs, not their numbers."""
-    task = arm.task
-    of_task = (task.init, task.order, task.gather, task.parts, task.loss, task.evaluate)
-    inputs = arm.points, task.data, task.split(0)
-    types = tuple((np.shape(leaf), np.result_type(leaf)) for leaf in jax.tree.leaves(inputs))
-    return *of_task, arm.objective, arm.optimizer, jax.tree.structure(inputs), types
+def drawn(experiment: Experiment, arms: Mapping[str, Results], summary: Mapping[str, Any]) -> dict[str, Figure]:
+    """The experiment's own figures, and how the trained arm that validation data prefer came about."""
+    figures = experiment.figures(arms)
+    trained = {name: entry for name, entry in summary["best"].items() if name in experiment.trained}
+    if trained:
+        name = winner_of(trained)
+        figures = {**figures, "training": training(name, arms[name])}
+    return figures
 
 
 def plan_text(experiment: Experiment, cut: Cut) -> str:
     """What a run would take: memory, time, compilations, waves and blocks, after compiling and timing a few steps."""
-    plans = make_plans(experiment, cut, all_devices(), lambda *_: None)
+    plans = make_plans(
+        experiment.trained, experiment.seeds, experiment.segments, all_devices(), cut, advance=lambda *_: None
+    )
     seconds = sum(plan.seconds_per_step * plan.waves * experiment.steps for plan in plans.values())
     distinct = {id(plan.programs): plan for plan in plans.values()}.values()
     lines = [
@@ -240,156 +237,3 @@ def plan_text(experiment: Experiment, cut: Cut) -> str:
         f"{experiment.members:,} members, {seconds:.0f} s of training; evaluating and writing come on top"
     )
     return "\n".join([*lines, total]) + "\n"
-
-
-def compute_arm(this: Run, name: str, arm: Exact) -> Results:
-    """Compute an arm that needs no training."""
-    this.advance(f"computing {name}", 0, 0.0)
-    with this.timed("evaluate"):
-        results = arm(this.experiment.seeds)
-    if this.tensorboard:
-        with this.timed("write"):
-            runs = runs_of_arm(this.tensorboard, name, results)
-            runs.look(results)
-            runs.close(results)
-    return results
-
-
-def segments(experiment: Experiment) -> list[tuple[int, int]]:
-    """The first step and the length of every segment: all of one length, but for the last where they do not divide."""
-    length = -(-experiment.steps // experiment.looks)
-    return [(start, min(length, experiment.steps - start)) for start in range(0, experiment.steps, length)]
-
-
-def train_arm(this: Run, name: str, arm: Arm, plan: Plan, mesh: Mesh) -> Results:
-    """Train one arm to the end, wave after wave."""
-    waves = [train_wave(this, name, wave, plan, mesh) for wave in in_waves(arm, plan.height)]
-    if len(waves) > 1:  # each to its end, before the next takes its memory
-        waves = [list(wave) for wave in waves]
-    points, looks, runs = len(jax.tree.leaves(arm.points)[0]), [], None
-    for parts in zip(*waves, strict=True):
-        look = joined(parts, "point").isel(point=slice(points))
-        looks.append(look)
-        if this.tensorboard:
-            with this.timed("write"):
-                runs = runs or runs_of_arm(this.tensorboard, name, look)
-                runs.look(look)
-    results = joined([look.drop_vars("diverged_at") for look in looks], "step")
-    results = results.assign(diverged_at=looks[-1].diverged_at)
-    if runs:
-        with this.timed("write"):
-            runs.close(results)
-    return results
-
-
-def joined(parts: Sequence[Results], dim: str) -> Results:
-    """Results side by side."""
-    import xarray as xr
-
-    return xr.concat(parts, dim, coords="minimal", compat="override", join="override", data_vars="all",
-                     combine_attrs="override")  # fmt: skip
-
-
-def train_wave(this: Run, name: str, wave: Arm, plan: Plan, mesh: Mesh) -> Iterator[Results]:
-    """Train one wave, with a look after every segment."""
-    with this.timed("compile"):
-        inputs = place(wave, this.experiment.seeds, mesh, plan.block)
-        members = plan.programs.init(inputs)
-    for start, length in segments(this.experiment):
-        begin = perf_counter()
-        with this.timed("train"):
-            advanced = plan.programs.advance(members, inputs, np.int32(start), np.int32(length))
-            members, metrics = jax.block_until_ready(advanced)
-        with this.timed("evaluate"):
-            seen = fetch((plan.programs.evaluate(members, inputs), metrics, members.diverged_at), wave)
-            look = as_dataset(wave, start + length, *seen)
-        this.advance(f"training {name}", length * look.diverged_at.size, perf_counter() - begin)
-        yield look
-
-
-def as_dataset(
-    arm: Arm, step: int, parts: Mapping[str, Mapping[str, np.ndarray]], running: Mapping[str, np.ndarray],
-    diverged_at: np.ndarray,
-) -> Results:  # fmt: skip
-    """A look as labelled arrays with the dims (seed, point, step).
-
-    `train_accuracy` and so on are of whole parts, `running_loss` and so on means over the segment's batches;
-    `weights_norm` and `weights_below`, the share of the weights below each edge, are of all weights; `diverged_at`
-    (seed, point) is the first step that was not finite, -1 without.
-    """
-    evaluated = {f"{part}_{name}": metric for part, metrics in parts.items() for name, metric in metrics.items()}
-    means = {f"running_{name}": metric for name, metric in running.items()}
-    return labelled(arm.points, arm.axis, step, {**evaluated, **means}, diverged_at)
-
-
-def labelled(
-    points: Hypers, axis: str, step: int, metrics: Mapping[str, np.ndarray], diverged_at: np.ndarray | None = None
-) -> Results:
-    """What was measured at a step as a dataset, from metrics f64[s, h] and points whose leaves are f32[h].
-
-    The dims are (seed, point, step), the points' numbers are coordinates of `point`. A metric f64[s, h, e] is one at
-    every edge of `training.weights.EDGES`, with the dim `edge` behind.
-    """
-    import xarray as xr
-
-    shape = next(iter(metrics.values())).shape
-    diverged_at = np.full(shape, -1) if diverged_at is None else diverged_at
-    return xr.Dataset(
-        {
-            **{name: (DIMS[: metric.ndim + 1], metric[:, :, None]) for name, metric in metrics.items()},
-            "diverged_at": (("seed", "point"), diverged_at),
-        },
-        {
-            "seed": np.arange(shape[0]),
-            "step": [step],
-            **({"edge": EDGES} if any(metric.ndim == 3 for metric in metrics.values()) else {}),
-            **{name: ("point", np.asarray(values)) for name, values in points._asdict().items()},
-        },
-        {"axis": axis},
-    )
-
-
-def judged(this: Run, arms: Mapping[str, Results]) -> dict[str, Any]:
-    """The content of `summary.json`."""
-    experiment = this.experiment
-    summary = {**summarise(arms), "claims": [judge(claim, arms) for claim in experiment.claims]}
-    rate = experiment.members * experiment.steps / this.seconds["train"] if experiment.members else None
-    return {
-        "question": experiment.question,
-        "answer": experiment.answer(summary),
-        **summary,
-        "diverged": {name: points for name, results in arms.items() if (points := diverged(results))},
-        "speed": {
-            "members": experiment.members,
-            "member_steps_per_s": rate,
-            "compile_s": this.seconds["compile"],
-            "train_s": this.seconds["train"],
-        },
-    }
-
-
-def write(this: Run, folder: Path, arms: Mapping[str, Results], summary: Mapping[str, Any]) -> list[str]:
-    """Leave results, summary, figures and event files in the folder; the numbers before the pictures of them.
-
-    Returns the names of the figures.
-    """
-    write_results(folder / "results.nc", arms)
-    write_json(folder / "summary.json", summary)
-    figures = drawn(this.experiment, arms, summary)
-    write_figures(folder / "figures", figures)
-    if this.tensorboard:
-        pictures = {name: (folder / "figures" / f"{name}.png").read_bytes() for name in figures}
-        write_summary(this.tensorboard, summary["question"], summary["answer"], pictures, this.experiment.steps)
-        if this.experiment.trained:
-            write_members(folder / "members", {name: arms[name] for name in this.experiment.trained}, this.member_runs)
-    return list(figures)
-
-
-def drawn(experiment: Experiment, arms: Mapping[str, Results], summary: Mapping[str, Any]) -> dict[str, Figure]:
-    """The experiment's own figures, and how the trained arm that validation data prefer came about."""
-    figures = experiment.figures(arms)
-    trained = {name: entry for name, entry in summary["best"].items() if name in experiment.trained}
-    if trained:
-        name = winner_of(trained)
-        figures = {**figures, "training": training(name, arms[name])}
-    return figures

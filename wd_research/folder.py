@@ -75,8 +75,9 @@ def write_figures(folder: Path, figures: Mapping[str, "Figure"]) -> None:
     """Save every figure as PNG, to look at, and as SVG, to print."""
     folder.mkdir(exist_ok=True)
     for name, figure in figures.items():
-        figure.draw_without_rendering()  # lays it out, which takes as long as drawing, and once is enough
-        figure.set_layout_engine("none")
+        if layout := figure.get_layout_engine():  # laying out takes as long as drawing, and once is enough
+            layout.execute(figure)
+            figure.set_layout_engine("none")
         figure.savefig(folder / f"{name}.png", dpi=150)
         figure.savefig(folder / f"{name}.svg")
 

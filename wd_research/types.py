@@ -32,6 +32,7 @@ Mask = Callable[[Params], Any]  # params -> tree of bool or float coefficients, 
 Pull = Callable[[optax.Updates, Params], optax.Updates]  # (updates, params) -> direction of decay
 Rate = Any  # a Number, or a tree of them, one per leaf or per subtree of the params
 Loss = Callable[[Params, Extras, "Batch", Key], tuple[Array, tuple[Extras, Metrics]]]
+Exact = Callable[[int], Results]  # seeds -> what came out (`looks.labelled`): an arm that is computed, not trained
 
 
 class Batch(NamedTuple):

@@ -37,11 +37,12 @@ from wd_research.evidence.answer import ahead, axis_values, by_verdicts, final, 
 from wd_research.evidence.claims import POINTS, Cell, Claim, does
 from wd_research.evidence.drawing import STYLES, axis_from_zero, draw_band, draw_measured, means, panel_grid
 from wd_research.evidence.statistics import at_choice, choose_leaving_one_out
-from wd_research.experiment import Exact, Experiment, labelled
+from wd_research.experiment import Experiment
+from wd_research.looks import labelled
 from wd_research.search import decades, grid
 from wd_research.training.models import Mlp
 from wd_research.training.step import init_state, train_step
-from wd_research.types import Arm, Array, Axes, Figure, Results, State, Task
+from wd_research.types import Arm, Array, Axes, Exact, Figure, Results, State, Task
 
 CORES: dict[str, Callable[[], optax.GradientTransformation]] = {
     "SGD": optax.identity,

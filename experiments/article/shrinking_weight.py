@@ -35,13 +35,14 @@ from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.answer import by_verdicts, final
 from wd_research.evidence.claims import Cell, Claim, does
 from wd_research.evidence.drawing import STYLES, draw_measured, means, panel_grid
-from wd_research.experiment import Exact, Experiment, labelled
+from wd_research.experiment import Experiment
+from wd_research.looks import labelled
 from wd_research.search import grid
 from wd_research.training.data import digits, draw_split
 from wd_research.training.models import Mlp
 from wd_research.training.step import init_state, train_step
 from wd_research.training.tasks import classification, cross_entropy, remembering
-from wd_research.types import Arm, Array, Axes, Batch, Figure, Metrics, Params, Results
+from wd_research.types import Arm, Array, Axes, Batch, Exact, Figure, Metrics, Params, Results
 
 FACTOR = 0.8  # per epoch, as the article has it
 STATED = (0.7, 0.56, 0.45, 0.36)  # its weight, epoch by epoch

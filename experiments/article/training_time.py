@@ -36,12 +36,13 @@ from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.answer import by_verdicts, final
 from wd_research.evidence.claims import PERCENT, Cell, Claim, can, does
 from wd_research.evidence.drawing import STYLES, draw_measured, means, panel_grid
-from wd_research.experiment import Exact, Experiment, labelled
+from wd_research.experiment import Experiment
+from wd_research.looks import labelled
 from wd_research.search import decades, grid
 from wd_research.training.models import Mlp
 from wd_research.training.plan import seconds_of_step
 from wd_research.training.population import Inputs, Programs, all_devices, compile_programs, place
-from wd_research.types import Arm, Array, Axes, Figure, Loss, Results, Task
+from wd_research.types import Arm, Array, Axes, Exact, Figure, Loss, Results, Task
 
 WIDTHS = (32, 256)  # of the nets whose steps are timed
 MEMBERS = 32  # that take them together

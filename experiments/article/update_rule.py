@@ -40,7 +40,8 @@ from wd_research.decay.units import Setting, convert
 from wd_research.evidence.answer import by_verdicts, final, has_value, surviving, tuned
 from wd_research.evidence.claims import Cell, Claim, does
 from wd_research.evidence.drawing import STYLES, axis_from_zero, draw_measured, means, panel_grid
-from wd_research.experiment import Exact, Experiment, labelled
+from wd_research.experiment import Experiment
+from wd_research.looks import labelled
 from wd_research.search import grid
 from wd_research.training.data import Examples, Split, check_sizes, digits, draw_split
 from wd_research.training.models import Mlp
@@ -51,6 +52,7 @@ from wd_research.types import (
     Array,
     Axes,
     Batch,
+    Exact,
     Extras,
     Figure,
     Key,

@@ -43,9 +43,10 @@ from wd_research.decay.penalties import l2, penalized
 from wd_research.evidence.answer import final, surviving
 from wd_research.evidence.claims import Cell, Claim, does
 from wd_research.evidence.drawing import STYLES, draw_measured, means, panel_grid
-from wd_research.experiment import Exact, Experiment, labelled
+from wd_research.experiment import Experiment
+from wd_research.looks import labelled
 from wd_research.search import grid
-from wd_research.types import Arm, Array, Axes, Batch, Figure, Loss, Numbers, Results
+from wd_research.types import Arm, Array, Axes, Batch, Exact, Figure, Loss, Numbers, Results
 
 CLOSED_FORM = "closed form"
 

@@ -8,7 +8,8 @@ import xarray as xr
 from rich.console import Console
 
 from experiments.article.choosing import BUDGETS, CLAIMS, KINDS, TRAINED, Hypers, experiment, found, regrets, table
-from wd_research.experiment import labelled, run
+from wd_research.experiment import run
+from wd_research.looks import labelled
 from wd_research.search import grid
 
 SIDE, SEEDS = 16, 6

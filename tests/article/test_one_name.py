@@ -23,7 +23,8 @@ from experiments.article.one_name import (
     experiment,
 )
 from tests.article.test_worlds import known, means
-from wd_research.experiment import labelled, run
+from wd_research.experiment import run
+from wd_research.looks import labelled
 
 pytestmark = pytest.mark.slow  # the experiment itself, in little
 

@@ -23,7 +23,8 @@ from experiments.article.when_needed import (
     smaller,
 )
 from tests.article.test_worlds import known, means
-from wd_research.experiment import program_of, run
+from wd_research.arms import program_of
+from wd_research.experiment import run
 
 pytestmark = pytest.mark.slow  # the experiment itself, in little
 
