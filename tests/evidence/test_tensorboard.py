@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -125,3 +126,11 @@ def test_a_full_disk_raises_and_does_not_hang(tmp_path, arm):
     with pytest.raises(OSError, match="No space left"):
         file.band("x", paired_t(arm.test_accuracy[:, 0, 0].to_numpy()), 1)
     file.writer._writer.close()
+
+
+def test_where_pytorch_is_installed_nobody_waits_for_it(tmp_path):
+    (tmp_path / "torch.py").write_text("raise RuntimeError('imported')")
+    program = "import sys, wd_research.experiment; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(tmp_path)},
+                          capture_output=True, text=True)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

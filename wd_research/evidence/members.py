@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX.proto import api_pb2, plugin_hparams_pb2, summary_pb2
 
 from wd_research.evidence.answer import hypers, metrics
+from wd_research.evidence.messages import api_pb2, plugin_hparams_pb2, summary_pb2
 from wd_research.evidence.tensorboard import EventFile, file_name
 from wd_research.types import Results
 

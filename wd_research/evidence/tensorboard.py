@@ -14,10 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]: generated at import
-from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
-from tensorboardX.record_writer import RecordWriter
-from tensorboardX.summary import custom_scalars, histogram_raw, scalar, text
 
 from wd_research.evidence.answer import (
     axis_values,
@@ -29,6 +25,15 @@ from wd_research.evidence.answer import (
     metrics,
     tuned,
     words,
+)
+from wd_research.evidence.messages import (
+    Event,  # pyright: ignore[reportAttributeAccessIssue]: generated at import
+    RecordWriter,
+    Summary,  # pyright: ignore[reportAttributeAccessIssue]
+    custom_scalars,
+    histogram_raw,
+    scalar,
+    text,
 )
 from wd_research.evidence.statistics import Estimate, paired_t
 from wd_research.types import Results
