@@ -19,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -28,17 +29,18 @@ START = time.time()
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.peers.work import BATCH, EXAMPLES, Training, Work, least_bytes, operations  # noqa: E402
+from scripts.peers.work import BATCH, EXAMPLES, Training, Weights, Work, least_bytes, operations  # noqa: E402
 
 AGAIN = "engine, one by one, a second time"  # what it has compiled lies on disk
 ONE, TOGETHER, PLAIN = "engine, one by one", "engine, together", "engine's step under plain jit(vmap(scan)), one device"
 FUNC, FUNC_EAGER = "torch.func ensemble, compiled", "torch.func ensemble, eager"
 LOOP, LOOPS, LOOP_COMPILED = "PyTorch loop, two threads", "PyTorch loop, two processes", "PyTorch loop, compiled"
+LOOP_EAGER = "PyTorch loop, eager"  # on a GPU
 STEPS, SCAN = "flax and optax, a jitted step", "flax and optax, a jitted run"
 KERAS, GRID = "Keras 3 on JAX", "scikit-learn GridSearchCV, two jobs"
 FLAX_CONVOLUTION = "engine with flax's convolution"
 LIMIT = "best matrix product"
-GATED = (ONE, TOGETHER, FUNC, FUNC_EAGER, LOOP, LOOP_COMPILED, STEPS, SCAN, FLAX_CONVOLUTION)
+GATED = (ONE, TOGETHER, FUNC, FUNC_EAGER, LOOP, LOOP_EAGER, LOOP_COMPILED, STEPS, SCAN, FLAX_CONVOLUTION)
 JOB_EPOCHS = 20
 
 
@@ -78,11 +80,13 @@ def cells_of(part: str) -> list[Cell]:
         return [Cell(peer, Work("transformer", 0, 128, members), 20)
                 for peer, members in ((ONE, 16), (TOGETHER, 16), (FUNC, 16),
                                       (LOOP, 1), (LOOPS, 1), (LOOP_COMPILED, 1))]  # fmt: skip
-    return [Cell(peer, Work("mlp", 64, width, members), 100)
-            for width in (32, 128, 512)
-            for peer, populations in ((TOGETHER, (32, 256, 1024, 4096)), (FUNC, (32, 256, 1024, 4096)),
-                                      (FUNC_EAGER, (1024,)), (LOOP, (1,)), (LOOP_COMPILED, (1,)))
-            for members in populations]  # fmt: skip
+    populations = {32: (1024, 262_144), 128: (32, 1024, 65_536), 512: (1024,)}
+    each = {32: 4_000_000, 128: 1_000_000, 512: 100_000}
+    peers = ((FUNC, 1024), (LOOP_EAGER, 1))
+    of_width = {32: peers, 128: (*peers, (FUNC_EAGER, 1024), (LOOP_COMPILED, 1)), 512: peers}
+    return [Cell(peer, Work("mlp", 64, width, members), min(200, max(10, each[width] // members)))
+            for width, sizes in populations.items()
+            for peer, members in (*((TOGETHER, size) for size in sizes), *of_width[width])]  # fmt: skip
 
 
 PARTS = ("digits", "synthetic", "growth", "jobs", "experiment", "convolution", "transformer")
@@ -110,7 +114,7 @@ def training(cell: Cell, device: str, given: bool = False) -> Training:
         from scripts.peers import torch_ensemble
 
         return torch_ensemble.train(work, compiled=peer == FUNC, device="cuda" if device == "gpu" else "cpu")
-    if peer in (LOOP, LOOPS, LOOP_COMPILED):
+    if peer in (LOOP, LOOPS, LOOP_EAGER, LOOP_COMPILED):
         from scripts.peers import torch_loop
 
         return torch_loop.train(work, 1 if peer == LOOPS else 2, peer == LOOP_COMPILED,
@@ -182,14 +186,10 @@ def gate(cell: Cell, device: str, path: str) -> None:
     np.savez(path, **seen)
 
 
-def fresh(arguments: Sequence[str], processes: int = 1, cache: str | None = None) -> list[dict[str, Any]]:
-    """This script in processes of their own, side by side where there are several; what they print last, as JSON.
-
-    Compiled programs are kept in the folder `cache`, by default where every process of this user keeps them.
-    """
+def fresh(arguments: Sequence[str], processes: int = 1, **environment: str) -> list[dict[str, Any]]:
+    """This script in processes of their own, side by side where there are several; what they print last, as JSON."""
     command = [sys.executable, __file__, *arguments]
-    kept = {"XDG_CACHE_HOME": cache, "TORCHINDUCTOR_CACHE_DIR": cache} if cache else {}
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | kept)
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment)
                for _ in range(processes)]  # fmt: skip
     printed = [process.communicate()[0] for process in started]
     if any(process.returncode for process in started):
@@ -199,56 +199,78 @@ def fresh(arguments: Sequence[str], processes: int = 1, cache: str | None = None
 
 def check_equal_work(cells: Sequence[Cell], device: str) -> dict[str, float]:
     """Raise SystemExit unless all peers do the same; the largest differences after one step and after twenty."""
-    import numpy as np
+    import joblib
 
     worst = {"1": 0.0, "20": 0.0}
-    kinds = {(cell.work._replace(members=0)): None for cell in cells if cell.peer in GATED}
-    for kind in kinds:
-        peers = dict.fromkeys(c.peer for c in cells if c.peer in GATED and c.work._replace(members=0) == kind)
-        reference = None
-        for peer in peers:
-            with tempfile.TemporaryDirectory() as folder:
-                path = f"{folder}/weights.npz"
-                fresh(["--cell", json.dumps([peer, kind]), "--device", device, "--gate", path])
-                weights = dict(np.load(path))
-            reference = reference or weights
+    kinds = dict.fromkeys((cell.peer, cell.work._replace(members=0)) for cell in cells if cell.peer in GATED)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(joblib.cpu_count()) as threads:
+        weights = threads.map(lambda kind: gated(kind[0], kind[1], device, folder), kinds)
+        references: dict[Work, Weights] = {}
+        for (peer, work), mine in zip(kinds, weights, strict=True):
+            theirs = references.setdefault(work, mine)
             for after, most in (("1", 1e-6), ("20", 1e-4)):
-                names = [name for name in reference if name.startswith(f"{after}:")]
-                differences = [np.abs(reference[name] - weights[name]) for name in names]
-                # In twenty steps a unit comes so near its kink that rounding decides: no single weight may decide here.
-                of_weight = np.max if after == "1" else lambda difference: np.sqrt(np.mean(difference**2))
-                difference = max(float(of_weight(difference)) for difference in differences)
+                difference = largest_difference(mine, theirs, after)
                 worst[after] = max(worst[after], difference)
                 if not difference <= most:
-                    raise SystemExit(f"unequal work: {peer}, {kind}: {difference:.1e} after {after} step(s)")
+                    raise SystemExit(f"unequal work: {peer}, {work}: {difference:.1e} after {after} step(s)")
     return worst
 
 
-def measure(part: str, processes: int, device: str) -> dict[str, Any]:
-    """A part: the gate, then every cell in so many fresh processes, in shuffled order."""
+def gated(peer: str, work: Work, device: str, folder: str) -> Weights:
+    """The weights that a peer has after one step and after twenty, by a process of its own."""
+    import numpy as np
+
+    path = f"{folder}/{peer} {work}.npz"
+    cell = json.dumps([peer, work])
+    # Several processes share a GPU here, so none may take its memory in advance.
+    fresh(["--cell", cell, "--device", device, "--gate", path], XLA_PYTHON_CLIENT_PREALLOCATE="false")
+    return dict(np.load(path))
+
+
+def largest_difference(mine: Weights, theirs: Weights, after: str) -> float:
+    """Over all weights after one step, over the roots of the arrays' mean squares after twenty.
+
+    In twenty steps a unit comes so near its kink that rounding decides: no single weight may decide there.
+    """
+    import numpy as np
+
+    of_array = np.max if after == "1" else lambda difference: np.sqrt(np.mean(difference**2))
+    names = [name for name in theirs if name.startswith(f"{after}:")]
+    return max(float(of_array(np.abs(theirs[name] - mine[name]))) for name in names)
+
+
+def measure(part: str, rounds: int, device: str) -> Iterator[dict[str, Any]]:
+    """The gate, then every cell once a round in a process of its own, shuffled; what is known after each round."""
     cells = cells_of(part)
     equal = check_equal_work(cells, device)
     print(f"{part}: equal work, largest differences {equal}", file=sys.stderr, flush=True)
-    todo = [cell for cell in [*cells, Cell(LIMIT)] for _ in range(processes)]
-    random.Random(0).shuffle(todo)
-    seen: dict[Cell, list[list[dict[str, Any]]]] = {}
-    for number, cell in enumerate(todo, 1):
-        side_by_side = 2 if cell.peer == LOOPS else 1
-        share = cell.work if cell.steps else cell.work._replace(members=cell.work.members // side_by_side)
-        arguments = ["--cell", json.dumps(cell._replace(work=share)), "--device", device]
-        with tempfile.TemporaryDirectory() as empty:
-            cache = None if cell.steps else empty  # a whole job begins with nothing compiled
-            if cell.peer == AGAIN:
-                fresh(arguments, cache=cache)
-            begin = time.perf_counter()
-            runs = fresh(arguments, side_by_side, cache)
-            wall = time.perf_counter() - begin
-        seen.setdefault(cell, []).append([run | {"wall": wall} for run in runs])
-        print(f"{number}/{len(todo)} {cell.peer} {tuple(cell.work)} {wall:.1f} s", file=sys.stderr, flush=True)
-    of_machine = [runs[0] for runs in seen.pop(Cell(LIMIT))]
-    best = {name: median(one[name] for one in of_machine) for name in ("limit", "bandwidth") if name in of_machine[0]}
-    return {**surroundings(device), "processes": processes, "gate": equal, **best,
-            "cells": [summary(cell, runs) for cell, runs in seen.items()]}  # fmt: skip
+    seen: dict[Cell, list[list[dict[str, Any]]]] = {cell: [] for cell in [*cells, Cell(LIMIT)]}
+    for number in range(1, rounds + 1):
+        for cell in random.Random(number).sample(list(seen), len(seen)):
+            seen[cell].append(of_processes(cell, device))
+            print(f"{number}/{rounds} {cell.peer} {tuple(cell.work)} {seen[cell][-1][0]['wall']:.1f} s",
+                  file=sys.stderr, flush=True)  # fmt: skip
+        limit, *_ = zip(*seen[Cell(LIMIT)], strict=True)
+        best = {name: median(one[name] for one in limit) for name in ("limit", "bandwidth") if name in limit[0]}
+        yield {**surroundings(device), "processes": number, "gate": equal, **best,
+               "cells": [summary(cell, seen[cell]) for cell in cells]}  # fmt: skip
+
+
+def of_processes(cell: Cell, device: str) -> list[dict[str, Any]]:
+    """What a cell's process says, or its two side by side; how long it took is `wall`."""
+    side_by_side = 2 if cell.peer == LOOPS else 1
+    share = cell.work if cell.steps else cell.work._replace(members=cell.work.members // side_by_side)
+    arguments = ["--cell", json.dumps(cell._replace(work=share)), "--device", device]
+    with tempfile.TemporaryDirectory() as empty:
+        # A whole job begins with nothing compiled.
+        whole = not cell.steps and cell.peer != LIMIT
+        caches = {"XDG_CACHE_HOME": empty, "TORCHINDUCTOR_CACHE_DIR": empty} if whole else {}
+        if cell.peer == AGAIN:
+            fresh(arguments, 1, **caches)
+        begin = time.perf_counter()
+        runs = fresh(arguments, side_by_side, **caches)
+        wall = time.perf_counter() - begin
+    return [run | {"wall": wall} for run in runs]
 
 
 def summary(cell: Cell, processes: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
@@ -285,7 +307,7 @@ def surroundings(device: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure the parts asked for, and write the page; or, started by itself, one cell."""
+    """Measure the parts asked for, and write the page after every round; or, started by itself, one cell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}, gpu; all but gpu without")
     parser.add_argument("--processes", type=int, default=5, help="fresh processes per cell")
@@ -301,19 +323,25 @@ def main() -> None:
     wrong = set(flags.parts) - {*PARTS, "gpu"}
     if wrong:
         parser.error(f"no part is called {', '.join(sorted(wrong))}: choose among {', '.join(PARTS)}, gpu")
-    from scripts import bench_experiment
     from scripts.bench_page import write
 
     known = ROOT / "docs" / "benchmarks.json"
     parts = json.loads(known.read_text()) if known.exists() else {}
     for part in flags.parts or PARTS:
-        if part == "experiment":
-            runs = bench_experiment.measure(flags.processes)
-            parts[part] = {**surroundings("cpu"), "processes": flags.processes, "runs": runs}
-        else:
-            parts[part] = measure(part, flags.processes, "gpu" if part == "gpu" else "cpu")
-        known.write_text(json.dumps(parts, indent=1) + "\n")
-        write(ROOT / "docs" / "benchmarks.md", parts)
+        for seen in measured_part(part, flags.processes):
+            parts[part] = seen
+            known.write_text(json.dumps(parts, indent=1) + "\n")
+            write(ROOT / "docs" / "benchmarks.md", parts)
+
+
+def measured_part(part: str, rounds: int) -> Iterator[dict[str, Any]]:
+    """What is known of a part, the more the later."""
+    if part != "experiment":
+        yield from measure(part, rounds, "gpu" if part == "gpu" else "cpu")
+        return
+    from scripts import bench_experiment
+
+    yield {**surroundings("cpu"), "processes": rounds, "runs": bench_experiment.measure(rounds)}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.training import worlds
+from wd_research import folder
 from wd_research.audits import middle
 from wd_research.cli import main
 from wd_research.decay.masks import matching
@@ -129,3 +131,13 @@ def test_a_mask_that_matches_nothing_gets_one_sentence(capsys, tmp_path, words):
     said = capsys.readouterr().err
     assert said.startswith("error: the mask pattern 'kernal' matches no leaf; the leaves are: Dense_0/bias, ")
     assert said.count("\n") == 1
+
+
+def test_a_checkout_that_is_not_installed_runs_all_the_same(monkeypatch):
+    def of_what_is_installed(name):
+        if name == "wd_research":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr("wd_research.folder.version", of_what_is_installed)
+    assert set(folder.versions()) == {"python", *folder.PACKAGES} - {"wd_research"}

@@ -6,7 +6,8 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,7 @@ def surroundings() -> dict[str, Any]:
     config: Any = jax.config
     device = jax.devices()[0]
     return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": versions(),
         "device": {
             "platform": device.platform,
             "kind": device.device_kind,
@@ -131,6 +132,15 @@ def surroundings() -> dict[str, Any]:
         },
         "git_commit": git_commit(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of what is installed of PACKAGES: a checkout runs without being installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def git_commit() -> str | None:

@@ -1,5 +1,7 @@
 """Laws of the population engine."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from wd_research.training.population import (
     NEVER,
     NOISE,
     ORDER,
+    _advance,
     all_devices,
     check_types,
     compile_programs,
@@ -118,6 +121,20 @@ def test_a_diverged_member_keeps_its_last_finite_weights():
         assert not np.array_equal(before[:, 2], after[:, 2]) or not before.any()
 
 
+def test_members_with_batches_of_their_own_train_as_with_one_for_all():
+    """What a GPU does, on whatever is here."""
+    with jax.enable_x64(True):
+        world = in_double(arm("dropout"))
+        mesh = jax.make_mesh((1,), ("points",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
+        inputs = place(world, SEEDS, mesh)
+        members = jitted(world, mesh)[0](inputs)
+        apart, shared = (
+            jax.jit(partial(_advance, world, None, own_batches, 20))(members, inputs, np.int32(0), np.int32(20))
+            for own_batches in (True, False)
+        )
+        assert_close(apart, shared, 1e-9)
+
+
 def test_new_values_and_the_second_segment_neither_trace_nor_compile_again():
     world, mesh, traces = arm("decoupled"), all_devices(), []
 
@@ -183,11 +200,12 @@ def test_no_collective_and_donated_state():
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(members))
 
 
-@pytest.mark.parametrize(("block", "padded"), [(1, 4), (2, 4), (3, 6), (None, 4)])
-def test_points_are_padded_to_whole_blocks_and_nobody_sees_it(block, padded):
-    world = arm("decoupled")
-    inputs = place(world, SEEDS, all_devices(), block)
-    assert inputs.points.decay.shape == (padded,)
+@pytest.mark.parametrize("block", [1, 2, 3, None])
+def test_points_are_padded_to_whole_blocks_and_nobody_sees_it(block):
+    world, mesh = arm("decoupled"), all_devices()
+    padded, at_once = len(place(world, SEEDS, mesh, block).points.decay), mesh.size * (block or 1)
+    assert padded % at_once == 0
+    assert 0 <= padded - 3 < at_once
     end = train(world, [3], block=block)
     assert {leaf.shape[:2] for leaf in jax.tree.leaves(end)} == {(SEEDS, 3)}
     assert_close(end.state.params, train_one_by_one(world, 3).params, 1e-4)

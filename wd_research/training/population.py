@@ -106,17 +106,17 @@ def jitted(arm: Arm, mesh: Mesh, block: int | None = None) -> tuple[Any, Any, An
     goes through the whole segment (lax.map) while its state is hot in the cache. None: all points of all seeds
     together, as a GPU wants it. Results in blocks of another size agree to rounding. A CPU evaluates one by one always.
     """
+    platform = mesh.devices.flat[0].platform
     inputs = Inputs(POINTS, SHARED, SHARED, SHARED)
     on_mesh = partial(jax.shard_map, mesh=mesh, out_specs=MEMBERS, check_vma=False)
 
     def advance(members: Members, inputs_: Inputs, start: Array, steps: Array, *, length: int):
-        on_device = partial(_advance, arm, block, length)
+        on_device = partial(_advance, arm, block, platform == "gpu", length)
         return on_mesh(on_device, in_specs=(MEMBERS, inputs, SHARED, SHARED))(members, inputs_, start, steps)
 
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
-    jit = partial(jax.jit, compiler_options=CPU_OPTIONS if on_cpu else None)
+    jit = partial(jax.jit, compiler_options=CPU_OPTIONS if platform == "cpu" else None)
     # A look takes whole parts of the data through nets: on a CPU all together leave the cache (docs/benchmarks.md).
-    seen = 1 if on_cpu else block
+    seen = 1 if platform == "cpu" else block
     return (
         jit(on_mesh(partial(_init, arm), in_specs=(inputs,))),
         jit(advance, static_argnames="length", donate_argnums=0),
@@ -170,7 +170,14 @@ def _init(arm: Arm, inputs: Inputs) -> Members:
 
 
 def _advance(
-    arm: Arm, block: int | None, length: int, members: Members, inputs: Inputs, start: Array, steps: Array
+    arm: Arm,
+    block: int | None,
+    own_batches: bool,
+    length: int,
+    members: Members,
+    inputs: Inputs,
+    start: Array,
+    steps: Array,
 ) -> tuple[Members, Metrics]:
     """Take `steps` steps, at most `length`, from step `start` on; the metrics f32[s, h] are means over these steps."""
 
@@ -184,6 +191,8 @@ def _advance(
 
             def step(number: Array, member: Members) -> tuple[Members, Metrics]:
                 batch = arm.task.gather(inputs.data, split, order[number])
+                if own_batches:
+                    batch = own(batch, member)
                 noise = jax.random.fold_in(jax.random.fold_in(key, NOISE), start + number)
                 return _step_or_stay(arm, hypers, member, batch, noise, start + number)
 
@@ -203,21 +212,31 @@ def _advance(
     return _over_seeds(one_seed, block)((members, inputs.splits, inputs.keys))
 
 
+def own(batch: Batch, member: Members) -> Batch:
+    """The batch that all members share, as one that vmap takes for the member's own.
+
+    With a shared one XLA joins the members' first layers to one wide product, for which a GPU turns weights and
+    gradients at every step: a tenth of its time. On a CPU the wide product is the quicker one (docs/benchmarks.md).
+    """
+    nothing = 0 * member.diverged_at
+    return jax.tree.map(lambda leaf: leaf + nothing.astype(leaf.dtype), batch)
+
+
 def _step_or_stay(
     arm: Arm, hypers: Hypers, member: Members, batch: Batch, key: Key, time: Array
 ) -> tuple[Members, Metrics]:
     """One step, unless the member has diverged: then its last finite weights stay.
 
-    Weights and extras are selected, the optimizer's state is not: nothing reads it any more, and selecting it costs.
+    Where a new weight is not finite that weight stays, and from the next step on all of them do: were none written
+    before all are known to be finite, a GPU would read and write them twice (docs/benchmarks.md). The optimizer's state
+    goes on: nothing reads it any more, and selecting it costs.
     """
     old = member.state
     new, metrics = train_step(arm, hypers, old, batch, key)
-    finite = jnp.isfinite(metrics["objective"]) & all_finite(new.params)
-    diverged_at = jnp.where((member.diverged_at == NEVER) & ~finite, time, member.diverged_at)
-    alive = diverged_at == NEVER
-    params, extras = jax.tree.map(
-        lambda after, before: jnp.where(alive, after, before), (new.params, new.extras), (old.params, old.extras)
-    )
+    alive = (member.diverged_at == NEVER) & jnp.isfinite(metrics["objective"])
+    diverged_at = jnp.where((member.diverged_at == NEVER) & ~(alive & all_finite(new.params)), time, member.diverged_at)
+    params = jax.tree.map(lambda w, before: jnp.where(alive & jnp.isfinite(w), w, before), new.params, old.params)
+    extras = jax.tree.map(lambda now, before: jnp.where(alive, now, before), new.extras, old.extras)
     return Members(State(params, extras, new.opt_state), diverged_at), metrics
 
 
