@@ -62,16 +62,26 @@ def make_plans(
 ) -> dict[str, Plan]:
     """How each arm is trained; arms that share their functions, and the shapes of their inputs, share a plan.
 
-    Raises PlanError when one point per device does not fit.
+    The block is chosen once for all arms of one size. Raises PlanError when one point per device does not fit.
     """
     programs = {name: program_of(arm) for name, arm in arms.items()}
-    sharing, plans = Counter(programs.values()), {}
+    sizes = {name: size_of(arm) for name, arm in arms.items()}
+    alike, plans, chosen = Counter(sizes.values()), {}, {}
     length, steps = segments[0][1], sum(length for _, length in segments)
     for name, program in programs.items():
         if program not in plans:
             advance(f"compiling {name}", 0, 0.0)
-            plans[program] = make_plan(arms[name], seeds, length, steps * sharing[program], mesh, cut)
+            size = sizes[name]
+            blocks = chosen.get(size, cut.blocks)
+            plan = make_plan(arms[name], seeds, length, steps * alike[size], mesh, cut._replace(blocks=blocks))
+            plans[program], chosen[size] = plan, (plan.block,)
     return {name: plans[program] for name, program in programs.items()}
+
+
+def size_of(arm: Arm) -> tuple[Any, ...]:
+    """How many points an arm has, and the shapes of its weights."""
+    weights, _ = jax.eval_shape(arm.task.init, jax.random.key(0))
+    return len(jax.tree.leaves(arm.points)[0]), *(leaf.shape for leaf in jax.tree.leaves(weights))
 
 
 def program_of(arm: Arm) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.training.worlds import arm, points
+from wd_research.arms import make_plans
 from wd_research.training.plan import Cut, PlanError, in_waves, make_plan, words
 from wd_research.training.population import all_devices, fetch, place
 
@@ -61,3 +62,19 @@ def test_every_wave_has_the_same_size_and_the_last_is_filled_with_its_last_point
     waves = in_waves(wide(7), 4)
     assert [len(wave.points.decay) for wave in waves] == [4, 4]
     assert waves[1].points.decay[2] == waves[1].points.decay[3] == 2
+
+
+def test_arms_of_one_size_choose_their_block_once(monkeypatch):
+    told = []
+
+    def make(arm, seeds, length, steps, mesh, cut):
+        told.append((steps, cut.blocks))
+        return make_plan(arm, seeds, length, steps, mesh, cut)
+
+    monkeypatch.setattr("wd_research.arms.make_plan", make)
+    arms = {"a": wide(), "b": arm("coupled")._replace(points=wide().points), "fewer": wide(3)}
+    segments = [(0, STEPS), (STEPS, 10**9 - STEPS)]
+    plans = make_plans(arms, SEEDS, segments, all_devices(), Cut((1, None)), lambda *_: None)
+    both = (1, None)
+    assert told == [(2 * 10**9, both), (2 * 10**9, (plans["a"].block,)), (10**9, both)]
+    assert plans["a"].block == plans["b"].block

@@ -61,11 +61,10 @@ def make_plan(arm: Arm, seeds: int, length: int, steps: int, mesh: Mesh, cut: Cu
     for block in cut.blocks[1:]:
         if plan.compile_seconds > CHOOSING * plan.seconds_per_step * steps * plan.waves:
             break
-        other = compiled(arm_of(arm, 0, plan.height), inputs, length, mesh, block)
+        other = compiled(arm_of(arm, 0, plan.height), inputs, length, mesh, block, plan.programs)
         seconds = plan.compile_seconds + other.compile_seconds
         if cut.memory is None or other.memory <= cut.memory:
-            other = timed(other, inputs, length)._replace(waves=plan.waves)
-            plan = min(plan, other, key=lambda plan: plan.seconds_per_step)
+            plan = quicker(plan, other._replace(waves=plan.waves), inputs, length)
         plan = plan._replace(compile_seconds=seconds)
     return plan
 
@@ -78,7 +77,8 @@ def fitted(arm: Arm, seeds: int, length: int, mesh: Mesh, cut: Cut) -> tuple[Pla
         inputs = place(wave, seeds, mesh, cut.blocks[0])
         plan = compiled(wave, inputs, length, mesh, cut.blocks[0])
         if cut.memory is None or plan.memory <= cut.memory:
-            return timed(plan, inputs, length)._replace(waves=-(-points // height)), inputs
+            seconds = seconds_of_step(plan.programs, inputs, length)
+            return plan._replace(seconds_per_step=seconds, waves=-(-points // height)), inputs
         if height <= mesh.size:
             raise PlanError(
                 f"--memory {cut.memory / 1e9:g} is not enough: {height} point(s) at {seeds} seed(s) need "
@@ -91,17 +91,20 @@ def fitted(arm: Arm, seeds: int, length: int, mesh: Mesh, cut: Cut) -> tuple[Pla
         height = max(mesh.size, min(fitting, height - 1))
 
 
-def compiled(wave: Arm, inputs: Inputs, length: int, mesh: Mesh, block: Block) -> Plan:
+def compiled(wave: Arm, inputs: Inputs, length: int, mesh: Mesh, block: Block, known: Programs | None = None) -> Plan:
     """The plan of one wave with this block, compiled and its memory known, nothing of it run yet."""
     begin = perf_counter()
-    programs = compile_programs(wave, inputs, length, mesh, block)
+    programs = compile_programs(wave, inputs, length, mesh, block, known)
     seconds = perf_counter() - begin
     return Plan(programs, block, len(jax.tree.leaves(wave.points)[0]), 1, programs.memory(mesh), 0.0, seconds)
 
 
-def timed(plan: Plan, inputs: Inputs, length: int) -> Plan:
-    """The plan with the seconds that a step of its wave takes."""
-    return plan._replace(seconds_per_step=seconds_of_step(plan.programs, inputs, length))
+def quicker(one: Plan, other: Plan, inputs: Inputs, length: int) -> Plan:
+    """The quicker of two plans, timed in turn and each by the quickest of its times: a machine's speed changes."""
+    seconds = [[seconds_of_step(plan.programs, inputs, length) for plan in (other, one)] for _ in range(2)]
+    of_other, of_one = map(min, zip(*seconds, strict=True))
+    plans = one._replace(seconds_per_step=min(of_one, one.seconds_per_step)), other._replace(seconds_per_step=of_other)
+    return min(plans, key=lambda plan: plan.seconds_per_step)
 
 
 def in_waves(arm: Arm, height: int) -> list[Arm]:

@@ -124,22 +124,24 @@ def jitted(arm: Arm, mesh: Mesh, block: int | None = None) -> tuple[Any, Any, An
     )
 
 
-def compile_programs(arm: Arm, inputs: Inputs, length: int, mesh: Mesh, block: int | None = None) -> Programs:
+def compile_programs(
+    arm: Arm, inputs: Inputs, length: int, mesh: Mesh, block: int | None = None, known: Programs | None = None
+) -> Programs:
     """Compile init, evaluate, and advance for segments of at most `length` steps.
 
-    Raises TypeError when a segment's output types are not its input types: no second segment could follow.
+    What is `known` of the same arm in another block is taken from there; to advance alone is compiled. Raises TypeError
+    when a segment's output types are not its input types: no second segment could follow.
     """
     init, advance, evaluate = jitted(arm, mesh, block)
     members = jax.eval_shape(init, inputs)
     members = jax.tree.map(lambda leaf: leaf.update(sharding=NamedSharding(mesh, MEMBERS)), members)
-    lowered = Programs(
-        init.lower(inputs),
-        advance.lower(members, inputs, np.int32(0), np.int32(length), length=length),
-        evaluate.lower(members, inputs),
-    )
-    check_types(members, lowered.advance.out_info[0])
+    lowered = advance.lower(members, inputs, np.int32(0), np.int32(length), length=length)
+    check_types(members, lowered.out_info[0])
+    if known:
+        return known._replace(advance=lowered.compile())
     with ThreadPoolExecutor() as threads:  # XLA compiles without Python's lock
-        return Programs(*threads.map(lambda program: program.compile(), lowered))
+        all_three = Programs(init.lower(inputs), lowered, evaluate.lower(members, inputs))
+        return Programs(*threads.map(lambda program: program.compile(), all_three))
 
 
 def check_types(before: Members, after: Members) -> None:
