@@ -101,10 +101,11 @@ def compiled(wave: Arm, inputs: Inputs, length: int, mesh: Mesh, block: Block, k
 
 def quicker(one: Plan, other: Plan, inputs: Inputs, length: int) -> Plan:
     """The quicker of two plans, timed in turn and each by the quickest of its times: a machine's speed changes."""
-    seconds = [[seconds_of_step(plan.programs, inputs, length) for plan in (other, one)] for _ in range(2)]
-    of_other, of_one = map(min, zip(*seconds, strict=True))
-    plans = one._replace(seconds_per_step=min(of_one, one.seconds_per_step)), other._replace(seconds_per_step=of_other)
-    return min(plans, key=lambda plan: plan.seconds_per_step)
+    plans = one, other
+    seconds = [[seconds_of_step(plan.programs, inputs, length) for plan in plans] for _ in range(3)]
+    quickest = map(min, zip(*seconds, strict=True))
+    timed = [plan._replace(seconds_per_step=step) for plan, step in zip(plans, quickest, strict=True)]
+    return min(timed, key=lambda plan: plan.seconds_per_step)
 
 
 def in_waves(arm: Arm, height: int) -> list[Arm]:
