@@ -38,6 +38,7 @@ def test_from_install_to_the_answer_takes_few_lines():
     assert len([line for line in (commands[1] + FIRST).splitlines() if line.strip()]) < 40
 
 
+@pytest.mark.slow
 def test_the_first_file_runs_from_the_shell_and_is_audited(folder):
     assert "generalises best" in run(folder, "my_experiment.py", "--steps", "20", "--seeds", "2")
     assert (folder / "runs" / "my_experiment" / "report.html").exists()

@@ -72,7 +72,7 @@ def test_twenty_steps_of_the_population_are_twenty_steps_of_each_member(kind):
         assert_close(train(world, [20]).state, train_one_by_one(world, 20), 1e-9)
 
 
-@pytest.mark.parametrize("kind", ["decoupled", "batch norm"])
+@pytest.mark.parametrize("kind", ["decoupled", pytest.param("batch norm", marks=pytest.mark.slow)])
 def test_neither_the_mesh_nor_the_block_changes_more_than_rounding(kind):
     with jax.enable_x64(True):
         world = in_double(arm(kind))
