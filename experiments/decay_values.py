@@ -6,7 +6,8 @@ python -m experiments.decay_values --steps 200 --decays 0 1e-1 1 --strengths 0 1
 
 Seen (49 s on 2 CPU cores; 1,200 members, one program): both places gain 10 points of test accuracy on no decay, from 76
 to 86 %, and cannot be told apart; best are strength 0.09 and decay 5, at every learning rate alike. The picture: a hill
-over one decade of decay, a plateau to its left, a cliff to its right. All three claims hold.
+over one decade of decay, a plateau to its left, a cliff to its right. All three claims hold. On an NVIDIA H200 they
+hold as well, with the same two points, after 11 s of compiling and 3 s of training.
 """
 
 from collections.abc import Mapping
