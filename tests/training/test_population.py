@@ -121,6 +121,22 @@ def test_a_diverged_member_keeps_its_last_finite_weights():
         assert not np.array_equal(before[:, 2], after[:, 2]) or not before.any()
 
 
+def test_where_a_step_overflows_the_weights_that_stay_finite_take_it_and_then_nothing_moves():
+    """The first step takes 1e38 * 100 times a weight from it: too much where that is not a float32."""
+    world, mesh = arm("decoupled"), all_devices()
+    world = world._replace(points=points(decays=(0.0, 1e38, 0.1), learning_rates=(100.0,)))
+    initial = fetch(jitted(world, mesh)[0](place(world, SEEDS, mesh)), world).state.params
+    first, end = train(world, [1]), train(world, [20])
+    assert (end.diverged_at[:, 1] == 0).all()
+    for before, once, after in zip(*map(jax.tree.leaves, (initial, first.state.params, end.state.params)), strict=True):
+        assert np.isfinite(after[:, 1]).all()
+        assert np.array_equal(once[:, 1], after[:, 1])
+        decayed = before.ndim == 4  # [s, h, in, out]: matrices
+        overflows = decayed & (np.abs(before[:, 1].astype(float)) * 1e40 > np.finfo(np.float32).max)
+        assert np.array_equal(once[:, 1] == before[:, 1], overflows)
+        assert overflows.any() == decayed
+
+
 def test_members_with_batches_of_their_own_train_as_with_one_for_all():
     """What a GPU does, on whatever is here."""
     with jax.enable_x64(True):

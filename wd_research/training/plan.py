@@ -106,7 +106,7 @@ def quicker(one: Plan, other: Plan, inputs: Inputs, length: int) -> Plan:
     of_one, of_other = map(min, zip(*calls, strict=True))
     if of_one <= of_other:
         return one
-    return other._replace(seconds_per_step=max(0.0, one.seconds_per_step - (of_one - of_other) / steps))
+    return other._replace(seconds_per_step=one.seconds_per_step * of_other / of_one)
 
 
 def in_waves(arm: Arm, height: int) -> list[Arm]:
