@@ -31,8 +31,9 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.peers.work import BATCH, EXAMPLES, Training, Weights, Work, least_bytes, operations  # noqa: E402
 
-AGAIN = "engine, one by one, a second time"  # what it has compiled lies on disk
-ONE, TOGETHER, PLAIN = "engine, one by one", "engine, together", "engine's step under plain jit(vmap(scan)), one device"
+AGAIN = "engine, sequential, a second time"  # what it has compiled lies on disk
+SEQUENTIAL, VMAPPED = "engine, sequential", "engine, vmapped"
+PLAIN = "engine's step under plain jit(vmap(scan)), one device"
 FUNC, FUNC_EAGER = "torch.func ensemble, compiled", "torch.func ensemble, eager"
 LOOP, LOOPS, LOOP_COMPILED = "PyTorch loop, two threads", "PyTorch loop, two processes", "PyTorch loop, compiled"
 LOOP_EAGER = "PyTorch loop, eager"  # on a GPU
@@ -40,7 +41,7 @@ STEPS, SCAN = "flax and optax, a jitted step", "flax and optax, a jitted run"
 KERAS, GRID = "Keras 3 on JAX", "scikit-learn GridSearchCV, two jobs"
 FLAX_CONVOLUTION = "engine with flax's convolution"
 LIMIT = "best matrix product"
-GATED = (ONE, TOGETHER, FUNC, FUNC_EAGER, LOOP, LOOP_EAGER, LOOP_COMPILED, STEPS, SCAN, FLAX_CONVOLUTION)
+GATED = (SEQUENTIAL, VMAPPED, FUNC, FUNC_EAGER, LOOP, LOOP_EAGER, LOOP_COMPILED, STEPS, SCAN, FLAX_CONVOLUTION)
 JOB_EPOCHS = 20
 
 
@@ -58,27 +59,27 @@ def cells_of(part: str) -> list[Cell]:
         each, size = {32: 210, 128: 105, 512: 30}, 64 if part == "digits" else 784
         return [Cell(peer, Work("mlp", size, width, members), steps)
                 for width, steps in each.items()
-                for peer, members in ((ONE, 32), (TOGETHER, 32), (PLAIN, 32), (FUNC, 32), (FUNC_EAGER, 32), (LOOP, 1),
-                                      (LOOPS, 1), (STEPS, 1), (SCAN, 1), (KERAS, 1), (GRID, 4))]  # fmt: skip
+                for peer, members in ((SEQUENTIAL, 32), (VMAPPED, 32), (PLAIN, 32), (FUNC, 32), (FUNC_EAGER, 32),
+                                      (LOOP, 1), (LOOPS, 1), (STEPS, 1), (SCAN, 1), (KERAS, 1), (GRID, 4))]  # fmt: skip
     if part == "growth":
         many = (1, 4, 16, 32, 64, 256, 1024, 4096)
         sizes = {32: many, 128: many, 512: (1, 4, 16, 64, 256)}
         each = {32: 30_000, 128: 8_000, 512: 800}
         return [Cell(peer, Work("mlp", 64, width, members), max(10, each[width] // members))
                 for width, populations in sizes.items()
-                for members in populations for peer in (ONE, TOGETHER)]  # fmt: skip
+                for members in populations for peer in (SEQUENTIAL, VMAPPED)]  # fmt: skip
     if part == "jobs":
-        peers = (ONE, AGAIN, FUNC, FUNC_EAGER, LOOPS, SCAN, GRID)
-        of_width = {32: peers, 128: peers, 512: (ONE, SCAN, LOOPS)}  # the others lose there by what `digits` says
+        peers = (SEQUENTIAL, AGAIN, FUNC, FUNC_EAGER, LOOPS, SCAN, GRID)
+        of_width = {32: peers, 128: peers, 512: (SEQUENTIAL, SCAN, LOOPS)}  # the others lose there, by `digits`
         return [Cell(peer, Work("mlp", 64, width, 256)) for width, peers in of_width.items() for peer in peers]
     if part == "convolution":
         return [Cell(peer, Work("convolution", size, 16, members), steps)
                 for size, steps in ((8, 40), (16, 10))
-                for peer, members in ((ONE, 16), (TOGETHER, 16), (FLAX_CONVOLUTION, 4),
+                for peer, members in ((SEQUENTIAL, 16), (VMAPPED, 16), (FLAX_CONVOLUTION, 4),
                                       (LOOP, 1), (LOOPS, 1))]  # fmt: skip
     if part == "transformer":
         return [Cell(peer, Work("transformer", 0, 128, members), 20)
-                for peer, members in ((ONE, 16), (TOGETHER, 16), (FUNC, 16),
+                for peer, members in ((SEQUENTIAL, 16), (VMAPPED, 16), (FUNC, 16),
                                       (LOOP, 1), (LOOPS, 1), (LOOP_COMPILED, 1))]  # fmt: skip
     populations = {32: (1024, 262_144), 128: (32, 1024, 65_536), 512: (1024,)}
     each = {32: 4_000_000, 128: 1_000_000, 512: 100_000}
@@ -86,7 +87,7 @@ def cells_of(part: str) -> list[Cell]:
     of_width = {32: peers, 128: (*peers, (FUNC_EAGER, 1024), (LOOP_COMPILED, 1)), 512: peers}
     return [Cell(peer, Work("mlp", 64, width, members), min(200, max(10, each[width] // members)))
             for width, sizes in populations.items()
-            for peer, members in (*((TOGETHER, size) for size in sizes), *of_width[width])]  # fmt: skip
+            for peer, members in (*((VMAPPED, size) for size in sizes), *of_width[width])]  # fmt: skip
 
 
 PARTS = ("digits", "synthetic", "growth", "jobs", "experiment", "convolution", "transformer")
@@ -96,10 +97,10 @@ def training(cell: Cell, device: str, given: bool = False) -> Training:
     """The peer of a cell, ready to be advanced; only its own libraries are imported."""
     peer, work = cell.peer, cell.work
     length = cell.steps or JOB_EPOCHS * (EXAMPLES // BATCH)
-    if peer in (ONE, AGAIN, TOGETHER, PLAIN, FLAX_CONVOLUTION, STEPS, SCAN):
+    if peer in (SEQUENTIAL, AGAIN, VMAPPED, PLAIN, FLAX_CONVOLUTION, STEPS, SCAN):
         from wd_research.training.devices import prepare_jax
 
-        if peer in (ONE, AGAIN, TOGETHER, FLAX_CONVOLUTION):
+        if peer in (SEQUENTIAL, AGAIN, VMAPPED, FLAX_CONVOLUTION):
             prepare_jax()
         from scripts.peers import engine, flax_optax
 
@@ -107,8 +108,8 @@ def training(cell: Cell, device: str, given: bool = False) -> Training:
             return engine.train(work, length, 1, given, flax_optax.PlainConvolutionalNet(work.width))
         if peer == PLAIN:
             return engine.train_plainly(work, length)
-        if peer in (ONE, AGAIN, TOGETHER):
-            return engine.train(work, length, None if peer == TOGETHER else 1, given)
+        if peer in (SEQUENTIAL, AGAIN, VMAPPED):
+            return engine.train(work, length, None if peer == VMAPPED else 1, given)
         return flax_optax.train(work, length, whole=peer == SCAN)
     if peer in (FUNC, FUNC_EAGER):
         from scripts.peers import torch_ensemble

@@ -16,7 +16,7 @@ MODULE = "experiments.decay_values"
 SHORT = ("--learning-rates", "3e-3")
 OTHER = ("--learning-rates", "4e-3", "--strengths", "0", *(f"{2.0**-k:g}" for k in range(24)))
 WIDE = ("--learning-rates", "3e-3", "--width", "128", "--seeds", "4")
-BLOCKS = ("auto", "one", "together")
+BLOCKS = ("auto", "sequential", "vmapped")
 KEPT = {"MPLCONFIGDIR": str(Path.home() / ".cache" / "matplotlib")}  # what it knows of fonts is no compilation
 
 

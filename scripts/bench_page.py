@@ -85,19 +85,19 @@ def rates(rows: Sequence[Row], seen: Row) -> list[str]:
 
 
 def growth(rows: Sequence[Row], seen: Row) -> list[str]:
-    """The time of a member-step by the size of the population, one by one and together."""
+    """The time of a member-step by the size of the population, sequential and vmapped."""
     lines = [
-        "| members | one by one, us a member-step [lowest, highest] | together | the better's share of the limit "
-        "| first call, s: one by one | together |",
+        "| members | sequential, us a member-step [lowest, highest] | vmapped | the better's share of the limit "
+        "| first call, s: sequential | vmapped |",
         "|---|---|---|---|---|---|",
     ]
     for members in sorted({row["members"] for row in rows}):
         pair = {row["peer"]: row for row in rows if row["members"] == members}
-        one, together = pair["engine, one by one"], pair["engine, together"]
-        share = max(median(one["rates"]), median(together["rates"])) * one["operations"] / seen["limit"]
+        one, vmapped = pair["engine, sequential"], pair["engine, vmapped"]
+        share = max(median(one["rates"]), median(vmapped["rates"])) * one["operations"] / seen["limit"]
         lines.append(
-            f"| {members:,} | {microseconds(one)} | {microseconds(together)} | {share:.2f} "
-            f"| {one['first']:.1f} | {together['first']:.1f} |"
+            f"| {members:,} | {microseconds(one)} | {microseconds(vmapped)} | {share:.2f} "
+            f"| {one['first']:.1f} | {vmapped['first']:.1f} |"
         )
     return lines
 
@@ -111,7 +111,7 @@ def microseconds(row: Row) -> str:
 def jobs(rows: Sequence[Row], seen: Row) -> list[str]:
     """Seconds of a whole process, import and compilation included."""
     del seen
-    ours = next(median(row["walls"]) for row in rows if row["peer"] == "engine, one by one")
+    ours = next(median(row["walls"]) for row in rows if row["peer"] == "engine, sequential")
     lines = [
         "| peer, with nothing compiled before | whole process, s, median [lowest, highest] | against the engine "
         "| import, s |",
@@ -125,7 +125,7 @@ def jobs(rows: Sequence[Row], seen: Row) -> list[str]:
 
 def experiment(runs: Sequence[Row]) -> list[str]:
     """Where the seconds of a whole process go."""
-    parts = ("import", "audit", "compile", "train", "evaluate", "write")
+    parts = ("import", "audit", "compile", "train", "evaluate", "write", "conclude")
     lines = [
         "| run | whole process, s, median [lowest, highest] | "
         + " | ".join(parts)
@@ -133,7 +133,7 @@ def experiment(runs: Sequence[Row]) -> list[str]:
         "|---" * (len(parts) + 4) + "|",
     ]
     for run in runs:
-        cells = [f"{run['seconds'][part]:.1f}" if run["seconds"] else "" for part in parts]
+        cells = [f"{run['seconds'][part]:.1f}" if part in run["seconds"] else "" for part in parts]
         cells += [spread(run["over_auto"], 2) if run["over_auto"] else "", ", ".join(run["blocks"])]
         lines.append(f"| {run['run']} | {spread(run['wholes'])} | " + " | ".join(cells) + " |")
     return lines

@@ -2,7 +2,7 @@
 # Run an experiment on one GPU of this machine.
 #
 #     scripts/one_gpu.sh experiments.decay_values --seeds 16
-#     scripts/one_gpu.sh -g 1 experiments.article.worlds      # the GPU that nvidia-smi calls 1
+#     scripts/one_gpu.sh -g 1 experiments.article.data_regimes      # the GPU that nvidia-smi calls 1
 #
 # The first call installs the environment with JAX for CUDA: Python $PYTHON (python3), folder $VENV (.venv). Without -g
 # it takes the first GPU in $CUDA_VISIBLE_DEVICES, or number 0 where that is not set. The run goes into runs/, as ever.

@@ -1,8 +1,8 @@
 """Run the experiments from nothing and write what came out: docs/evidence.md, with a figure of each.
 
-    python scripts/reproduce.py                 # all of them, into docs/evidence.md and docs/evidence/
-    python scripts/reproduce.py --quick         # two seeds, into runs/evidence-quick/
-    python scripts/reproduce.py worlds choosing # these anew, the others as they were run last
+    python scripts/reproduce.py                         # all of them, into docs/evidence.md and docs/evidence/
+    python scripts/reproduce.py --quick                 # two seeds, into runs/evidence-quick/
+    python scripts/reproduce.py data_regimes choosing   # these anew, the others as they were run last
 
 Every experiment is a process of its own, as its head says, with its folder in runs/evidence (or runs/evidence-quick).
 On the page, the rows of the article come first: statement, stated figure, every claim with its measured figure,
@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import experiments
 from experiments.article.rows import ROWS, row_of
-from wd_research.evidence.claims import expected, measured
-from wd_research.folder import RECORD, free_folder
+from wd_research.reporting.folder import RECORD, free_folder
+from wd_research.reporting.sentences import format_expected, format_measured
 
 ROOT = Path(__file__).parent.parent
 QUICK_SEEDS = 2
@@ -65,7 +65,7 @@ def main() -> None:
     runs = ROOT / "runs" / ("evidence-quick" if flags.quick else "evidence")
     begin = perf_counter()
     names = flags.names or list(modules)
-    # In little, most of the time is compilation, on one core: two at a time. Evidence is measured one by one.
+    # In little, most of the time is compilation, on one core: two at a time. Evidence is measured one after the other.
     with ThreadPoolExecutor(2 if flags.quick else 1) as several:
         ends = several.map(lambda name: run(modules[name], runs, flags.quick), names)
         for place, said in enumerate(ends, start=1):
@@ -174,7 +174,10 @@ def section(run: Finished) -> list[str]:
         "",
         "| claim | verdict | in | measured | expected | source |",
         "|---|---|---|---|---|---|",
-        *(line(c["statement"], c["verdict"], c["cell"], measured(c), expected(c), c["source"]) for c in claims),
+        *(
+            line(c["statement"], c["verdict"], c["cell"], format_measured(c), format_expected(c), c["source"])
+            for c in claims
+        ),
         "",
     ]
 
@@ -186,7 +189,7 @@ def line(*cells: str) -> str:
 
 def seen(claim: Mapping[str, Any]) -> str:
     """What was measured where."""
-    return f"{claim['cell']}: {measured(claim)}"
+    return f"{claim['cell']}: {format_measured(claim)}"
 
 
 def count(claims: Iterable[Mapping[str, Any]]) -> str:

@@ -1,8 +1,9 @@
 """Every test runs on two devices, whatever the machine has: a population is always sharded.
 
-Programs are the ones that users run, but machine code is made of them with less effort (LLVM's -O1), which halves the
-time of the tests: most of it is compilation. What one test has compiled another finds on disk, in a folder of this
-session. Processes that a test starts inherit both.
+Programs are the ones that users run, but machine code is made of them with the least effort, which takes a third of the
+time: most of the time of the tests is compilation. A law that could hang on the machine code takes `users_code`. What
+one test has compiled another finds on disk, in a folder of this session. Processes that a test starts inherit both,
+except that the engine's own programs are compiled there as users have them.
 """
 
 import os
@@ -11,17 +12,25 @@ import tempfile
 
 import hypothesis
 import jax
+import pytest
 
+from wd_research.training import population
 from wd_research.training.devices import prepare_jax
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
+FLAGS = "--xla_backend_optimization_level=0"
+USERS_OPTIONS = dict(population.CPU_OPTIONS)
+if jax.__version_info__ < (0, 11):  # later versions have the new emitters alone
+    FLAGS += " --xla_cpu_use_fusion_emitters=false"
+    USERS_OPTIONS["xla_cpu_use_fusion_emitters"] = True
 
 
 def pytest_configure(config):
     hypothesis.settings.register_profile("any machine", deadline=None)  # no time in a test
     hypothesis.settings.load_profile("any machine")
     if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=1"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
+    population.CPU_OPTIONS["xla_backend_optimization_level"] = 0
     if not hasattr(config, "workerinput"):  # the process that starts the others, if any
         os.environ[CACHE] = tempfile.mkdtemp(prefix="wd_research-")
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
@@ -36,3 +45,11 @@ def pytest_configure(config):
 def pytest_unconfigure(config):
     if not hasattr(config, "workerinput"):
         shutil.rmtree(os.environ[CACHE], ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def users_code():
+    """The engine's programs become the machine code that users run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(population, "CPU_OPTIONS", USERS_OPTIONS)
+        yield

@@ -8,6 +8,7 @@ import pytest
 from scripts import bench, bench_experiment, bench_page
 from scripts.peers import engine
 from scripts.peers.work import Work, examples, first_weights, least_bytes, operations, shapes
+from wd_research.types import Batch
 
 
 @pytest.mark.parametrize("work", [Work("mlp", 64, 128), Work("convolution", 8, 16), Work("transformer", 0, 128)])
@@ -16,15 +17,10 @@ def test_operations_counted_by_hand_are_what_xla_counts(work):
     arm = engine.arm_of(work)
     inputs, targets = (jnp.asarray(part[:64]) for part in examples(work))
     params = jax.eval_shape(lambda key: arm.task.init(key)[0], jax.random.key(0))
-    loss = lambda params: arm.objective(None)(params, {}, type_of(arm)(inputs, targets), jax.random.key(0))[0]  # noqa: E731
+    loss = lambda params: arm.minimised(None)(params, {}, Batch(inputs, targets), jax.random.key(0))[0]  # noqa: E731
     counted = jax.jit(jax.grad(loss)).lower(params).compile().cost_analysis()["flops"]
     lookups = 4 * 64 * 3 * (59 + 1) * 128 if work.net == "transformer" else 0  # one-hot products, no gradient of tokens
     assert operations(work) + lookups == pytest.approx(counted, rel=0.12)
-
-
-def type_of(arm):
-    """The type of an arm's batches."""
-    return type(arm.task.parts(arm.task.data, arm.task.split(0))["train"])
 
 
 @pytest.mark.parametrize("work", [Work("mlp", 784, 32), Work("convolution", 16, 16), Work("transformer", 0, 128)])
@@ -35,7 +31,7 @@ def test_the_weights_given_are_those_of_the_net(work):
 
 
 @pytest.mark.parametrize("kind", ["convolution", "transformer"])
-def test_nets_of_any_kind_train_the_same_together_and_one_by_one(kind):
+def test_nets_of_any_kind_train_the_same_vmapped_and_sequentially(kind):
     work, weights = Work(kind, 8, 32, 4), []
     for block in (1, None):
         training = engine.train(work, 3, block, given=True)
@@ -50,7 +46,7 @@ def test_the_page_keeps_what_stands_around_the_tables(tmp_path):
     page.write_text(f"before\n\n{bench_page.BEGIN}\nold\n{bench_page.END}\n\nafter\n")
     row = {"net": "mlp", "size": 64, "width": 32, "members": 32, "operations": 1e6, "start": 1.0, "first": 2.0}
     cells = [
-        {**row, "peer": bench.ONE, "rates": [90e3, 100e3, 110e3]},
+        {**row, "peer": bench.SEQUENTIAL, "rates": [90e3, 100e3, 110e3]},
         {**row, "peer": bench.FUNC, "rates": [50e3] * 3},
     ]
     seen = {"cells": cells, "limit": 200e9, "gate": {"1": 1e-7, "20": 1e-5}, "processes": 3, "date": "2026-01-01",
@@ -62,14 +58,14 @@ def test_the_page_keeps_what_stands_around_the_tables(tmp_path):
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
-    assert text.count("| engine, one by one | 32 | 100,000 [90,000, 110,000] | 1.00 | 0.50 | 1.0 | 2.0 |") == 1
+    assert text.count("| engine, sequential | 32 | 100,000 [90,000, 110,000] | 1.00 | 0.50 | 1.0 | 2.0 |") == 1
     assert "| torch.func ensemble, compiled | 32 | 50,000 [50,000, 50,000] | 2.00 | 0.25 |" in text
 
 
 def test_the_page_of_a_gpu_has_the_floor_of_bytes(tmp_path):
     work = Work("mlp", 64, 32, 1024)
     row = {**work._asdict(), "operations": 1e6, "bytes": least_bytes(work), "start": 1.0, "first": 2.0}
-    seen = {"cells": [{**row, "peer": bench.TOGETHER, "rates": [1e6] * 3}], "limit": 50e12, "bandwidth": 3e12,
+    seen = {"cells": [{**row, "peer": bench.VMAPPED, "rates": [1e6] * 3}], "limit": 50e12, "bandwidth": 3e12,
             "gate": {"1": 1e-7, "20": 1e-5}, "processes": 3, "date": "2026-01-01", "device": "a GPU", "cpu": "some",
             "cores": 2, "python": "3.12", "jax": "1"}  # fmt: skip
     page = tmp_path / "benchmarks.md"
@@ -84,23 +80,20 @@ def test_blocks_are_compared_within_a_round():
     """The machine is half as fast in the second round, which says nothing of the blocks."""
 
     def rounds(block, seconds):
-        spent = dict.fromkeys(("import", "audit", "evaluate", "write"), 1.0)
+        spent = dict.fromkeys(("import", "audit", "evaluate", "write", "conclude"), 1.0)
         return [{"whole": 2 * s, "seconds": {**spent, "compile": 1.0, "train": s - 1}, "block": block} for s in seconds]
 
-    auto, one = rounds("together", (10.0, 20.0)), rounds("one by one", (11.0, 22.0))
-    run = next(run for run in bench_experiment.RUNS if run.auto and "one" in run.flags)
+    auto, one = rounds("vmapped", (10.0, 20.0)), rounds("sequential", (11.0, 22.0))
+    run = next(run for run in bench_experiment.RUNS if run.auto and "sequential" in run.flags)
     seen = bench_experiment.summary(run, one, auto)
     assert seen["over_auto"] == pytest.approx([1.1, 1.1])
-    line = bench_page.experiment([seen])[-1]
-    assert (
-        line
-        == f"| {run.name} | 33.0 [22.0, 44.0] | 1.0 | 1.0 | 1.0 | 15.5 | 1.0 | 1.0 | 1.10 [1.10, 1.10] | one by one |"
-    )
+    cells = [run.name, "33.0 [22.0, 44.0]", "1.0", "1.0", "1.0", "15.5", "1.0", "1.0", "1.0", "1.10 [1.10, 1.10]"]
+    assert bench_page.experiment([seen])[-1] == f"| {' | '.join(cells)} | sequential |"
 
 
 @pytest.mark.slow
 def test_peers_do_equal_work_and_unequal_work_is_refused():
-    cells = [bench.Cell(peer, Work("mlp", 64, 32), 10) for peer in (bench.ONE, bench.TOGETHER, bench.SCAN)]
+    cells = [bench.Cell(peer, Work("mlp", 64, 32), 10) for peer in (bench.SEQUENTIAL, bench.VMAPPED, bench.SCAN)]
     worst = bench.check_equal_work(cells, "cpu")
     assert worst["1"] <= 1e-6
     assert worst["20"] <= 1e-4

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from tests.evidence.test_tensorboard import served
+from tests.reporting.test_tensorboard import served
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parent.parent
@@ -52,7 +52,7 @@ return count;
 def run(tmp_path_factory):
     """The main job in little: 2 arms of 6 points, 3 seeds."""
     folder = tmp_path_factory.mktemp("run")
-    flags = "--steps 200 --seeds 3 --looks 4 --decays 0 1 5 --strengths 0 1e-2 1e-1 --learning-rates 3e-3 1e-2"
+    flags = "--steps 200 --seeds 3 --evaluations 4 --decays 0 1 5 --strengths 0 1e-2 1e-1 --learning-rates 3e-3 1e-2"
     command = [sys.executable, "-m", "experiments.decay_values", "--workdir", str(folder), *flags.split()]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return folder

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from experiments import decay_values
 from wd_research.cli import main
 
 ROOT = Path(__file__).parent.parent
-SMALL = ["--steps", "30", "--seeds", "3", "--looks", "3", "--decays", "0", "0.1", "1", "--strengths", "0", "0.01",
-         "--learning-rates", "1e-3", "1e-2"]  # fmt: skip
+SMALL = ["--steps", "30", "--seeds", "3", "--evaluations", "3", "--decays", "0", "0.1", "1", "--strengths", "0",
+         "0.01", "--learning-rates", "1e-3", "1e-2"]  # fmt: skip
 
 
 def command(*words):
@@ -47,7 +48,7 @@ def test_the_folder_is_the_contract(finished):
     assert record["status"] == "finished"
     assert record["flags"]["decays"] == [0, 0.1, 1]
     assert record["flags"]["steps"] == 30
-    assert set(record["seconds"]) == {"import", "audit", "compile", "train", "evaluate", "write"}
+    assert set(record["seconds"]) == {"import", "audit", "compile", "train", "evaluate", "write", "conclude"}
     assert min(record["seconds"].values()) > 0
     assert record["device"]["platform"] == "cpu"
     assert record["versions"]["jax"]
@@ -84,7 +85,7 @@ def test_the_results_are_labelled(finished):
 
 
 def test_both_arms_are_one_arm_where_nothing_decays(finished):
-    """Without decay the places do not differ: same seeds, same program, same bits."""
+    """Without decay it does not matter where it would act: same seeds, same program, same bits."""
     folder, _ = finished
     with xr.open_datatree(folder / "results.nc") as tree:
         coupled, decoupled = (tree[name].to_dataset() for name in ("coupled", "decoupled"))
@@ -101,6 +102,20 @@ def test_the_figures_and_event_files_are_there(finished):
         assert (folder / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         xml.etree.ElementTree.parse(folder / "figures" / f"{name}.svg")
     assert len(list((folder / "tensorboard").rglob("events.out.tfevents.*"))) == 7
+
+
+def test_a_run_is_judged_again_without_training(finished, tmp_path, capsys):
+    folder, _ = finished
+    again = shutil.copytree(folder, tmp_path / "again")
+    (again / "summary.json").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wd_research.experiment.measure", None)
+        patch.setattr(sys, "argv", ["decay_values", "--conclude", str(again)])
+        main(decay_values.experiment)
+    assert "generalises best" in capsys.readouterr().out
+    for name in ("summary.json", "results.nc", "figures/accuracy.png"):
+        assert (again / name).read_bytes() == (folder / name).read_bytes(), name
+    assert json.loads((again / "experiment.json").read_text())["status"] == "finished"
 
 
 def test_a_finished_run_is_not_overwritten(finished, capsys):
@@ -135,9 +150,12 @@ def refused(capsys, *words):
         (["--decays", "0", "-1"], "error: --decays -1.0 cannot be"),
         (["--strengths", "0", "nan"], "error: --strengths nan cannot be"),
         (["--train-size", "5000"], "error: --train-size 5000 does not fit: of 1797 examples"),
-        (["--flipped", "2"], "error: --flipped 2.0 is not a share"),
+        (["--label-noise", "2"], "error: --label-noise 2.0 is not a share"),
         (["--validation-size", "0"], "error: --validation-size 0 is too few"),
         (["--workdir", "/dev/null/here"], "error: --workdir /dev/null/here cannot be written: Not a directory"),
+        (["--looks", "3"], "error: --looks is called --evaluations now"),
+        (["--flipped=0.1"], "error: --flipped is called --label-noise now"),
+        (["--block", "one"], "error: --block one is called --block sequential now"),
     ],
 )
 def test_bad_input_gets_one_sentence(capsys, words, says):
@@ -184,24 +202,24 @@ def test_help_shows_the_question_and_every_flag(capsys):
 
 
 @pytest.fixture
-def heard():
-    """Children hear an interrupt, even where these tests are a job in the background, which ignores it."""
+def interruptible():
+    """Children can be interrupted, even where these tests are a job in the background, which ignores interrupts."""
     former = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, former)
 
 
-def test_an_interrupted_run_says_so_and_keeps_what_it_wrote(tmp_path, heard):
+def test_an_interrupted_run_says_so_and_keeps_what_it_wrote(tmp_path, interruptible):
     folder = tmp_path / "interrupted"
     run = subprocess.Popen(
-        command("--steps", "200000", "--looks", "2000", "--workdir", folder), cwd=ROOT, text=True,
+        command("--steps", "200000", "--evaluations", "2000", "--workdir", folder), cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert run.stdout
     seen = 0
     for line in run.stdout:
         seen += "training" in line
-        if seen == 2:  # the first look has been written
+        if seen == 3:  # begun, then an evaluation and a later one: the first of them has been written
             break
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=300)
@@ -216,7 +234,7 @@ def test_an_interrupted_run_says_so_and_keeps_what_it_wrote(tmp_path, heard):
 def test_members_that_diverge_are_reported_and_the_others_answer(tmp_path):
     """A learning rate at which everything overflows, and a decay at which it does: warnings are still errors."""
     folder = tmp_path / "diverged"
-    words = ["--steps", 20, "--seeds", 2, "--looks", 2, "--decays", 0, 0.1, 1e30, "--strengths", 0, 0.01,
+    words = ["--steps", 20, "--seeds", 2, "--evaluations", 2, "--decays", 0, 0.1, 1e30, "--strengths", 0, 0.01,
              "--learning-rates", 1e-3, 1e25]  # fmt: skip
     done = subprocess.run(command(*words, "--workdir", folder), cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,8 +1,9 @@
-"""The seam: arms that are trained and arms that are computed, with and without validation data, and their audit."""
+"""From a declaration to a folder: arms that are trained or computed, with and without validation data; the audit."""
 
 import io
 import json
 import sys
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
@@ -12,18 +13,19 @@ import xarray as xr
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.training import worlds
-from wd_research import folder
-from wd_research.audits import middle
+from tests.training import cases
+from wd_research.audit.arms import middle
 from wd_research.cli import main
 from wd_research.decay.masks import matching
 from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
-from wd_research.evidence.answer import verdicts
-from wd_research.evidence.claims import Cell, Claim, does
+from wd_research.evidence.claims import Cell, Claim, everywhere
 from wd_research.experiment import Experiment, run
-from wd_research.looks import labelled
-from wd_research.search import grid
+from wd_research.points import grid
+from wd_research.reporting import record
+from wd_research.reporting.sentences import verdicts
+from wd_research.results import labelled
+from wd_research.training.plan import Limits
 
 
 class Ridge(NamedTuple):
@@ -39,13 +41,13 @@ def ridge(seeds):
 
 def claim(name, expected):
     return Claim(name, f"{name}.", "here", lambda arms: {"ridge": Cell(arms["ridge"].risk[:, 1, -1].to_numpy())},
-                 expected, does)  # fmt: skip
+                 expected, everywhere)  # fmt: skip
 
 
 def small(**changes):
-    arms = {"ridge": ridge, "trained": worlds.arm()}
+    arms = {"ridge": ridge, "trained": cases.arm()}
     claims = (claim("Decay helps", (-0.5, 0.5)), claim("It does not", (0.5, 9.0)))
-    return Experiment("Which?", arms, seeds=3, steps=4, looks=2, claims=claims)._replace(**changes)
+    return replace(Experiment(arms, seeds=3, steps=4, evaluations=2, claims=claims, question="Which?"), **changes)
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +77,13 @@ def test_a_computed_arm_is_in_tensorboard(computed):
 
 
 def test_both_kinds_of_arm_stand_side_by_side_and_each_is_answered_as_it_can_be(tmp_path):
-    result = run(small(figures=lambda arms: {}), tmp_path, console=Console(file=io.StringIO()))
+    console, sequential = Console(file=io.StringIO()), Limits(blocks=(1,))
+    result = run(small(figures=lambda arms: {}), tmp_path, console=console, limits=sequential)
     assert list(result.summary["best"]) == ["trained"]
     assert set(result.arms) == {"ridge", "trained"}
     assert result.summary["speed"]["members"] == 3 * 3
     audit = (tmp_path / "audit.txt").read_text()
-    assert audit.startswith("trained, at learning_rate 0.01, decay 1, dropout 0\n")
+    assert audit.startswith("trained, at learning rate 0.01, decay 1, dropout 0\n")
     assert "Dense_0/kernel  61x8   decoupled  w " in audit
     assert json.loads((tmp_path / "experiment.json").read_text())["seconds"]["audit"] > 0
 
@@ -91,10 +94,21 @@ def test_verdicts_name_what_fails_and_what_is_open():
 
 
 def test_the_audit_takes_the_middle_of_the_grid():
-    points = grid(worlds.Hypers, learning_rate=(1, 2, 3), decay=(0, 10, 20, 30), dropout=(0.0,))
-    assert tuple(map(float, middle(worlds.arm()._replace(points=points)))) == (2, 20, 0)
-    off = grid(worlds.Hypers, learning_rate=(1, 2, 3), decay=(0,), dropout=(0.0,))
-    assert tuple(map(float, middle(worlds.arm()._replace(points=off)))) == (2, 0, 0)
+    points = grid(cases.Hypers, learning_rate=(1, 2, 3), decay=(0, 10, 20, 30), dropout=(0.0,))
+    assert tuple(map(float, middle(replace(cases.arm(), points=points)))) == (2, 20, 0)
+    off = grid(cases.Hypers, learning_rate=(1, 2, 3), decay=(0,), dropout=(0.0,))
+    assert tuple(map(float, middle(replace(cases.arm(), points=off)))) == (2, 0, 0)
+
+
+def test_the_question_is_the_first_line_of_the_module_that_declares_it():
+    declared = Experiment({"ridge": ridge}, seeds=2, steps=1)
+    assert declared.question == __doc__.partition("\n")[0]
+    assert replace(declared, question="Why?").question == "Why?"
+
+
+@pytest.mark.parametrize(("steps", "segments"), [(7, [(0, 3), (3, 3), (6, 1)]), (2, [(0, 1), (1, 1)])])
+def test_segments_are_of_one_length_but_for_the_last(steps, segments):
+    assert Experiment({"ridge": ridge}, seeds=2, steps=steps, evaluations=3).segments == segments
 
 
 def by_command_line(experiment, *words):
@@ -117,13 +131,13 @@ def test_the_audit_is_printed_and_nothing_is_run(capsys, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("words", [(), ("--audit",)])
 def test_a_mask_that_matches_nothing_gets_one_sentence(capsys, tmp_path, words):
-    arm = worlds.arm()
+    arm = cases.arm()
     optimizer = lambda h: decoupled(  # noqa: E731
-        worlds.optax.scale_by_adam(), decay_weights(h.decay, mask=matching("kernal")), h.learning_rate, worlds.COSINE
+        cases.optax.scale_by_adam(), decay_weights(h.decay, mask=matching("kernal")), h.learning_rate, cases.COSINE
     )
 
     def experiment() -> Experiment:
-        return small(arms={"mistyped": arm._replace(optimizer=optimizer)})
+        return small(arms={"mistyped": replace(arm, optimizer=optimizer)})
 
     with pytest.raises(SystemExit) as stopped:
         by_command_line(experiment, "--workdir", tmp_path / "run", *words)
@@ -139,5 +153,5 @@ def test_a_checkout_that_is_not_installed_runs_all_the_same(monkeypatch):
             raise PackageNotFoundError(name)
         return version(name)
 
-    monkeypatch.setattr("wd_research.folder.version", of_what_is_installed)
-    assert set(folder.versions()) == {"python", *folder.PACKAGES} - {"wd_research"}
+    monkeypatch.setattr("wd_research.reporting.record.version", of_what_is_installed)
+    assert set(record.versions()) == {"python", *record.PACKAGES} - {"wd_research"}

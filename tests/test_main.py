@@ -1,5 +1,7 @@
-"""The commands beside the experiments, as a person runs them: real processes."""
+"""The commands beside the experiments: as a person runs them, in this process where nothing hangs on its own."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -8,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.reproduce import all_experiments
+from wd_research.__main__ import COMMANDS, main, questions
 from wd_research.decay.units import UNITS
 
 EXAMPLE = "units --from torch-adamw 0.1 --learning-rate 1e-3 --steps 10000"
@@ -15,15 +19,24 @@ WHOLE = f"{EXAMPLE} --schedule cosine --batch-size 64 --examples 50000 --width 2
 ELSEWHERE = "--to-batch-size 256 --to-steps 40000 --to-examples 200000 --to-width 1024"
 
 
-def run(words, columns=100, python=("-m", "wd_research")):
+def run(words, columns=100):
     """Exit code, standard output and standard error; output is piped, warnings are errors."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", *python, *words.split()],
-        env=os.environ | {"COLUMNS": str(columns)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    code, said, error = 0, io.StringIO(), io.StringIO()
+    words = words.split() if isinstance(words, str) else words
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["python -m wd_research", *map(str, words)])
+        patch.setenv("COLUMNS", str(columns))
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(error):
+            try:
+                main()
+            except SystemExit as stopped:
+                code = stopped.code or 0
+    return code, said.getvalue(), error.getvalue()
+
+
+def run_process(*words, **settings):
+    """The same by a process of its own."""
+    done = subprocess.run([sys.executable, "-W", "error", *words], capture_output=True, text=True, **settings)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -35,8 +48,9 @@ def numbers(said):
 
 
 def test_the_example():
-    code, said, error = run(EXAMPLE)
+    code, said, error = run_process("-m", "wd_research", *EXAMPLE.split(), env=os.environ | {"COLUMNS": "100"})
     assert (code, error) == (0, "")
+    assert (code, said, error) == run(EXAMPLE)
     assert numbers(said) == {
         "torch-adamw": 0.1,
         "keras-optimizer": 0.1,
@@ -146,16 +160,13 @@ def test_it_answers_without_jax():
         "import runpy, sys; sys.argv[0] = 'wd_research'; runpy.run_module('wd_research', run_name='__main__');"
         "assert not {'jax', 'optax', 'flax'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", script, *EXAMPLE.split()], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "torch-adamw" in done.stdout
+    code, said, error = run_process("-c", script, *EXAMPLE.split())
+    assert (code, error) == (0, "")
+    assert "torch-adamw" in said
 
 
 def test_without_a_word_it_lists_every_experiment_with_its_question_and_every_command():
-    from scripts.reproduce import all_experiments
-    from wd_research.__main__ import COMMANDS, questions
-
-    said = subprocess.run([sys.executable, "-m", "wd_research"], capture_output=True, text=True, check=True).stdout
+    _, said, _ = run("")
     found = questions(Path("experiments"))
     assert set(found) == set(all_experiments())
     assert all(question.endswith("?") for question in found.values())
@@ -164,8 +175,8 @@ def test_without_a_word_it_lists_every_experiment_with_its_question_and_every_co
 
 
 def test_where_there_are_no_experiments_it_says_so(tmp_path):
-    command = [sys.executable, "-m", "wd_research"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    code, said, error = run_process("-m", "wd_research", cwd=tmp_path)
+    assert (code, error) == (0, "")
     assert "No experiments here" in said
 
 
@@ -197,10 +208,9 @@ def test_a_run_of_another_version_is_one_sentence_and_nothing_is_written(tmp_pat
 
 
 def report(*words, code=0):
-    command = [sys.executable, "-m", "wd_research", "report", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == code, done.stderr
-    return done.stderr
+    ended, _, error = run(["report", *words])
+    assert ended == code, error
+    return error
 
 
 def test_a_folder_without_a_run_is_one_sentence_and_nothing_is_written(tmp_path):

@@ -19,16 +19,16 @@ STOPS = ("--help", "--audit", "--plan")  # flags that leave no folder
 
 def run(words, folder=None):
     extra = ["--workdir", str(folder)] if folder else []
-    done = subprocess.run(
-        [sys.executable, "-W", "error", *words, *extra], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run([sys.executable, "-W", "error", *words, *extra], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_the_example_experiment_runs_as_it_stands(tmp_path):
+def test_the_example_experiment_is_short_and_runs_as_it_stands(tmp_path):
     example = re.search(r'```python\n(""".*?)```', README, re.DOTALL)
     assert example
+    assert len(example[1].splitlines()) < 25
+    assert re.findall(r"^.*wd_research.*$", example[1], re.MULTILINE) == ["import wd_research as wd"]
     (tmp_path / "places.py").write_text(example[1])
     said = run([str(tmp_path / "places.py"), "--steps", "6", "--seeds", "2"], tmp_path / "run")
     assert "generalises best" in said
@@ -58,6 +58,15 @@ def test_the_optimizer_of_the_algebra_page_takes_a_step():
     params = {"kernel": jnp.ones((2, 2))}
     updates, _ = names["optimizer"].update(params, names["optimizer"].init(params), params)
     assert float(updates["kernel"][0, 0]) == pytest.approx(-1e-3 * (1 + 0.1), rel=1e-4)
+
+
+def test_the_training_loop_of_the_algebra_page_trains_and_is_audited(tmp_path):
+    example = re.search(r"## In your own training loop.*?```python\n(.*?)```", DECAY, re.DOTALL)
+    assert example
+    (tmp_path / "loop.py").write_text(example[1])
+    printed = run([str(tmp_path / "loop.py")])
+    assert "in the loss and corrected" in printed
+    assert float(printed.split("loss ")[-1]) < 1
 
 
 def test_the_rules_are_links_as_they_are_written():

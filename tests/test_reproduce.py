@@ -34,28 +34,30 @@ def leave(folder, status="finished", age=0, **changes):
 
 
 def test_the_page_has_every_row_the_claims_in_their_unit_and_the_first_figure(tmp_path):
-    leave(tmp_path / "worlds")
-    run = reproduce.last_run("experiments.article.worlds", tmp_path)
+    leave(tmp_path / "data_regimes")
+    run = reproduce.last_run("experiments.article.data_regimes", tmp_path)
     reproduce.write_page(tmp_path / "evidence.md", [run])
     page = (tmp_path / "evidence.md").read_text()
     table = page.split("\n## ")[1]
     assert re.findall(r"^\| ([ABCD]\w+) \|", table, re.MULTILINE) == list(ROWS)
     assert "| 95.3 -> 97.8 % | **holds**: Decay raises &#124;it&#124;. noisy: +5.00 points [+4.00, +6.00] | " in page
-    assert "`python -m experiments.article.worlds`: 7 nets, 1 programs, 16 seeds, 120 s. Of 1 claims 1 hold." in page
+    assert (
+        "`python -m experiments.article.data_regimes`: 7 nets, 1 programs, 16 seeds, 120 s. Of 1 claims 1 hold." in page
+    )
     assert (
         "| Decay raises &#124;it&#124;. | holds | noisy | +5.00 points [+4.00, +6.00] | above 0 points | an article |"
         in page
     )
-    assert (tmp_path / "evidence" / "worlds.png").read_bytes() == b"the picture"
+    assert (tmp_path / "evidence" / "data_regimes.png").read_bytes() == b"the picture"
     assert page.count("not run") == len(ROWS) - 1
 
 
 def test_the_newest_finished_run_counts(tmp_path):
-    leave(tmp_path / "worlds", age=9, members=1)
-    leave(tmp_path / "worlds-2", age=5, members=2)
-    leave(tmp_path / "worlds-3", status="interrupted", members=3)
-    leave(tmp_path / "worlds-of-others", members=4)
-    run = reproduce.last_run("experiments.article.worlds", tmp_path)
+    leave(tmp_path / "data_regimes", age=9, members=1)
+    leave(tmp_path / "data_regimes-2", age=5, members=2)
+    leave(tmp_path / "data_regimes-3", status="interrupted", members=3)
+    leave(tmp_path / "data_regimes-of-others", members=4)
+    run = reproduce.last_run("experiments.article.data_regimes", tmp_path)
     assert run is not None
     assert run.record["members"] == 2
     assert reproduce.last_run("experiments.article.choosing", tmp_path) is None

@@ -10,10 +10,10 @@ import tyro
 from rich.console import Console
 from rich.table import Column, Table
 
-from wd_research.checks import flag
 from wd_research.cli import stop
 from wd_research.decay.rescaling import Quantity, Rescaled, rescale
 from wd_research.decay.units import Row, Setting, effect, table
+from wd_research.flags import UserError, flag
 
 FAMILIES = {
     "coupled": "In the gradient, before the optimizer",
@@ -31,7 +31,7 @@ def units(
     to_examples: int | None = None,
     to_width: int | None = None,
 ) -> None:
-    """Say what a decay is called elsewhere, what it does in this run, and what published rules make of it in another.
+    """Convert a decay into every convention, say what it does in this run, and rescale it by published rules.
 
     Args:
         decay: A convention and its number, such as torch-adamw 0.1; a wrong name gets the list of them.
@@ -116,15 +116,16 @@ def report(
         folders: Folders of runs.
         out: Where the page with several runs goes.
     """
-    from wd_research.evidence.report import report as page_of  # here, because units need not wait for JAX
-    from wd_research.folder import read_run, write_text
+    from wd_research.reporting.folder import write_text
+    from wd_research.reporting.page import report as page_of  # here, because units need not wait for JAX
+    from wd_research.reporting.record import read_run
 
     runs, pages = [read_run(folder) for folder in folders], {}
     for folder, run in zip(folders, runs, strict=True):
         try:
             pages[folder / "report.html"] = page_of([run])
         except KeyError as error:
-            raise ValueError(f"{folder} is of another version: its summary.json has no {error}; run it again") from None
+            raise UserError(f"{folder} is of another version: its summary.json has no {error}; run it again") from None
     for path, page in (pages | ({out: page_of(runs)} if len(runs) > 1 else {})).items():
         write_text(path, page)
         print(path)
@@ -164,7 +165,7 @@ def main() -> None:
         return
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m wd_research", description=__doc__)
-    except ValueError as error:
+    except UserError as error:
         stop(str(error))
 
 

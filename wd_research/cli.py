@@ -1,22 +1,31 @@
-"""The command line of an experiment: its keyword arguments as flags, and errors that a person can read."""
+"""The command line of an experiment: its keyword arguments as flags, and bad input answered in one sentence."""
 
 import functools
 import inspect
+import json
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
 
-from wd_research.folder import claim_folder, free_folder
+from wd_research.flags import UserError, flag
+from wd_research.reporting.folder import free_folder
+from wd_research.reporting.record import read_record
 
 if TYPE_CHECKING:
     from wd_research.experiment import Experiment
-    from wd_research.training.plan import Cut
+
+RENAMED = {  # what flags were called, and are called now
+    "--flipped": "--label-noise",
+    "--looks": "--evaluations",
+    "--block one": "--block sequential",
+    "--block together": "--block vmapped",
+}
 
 
 @dataclass(frozen=True)
@@ -31,29 +40,30 @@ class RunFlags:
     """Print which leaves decay, where and by how much, and stop."""
     plan: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print what the run would take (memory, time, programs to compile, waves), and stop."""
+    conclude: Path | None = None
+    """Judge, draw and answer again from the results in this folder of a run, with its flags; train nothing."""
     member_runs: int = 0
     """How many members, spread over the points, get curves of their own in TensorBoard."""
     memory: float | None = None
     """Gigabytes that training may take on all devices together: a population that needs more is trained in waves."""
-    block: Literal["auto", "one", "together"] = "auto"
-    """Whether a device trains its points one by one or together; by itself the quicker, tried before long runs."""
+    block: Literal["auto", "sequential", "vmapped"] = "auto"
+    """Whether a device trains its points sequentially or vmapped; auto: whichever is faster, tried before long runs."""
 
 
 def main(experiment: Callable[..., "Experiment"]) -> None:
     """Run an experiment function by the flags on the command line.
 
-    Exit code 0 when it has answered; 2, with one sentence, for bad input, before anything is compiled; 130 when it was
-    interrupted.
+    Exit code 0 when it has answered; 2, with one sentence, for bad input, before anything is compiled; 1, with a
+    traceback, for a bug; 130 when it was interrupted.
     """
     module = inspect.getmodule(experiment)
     name = module.__spec__.name if module and module.__spec__ else Path(sys.argv[0]).stem
-    short = name.rpartition(".")[2]
-    flags: dict[str, Any] = {}
+    given: dict[str, Any] = {}
 
     @functools.wraps(experiment)
-    def recorded(**keywords: Any) -> "Experiment":
-        flags.update(keywords)
-        return experiment(**keywords)
+    def recorded(**flags: Any) -> "Experiment":
+        given.update(flags)
+        return experiment(**flags)
 
     def command(
         experiment: Annotated[Any, tyro.conf.arg(constructor=recorded, name="")],
@@ -62,65 +72,82 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
         return experiment, run
 
     try:
-        declared, run_flags = tyro.cli(command, prog=f"python -m {name}", description=module and module.__doc__)
-        check_run_flags(run_flags)
-        folder = (
-            None
-            if run_flags.audit or run_flags.plan
-            else claim_folder(run_flags.workdir or free_folder(Path("runs"), short))
-        )
-    except ValueError as error:
-        stop(str(error))
-
-    from wd_research.experiment import plan_text, run
-    from wd_research.training.devices import prepare_jax
-    from wd_research.training.plan import PlanError
-
-    prepare_jax()
-    cut = cut_of(run_flags)
-    before = {"import": seconds_since_start()}
-    try:
-        audit = audited(declared)
-        before["audit"] = seconds_since_start() - before["import"]
-        if folder is None:
-            print(audit if run_flags.audit else plan_text(declared, cut), end="")
-        else:
-            run(declared, folder, tensorboard=run_flags.tensorboard, member_runs=run_flags.member_runs, cut=cut,
-                flags=flags, command=shlex.join(["python", "-m", name, *sys.argv[1:]]), audit=audit,
-                before=before)  # fmt: skip
-    except PlanError as error:
+        check_renamed(sys.argv[1:])
+        declared, flags = tyro.cli(command, prog=f"python -m {name}", description=module and module.__doc__)
+        check_run_flags(flags)
+        if flags.conclude:
+            declared = experiment(**flags_of_run(flags.conclude, experiment, given))
+        act(declared, flags, name, given)
+    except UserError as error:
         stop(str(error))
     except KeyboardInterrupt:
-        stop(f"interrupted; what was written so far is in {folder}" if folder else "interrupted", code=130)
+        stop("interrupted", code=130)
+
+
+def act(experiment: "Experiment", flags: RunFlags, name: str, given: Mapping[str, Any]) -> None:
+    """Do what the flags ask for: print the audit or the plan, conclude, or run."""
+    from rich.console import Console
+
+    from wd_research.experiment import conclude, run
+    from wd_research.preview import audited, plan_text
+    from wd_research.training.plan import Limits
+
+    memory = None if flags.memory is None else flags.memory * 1e9
+    limits = Limits(memory, {"auto": (), "sequential": (1,), "vmapped": (None,)}[flags.block])
+    if flags.audit:
+        print(audited(experiment), end="")
+    elif flags.plan:
+        print(plan_text(experiment, limits), end="")
+    elif flags.conclude:
+        conclude(experiment, flags.conclude, Console())
+    else:
+        launch = {
+            "command": shlex.join(["python", "-m", name, *sys.argv[1:]]),
+            "flags": given,
+            "seconds": {"import": seconds_since_start()},
+        }
+        folder = flags.workdir or free_folder(Path("runs"), name.rpartition(".")[2])
+        try:
+            run(experiment, folder, tensorboard=flags.tensorboard, member_runs=flags.member_runs,
+                limits=limits, launch=launch)  # fmt: skip
+        except KeyboardInterrupt:
+            stop(f"interrupted; what was written so far is in {folder}", code=130)
+
+
+def check_renamed(arguments: list[str]) -> None:
+    """Raise UserError, with the new name, where an argument has an old one."""
+    line = " ".join(argument.replace("=", " ", 1) for argument in arguments) + " "
+    for old, new in RENAMED.items():
+        if f"{old} " in line:
+            raise UserError(f"{old} is called {new} now")
 
 
 def check_run_flags(flags: RunFlags) -> None:
-    """Raise ValueError, with one sentence, where a flag of the run cannot be."""
+    """Raise UserError, with one sentence, where a flag of the run cannot be."""
     if flags.memory is not None and not flags.memory > 0:
-        raise ValueError(f"--memory {flags.memory:g} is no room: give gigabytes above 0")
+        raise UserError(f"--memory {flags.memory:g} is no room: give gigabytes above 0")
     if flags.member_runs < 0:
-        raise ValueError(f"--member-runs {flags.member_runs} cannot be: give 0 or more")
+        raise UserError(f"--member-runs {flags.member_runs} cannot be: give 0 or more")
+    if flags.conclude and flags != RunFlags(conclude=flags.conclude):
+        raise UserError("--conclude takes no other flag of a run: leave them out, nothing is trained")
 
 
-def cut_of(flags: RunFlags) -> "Cut":
-    """How the population may be cut: as fits here, unless the flags say otherwise."""
-    from wd_research.training.plan import as_fits_here
+def flags_of_run(folder: Path, experiment: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that a run was made with, so that it is judged as what it was.
 
-    cut = as_fits_here()
-    if flags.block != "auto":
-        cut = cut._replace(blocks=(1,) if flags.block == "one" else (None,))
-    return cut if flags.memory is None else cut._replace(memory=flags.memory * 1e9)
-
-
-def audited(experiment: "Experiment") -> str:
-    """The audit of the experiment's arms; exits with one sentence where a mask matches nothing."""
-    from wd_research.audits import audit_text
-    from wd_research.decay.masks import DecayError
-
-    try:
-        return audit_text(experiment.trained, experiment.steps)
-    except DecayError as error:
-        stop(str(error))
+    Raises UserError when other ones are given, or the experiment has no such flags.
+    """
+    recorded = {name: tuple(value) if isinstance(value, list) else value
+                for name, value in read_record(folder)["flags"].items()}  # fmt: skip
+    parameters = inspect.signature(experiment).parameters
+    for name, value in given.items():
+        if value != parameters[name].default and json.dumps(value, default=str) != json.dumps(recorded.get(name)):
+            raise UserError(f"--conclude takes the flags of that run: leave out {flag(name)}")
+    if unknown := sorted(set(recorded) - set(parameters)):
+        raise UserError(
+            f"{folder} is a run with {flag(unknown[0])}, which this experiment has not: name one of its own"
+        )
+    return recorded
 
 
 def seconds_since_start() -> float:

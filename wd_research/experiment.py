@@ -1,78 +1,97 @@
-"""The seam: an experiment is declared; run() trains its arms, judges them, and leaves a folder."""
+"""An experiment: what is asked, measured and concluded. `run` measures every arm, then concludes, and leaves a folder.
+
+`measure` trains and writes results.nc; `conclude` reads it and judges, draws and answers, as often as one likes.
+"""
 
 import html
-from collections.abc import Callable, Mapping
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 from rich.console import Console
 
-from wd_research.arms import Run, make_plans, train, trained
-from wd_research.audits import audit_text
-from wd_research.evidence.answer import best_point, diverged, sentence, summarise, winner_of
+from wd_research.audit.arms import audit_text
 from wd_research.evidence.claims import Claim, judge
-from wd_research.evidence.figures import all_figures, training
-from wd_research.evidence.members import write_members
-from wd_research.evidence.report import report
-from wd_research.evidence.table import print_answer
-from wd_research.evidence.tensorboard import write_summary
-from wd_research.folder import (
+from wd_research.evidence.selection import best_point, summarise, winner_of
+from wd_research.flags import UserError
+from wd_research.reporting.drawing import Figure
+from wd_research.reporting.figures import all_figures, ledger_figure, ledger_leaves, training
+from wd_research.reporting.folder import (
     RECORD,
+    RESULTS,
     claim_folder,
     free_folder,
-    read_run,
-    surroundings,
+    read_results,
     write_figures,
     write_json,
     write_results,
     write_text,
 )
-from wd_research.progress import progress
+from wd_research.reporting.hparams import write_members
+from wd_research.reporting.page import recorded, report, write_record
+from wd_research.reporting.progress import progress
+from wd_research.reporting.record import read_record, read_run, surroundings
+from wd_research.reporting.sentences import sentence
+from wd_research.reporting.table import print_answer
+from wd_research.reporting.tensorboard import event_files, write_summary
+from wd_research.results import diverged
 from wd_research.training.devices import prepare_jax
-from wd_research.training.plan import Cut, as_fits_here, words
-from wd_research.training.population import all_devices
-from wd_research.types import Arm, Exact, Figure, Results
+from wd_research.training.loop import booked, train_arm
+from wd_research.training.plan import Limits, make_plans
+from wd_research.types import Arm, ComputedArm, Observer, Position, Results
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+Announce = Callable[[str], None]  # what begins now
 
-class Experiment(NamedTuple):
+
+def first_line_of_caller() -> str:
+    """The first line of the module that declares an experiment: its question, unless it gives another one."""
+    declaring = sys._getframe(2).f_globals  # 0 is here, 1 the dataclass's __init__
+    said = declaring.get("__doc__") if "__file__" in declaring else None  # a notebook's docstring is not the author's
+    return str(said or "Which point generalises best?").strip().partition("\n")[0]
+
+
+@dataclass(frozen=True)
+class Experiment:
     """A question, and all that it takes to answer it."""
 
-    question: str
-    arms: Mapping[str, Arm | Exact]
+    arms: Mapping[str, Arm | ComputedArm]
     seeds: int
     steps: int
-    looks: int = 10  # how often training stops to evaluate and write
-    claims: tuple[Claim, ...] = ()
+    evaluations: int = 10  # how often training stops to evaluate and write
+    claims: Sequence[Claim] = ()
     figures: Callable[[Mapping[str, Results]], dict[str, Figure]] = all_figures  # results -> name of the file -> it
     answer: Callable[[Mapping[str, Any]], str] = sentence  # summary -> the answer in one sentence
+    question: str = field(default_factory=first_line_of_caller)
 
     @property
     def trained(self) -> dict[str, Arm]:
-        """The arms that are trained."""
-        return trained(self.arms)
+        """The arms that are trained, not computed."""
+        return {name: arm for name, arm in self.arms.items() if isinstance(arm, Arm)}
 
     @property
     def members(self) -> int:
         """How many nets are trained."""
-        return sum(self.seeds * len(jax.tree.leaves(arm.points)[0]) for arm in self.trained.values())
+        return sum(self.seeds * arm.size for arm in self.trained.values())
 
     @property
     def segments(self) -> list[tuple[int, int]]:
         """The first step and the length of every segment: all of one length, but for the last where they do not divide.
 
-        After each of them there is a look.
+        After each of them there is an evaluation.
         """
-        length = -(-self.steps // self.looks)
+        length = -(-self.steps // self.evaluations)
         return [(start, min(length, self.steps - start)) for start in range(0, self.steps, length)]
 
 
 class Result(NamedTuple):
-    """What came out; in a notebook it shows itself."""
+    """The results of a run with their summary; in a notebook it shows its report."""
 
     experiment: Experiment
     folder: Path
@@ -80,7 +99,7 @@ class Result(NamedTuple):
     summary: dict[str, Any]  # as in `summary.json`
 
     def best(self, arm: str | None = None) -> dict[str, float]:
-        """The best point of an arm, by default of the arm that validation data prefer: its numbers by name.
+        """The best point of an arm, by default of the arm that validation data prefer: its hyperparameters by name.
 
         Raises ValueError when no arm can be tuned.
         """
@@ -89,7 +108,7 @@ class Result(NamedTuple):
         return best_point(self.arms[arm or winner_of(self.summary["best"])])
 
     def table(self) -> "DataFrame":
-        """Every point of every arm: its numbers, and every measurement at the end, mean over seeds."""
+        """Every point of every arm: its hyperparameters, and every metric at the end, mean over seeds."""
         import pandas as pd
 
         ends = {name: results.isel(step=-1).drop_dims("edge", errors="ignore") for name, results in self.arms.items()}
@@ -100,7 +119,7 @@ class Result(NamedTuple):
 
     def figure(self, name: str | None = None) -> Figure:
         """A figure of the run, by default the first. Raises ValueError, naming those there are, for another name."""
-        figures = drawn(self.experiment, self.arms, self.summary)
+        figures = {**self.experiment.figures(self.arms), **training_figures(self.experiment, self.arms, self.summary)}
         if name is not None and name not in figures:
             raise ValueError(f"no figure is called {name}: choose among {', '.join(figures)}")
         return figures[name or next(iter(figures))]
@@ -117,68 +136,173 @@ def run(
     *,
     tensorboard: bool = True,
     member_runs: int = 0,
-    cut: Cut | None = None,
-    flags: Mapping[str, Any] | None = None,
-    command: str = "run(experiment)",
-    audit: str | None = None,
-    before: Mapping[str, float] | None = None,
+    limits: Limits | None = None,
+    observers: Sequence[Observer] = (),
+    launch: Mapping[str, Any] | None = None,
     console: Console | None = None,
 ) -> Result:
-    """Audit and train every arm, judge them, write the folder and print the answer.
+    """Measure every arm, conclude, leave a folder and print the answer.
 
     Without a `workdir` the first of runs/run, runs/run-2 ... that holds no run is taken. `member_runs` members get
-    curves of their own in TensorBoard. `cut` says how the population may be cut. `flags` and `command` are recorded,
-    and so are the seconds `before` the run (import, audit); `audit` is the text of an audit that was made already. If
-    something ends the run early, the status in `experiment.json` says so. Raises ValueError when the folder cannot be
-    written or holds a run already; DecayError, one too, when a decay does not fit; and PlanError when the population
-    does not.
+    curves of their own in TensorBoard. `limits` say what memory and which blocks the population may take. `observers`
+    are told the position of every arm after every evaluation. What `launch` holds (command, flags, and the seconds that
+    starting took) is recorded.
+
+    Raises what `measure` and `conclude` raise.
+    """
+    folder, console = Path(workdir or free_folder(Path("runs"), "run")), console or Console()
+    errors: dict[str, Exception] = {}
+    with ExitStack() as closing:
+        shown = closing.enter_context(progress(console, experiment.members * experiment.steps))
+        told = [*observers, shown.observe]
+        if tensorboard:
+            points = {name: arm.size if isinstance(arm, Arm) else 0 for name, arm in experiment.arms.items()}
+            told.append(closing.enter_context(event_files(folder / "tensorboard", points, experiment.steps)))
+        told = [forgiven(observe, errors) for observe in told]
+        measure(experiment, folder, limits=limits, observers=told, announce=shown.announce, launch=launch)
+        if tensorboard and experiment.trained:
+            shown.announce("writing event files of the members")
+            with kept(errors, "event files of the members"):
+                arms = read_results(folder / RESULTS)
+                write_members(folder / "members", {name: arms[name] for name in experiment.trained}, member_runs)
+        shown.announce("judging and drawing")
+    return conclude(experiment, folder, console, errors)
+
+
+def forgiven(observe: Observer, errors: dict[str, Exception]) -> Observer:
+    """The observer, which is not called again once it has raised: an error in it costs no training."""
+    what = f"observer {getattr(observe, '__qualname__', observe)}"
+
+    def told(name: str, position: Position) -> None:
+        if what not in errors:
+            with kept(errors, what):
+                observe(name, position)
+
+    return told
+
+
+def measure(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    limits: Limits | None = None,
+    observers: Sequence[Observer] = (),
+    announce: Announce = lambda what: None,
+    launch: Mapping[str, Any] | None = None,
+) -> dict[str, Results]:
+    """Audit and train every arm, and write results.nc; nothing is judged.
+
+    If something ends it early, the status in `experiment.json` says so, with the error. Raises UserError when the
+    folder cannot be written or holds a run already; DecayError, one too, when a decay does not fit; and PlanError, one
+    too, when the population does not.
     """
     prepare_jax()
-    folder, console = claim_folder(Path(workdir or free_folder(Path("runs"), "run"))), console or Console()
-    seconds = dict.fromkeys(("import", "audit", "compile", "train", "evaluate", "write"), 0.0) | dict(before or {})
-    if audit is None:
-        begin = perf_counter()
+    claim_folder(folder)
+    launch = dict(launch or {})
+    seconds = {**launch.pop("seconds", {}), **dict.fromkeys(("audit", "compile", "train", "evaluate", "write"), 0.0)}
+    announce("auditing")
+    with booked(seconds, "audit"):
         audit = audit_text(experiment.trained, experiment.steps)
-        seconds["audit"] = perf_counter() - begin
-    (folder / "audit.txt").write_text(audit)
     record = {
         "question": experiment.question,
-        "command": command,
-        "flags": dict(flags or {}),
+        "command": "run(experiment)",
+        "flags": {},
         "arms": list(experiment.arms),
-        **{name: getattr(experiment, name) for name in ("seeds", "steps", "looks", "members")},
+        **{name: getattr(experiment, name) for name in ("seeds", "steps", "evaluations", "members")},
         **surroundings(),
+        **launch,
     }
     write_json(folder / RECORD, {**record, "status": "running"})
-    status = "failed"
-    try:
-        with progress(console, experiment.members * experiment.steps) as advance:
-            events = folder / "tensorboard" if tensorboard else None
-            this = Run(experiment.seeds, experiment.segments, events, advance, seconds)
-            arms, plans = train(this, experiment.arms, cut or as_fits_here())
-        record["programs"] = len({id(plan.programs) for plan in plans.values()})
+    write_text(folder / "audit.txt", audit)
+    with recorded(folder):
+        with booked(seconds, "compile"):
+            plans = make_plans(experiment.trained, experiment.seeds, experiment.segments, limits or Limits(), announce)
+        arms = {}
+        for name, arm in experiment.arms.items():
+            if isinstance(arm, Arm):
+                announce(f"training {name}")
+                arms[name] = train_arm(name, arm, plans[name], experiment.segments, observers, seconds)
+            else:
+                announce(f"computing {name}")
+                arms[name] = compute_arm(name, arm, experiment, observers, seconds)
+        with booked(seconds, "write"):
+            write_results(folder / RESULTS, arms)
+        record["programs"] = len({plan.population.text for plan in plans.values()})
         record["plans"] = {name: plan.record() for name, plan in plans.items()}
-        summary = judged(experiment, arms, seconds)
-        with this.timed("write"):
-            record["figures"] = write(experiment, folder, arms, summary, events, member_runs)
-        status = "finished"
-    except KeyboardInterrupt:
-        status = "interrupted"
-        raise
-    finally:
-        write_json(folder / RECORD, {**record, "status": status, "seconds": seconds})
-        write_text(folder / "report.html", report([read_run(folder)]))
-    print_answer(console, summary, folder)
+        write_json(folder / RECORD, {**record, "status": "measured", "seconds": seconds})
+    return arms
+
+
+def compute_arm(
+    name: str, arm: ComputedArm, experiment: Experiment, observers: Sequence[Observer], seconds: dict[str, float]
+) -> Results:
+    """Compute an arm that needs no training."""
+    with booked(seconds, "evaluate"):
+        results = arm(experiment.seeds)
+    with booked(seconds, "write"):
+        for observe in observers:
+            observe(name, Position(experiment.steps, None, results))
+    return results
+
+
+def conclude(
+    experiment: Experiment, folder: Path, console: Console | None = None, errors: Mapping[str, Exception] | None = None
+) -> Result:
+    """Judge the claims, draw the figures and give the answer from results.nc; it can be repeated, and trains nothing.
+
+    Raises UserError when the folder holds no such results; and, after everything else is written, an ExceptionGroup of
+    what claims, figures and the answer raised, each with a note that names it, and of `errors` that came before. They
+    stand in the report and in `experiment.json` too.
+    """
+    arms, record, seconds = read_results(folder / RESULTS), read_record(folder), {}
+    if list(arms) != list(experiment.arms):
+        raise UserError(f"{folder} holds the arms {', '.join(arms)}, and this experiment has "
+                        f"{', '.join(experiment.arms)}: name a folder of this experiment")  # fmt: skip
+    errors = dict(errors or {})
+    with booked(seconds, "conclude"):
+        summary = judged(experiment, arms, record, errors)
+        figures = {}
+        with kept(errors, "figures"):
+            figures |= experiment.figures(arms)
+        with kept(errors, "figure training"):
+            figures |= training_figures(experiment, arms, summary)
+        write_json(folder / "summary.json", summary)
+        with kept(errors, "drawing"):
+            write_figures(folder / "figures", figures)
+        if (folder / "tensorboard").exists():
+            pictures = {path.stem: path.read_bytes() for name in figures
+                        if (path := folder / "figures" / f"{name}.png").exists()}  # fmt: skip
+            write_summary(folder / "tensorboard", summary["question"], summary["answer"], pictures, experiment.steps)
+    failed = {name: "".join(traceback.format_exception(error)) for name, error in errors.items()}
+    status = f"failed: {', '.join(failed)}" if failed else "finished"
+    spent = {**record["seconds"], **seconds}
+    record |= {"figures": list(figures), "seconds": spent, "status": status, "errors": failed}
+    write_record(folder, record)
+    if console:
+        print_answer(console, summary, folder)
+    if errors:
+        raise ExceptionGroup(f"{', '.join(errors)} failed; all else is in {folder}", list(errors.values()))
     return Result(experiment, folder, arms, summary)
 
 
-def judged(experiment: Experiment, arms: Mapping[str, Results], seconds: Mapping[str, float]) -> dict[str, Any]:
+def judged(
+    experiment: Experiment, arms: Mapping[str, Results], record: Mapping[str, Any], errors: dict[str, Exception]
+) -> dict[str, Any]:
     """The content of `summary.json`."""
-    summary = {**summarise(arms), "claims": [judge(claim, arms) for claim in experiment.claims]}
+    summary: dict[str, Any] = {"best": {}, "comparisons": {}, "claims": []}
+    with kept(errors, "summary"):
+        summary |= summarise(arms)
+    for claim in experiment.claims:
+        with kept(errors, f"claim {claim.id}"):
+            summary["claims"].append(judge(claim, arms))
+    answer = "No answer: what gives it failed."
+    with kept(errors, "answer"):
+        answer = experiment.answer(summary)
+    seconds = record["seconds"]
     rate = experiment.members * experiment.steps / seconds["train"] if experiment.members else None
     return {
         "question": experiment.question,
-        "answer": experiment.answer(summary),
+        "answer": answer,
         **summary,
         "diverged": {name: points for name, results in arms.items() if (points := diverged(results))},
         "speed": {
@@ -190,50 +314,23 @@ def judged(experiment: Experiment, arms: Mapping[str, Results], seconds: Mapping
     }
 
 
-def write(
-    experiment: Experiment, folder: Path, arms: Mapping[str, Results], summary: Mapping[str, Any],
-    events: Path | None, member_runs: int,
-) -> list[str]:  # fmt: skip
-    """Leave results, summary, figures and event files in the folder; the numbers before the pictures of them.
-
-    Returns the names of the figures.
-    """
-    write_results(folder / "results.nc", arms)
-    write_json(folder / "summary.json", summary)
-    figures = drawn(experiment, arms, summary)
-    write_figures(folder / "figures", figures)
-    if events:
-        pictures = {name: (folder / "figures" / f"{name}.png").read_bytes() for name in figures}
-        write_summary(events, summary["question"], summary["answer"], pictures, experiment.steps)
-        if experiment.trained:
-            write_members(folder / "members", {name: arms[name] for name in experiment.trained}, member_runs)
-    return list(figures)
+@contextmanager
+def kept(errors: dict[str, Exception], what: str) -> Iterator[None]:
+    """Keep what a block raises under the name of what it was to do, and go on."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"raised by: {what}")
+        errors[what] = error
 
 
-def drawn(experiment: Experiment, arms: Mapping[str, Results], summary: Mapping[str, Any]) -> dict[str, Figure]:
-    """The experiment's own figures, and how the trained arm that validation data prefer came about."""
-    figures = experiment.figures(arms)
-    trained = {name: entry for name, entry in summary["best"].items() if name in experiment.trained}
-    if trained:
-        name = winner_of(trained)
-        figures = {**figures, "training": training(name, arms[name])}
-    return figures
-
-
-def plan_text(experiment: Experiment, cut: Cut) -> str:
-    """What a run would take: memory, time, compilations, waves and blocks, after compiling and timing a few steps."""
-    plans = make_plans(
-        experiment.trained, experiment.seeds, experiment.segments, all_devices(), cut, advance=lambda *_: None
-    )
-    seconds = sum(plan.seconds_per_step * plan.waves * experiment.steps for plan in plans.values())
-    distinct = {id(plan.programs): plan for plan in plans.values()}.values()
-    lines = [
-        f"{name}: {plan.memory / 1e9:.2g} GB, {plan.waves} wave(s) of {plan.height} points at {experiment.seeds} "
-        f"seeds, {words(plan.block)}, {plan.seconds_per_step * plan.waves * experiment.steps:.1f} s of training"
-        for name, plan in plans.items()
-    ]
-    total = (
-        f"{len(distinct)} program(s), compiled in {sum(plan.compile_seconds for plan in distinct):.1f} s; "
-        f"{experiment.members:,} members, {seconds:.0f} s of training; evaluating and writing come on top"
-    )
-    return "\n".join([*lines, total]) + "\n"
+def training_figures(
+    experiment: Experiment, arms: Mapping[str, Results], summary: Mapping[str, Any]
+) -> dict[str, Figure]:
+    """The training, and the ledger if there is one, of the arm that validation data prefer; {} if none can be tuned."""
+    tuned = {name: entry for name, entry in summary["best"].items() if name in experiment.trained}
+    if not tuned:
+        return {}
+    name = winner_of(tuned)
+    ledger = {"ledger": ledger_figure(name, arms[name])} if ledger_leaves(arms[name]) else {}
+    return {"training": training(name, arms[name]), **ledger}

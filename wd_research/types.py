@@ -1,21 +1,23 @@
-"""The vocabulary: what the three wings say to each other.
+"""The vocabulary: what decay, training, statistics and reports say to each other.
 
-Shapes are those of ONE member; only `training.population` speaks of seeds [s] and points [h].
+Shapes are those of one member, a net with one seed at one point of the hyperparameters; only `training.population`
+speaks of seeds [s] and points [h].
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
 
+from wd_research.flags import UserError
+
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from xarray import Dataset as Results  # of an arm: dims (seed, point, step)
+    from xarray import Dataset as Results  # of an arm, with the dims (seed, point, step): see `results`
 else:
-    Axes = Figure = Results = Any  # names alone: these libraries take a second that --help need not wait for
+    Results = Any  # a name alone: --help need not wait for xarray
 
 Array = jax.Array
 Numbers = jax.Array | np.ndarray  # on a device or on the host
@@ -32,7 +34,13 @@ Mask = Callable[[Params], Any]  # params -> tree of bool or float coefficients, 
 Pull = Callable[[optax.Updates, Params], optax.Updates]  # (updates, params) -> direction of decay
 Rate = Any  # a Number, or a tree of them, one per leaf or per subtree of the params
 Loss = Callable[[Params, Extras, "Batch", Key], tuple[Array, tuple[Extras, Metrics]]]
-Exact = Callable[[int], Results]  # seeds -> what came out (`looks.labelled`): an arm that is computed, not trained
+Observe = Callable[[Params, optax.Updates, Params], Metrics]  # (before, gradients, after) of a step -> metrics
+ComputedArm = Callable[[int], Results]  # seeds -> results (`results.labelled`): an arm that is computed, not trained
+
+RESERVED = frozenset(  # the names that results and summary.json have for themselves
+    ("seed", "point", "step", "edge", "diverged_at", "stopped_at", "by", "hypers", "without", "gain", "bootstrap",
+     "smallest_effect", "axis", "best_values", "edges", "diverged", "by_loss")
+)  # fmt: skip
 
 
 class Batch(NamedTuple):
@@ -50,11 +58,39 @@ class State(NamedTuple):
     opt_state: optax.OptState
 
 
+class Position(NamedTuple):
+    """Where the training of some points of an arm stands after a segment: all that has changed since its beginning."""
+
+    step: int  # steps taken
+    members: Any  # `training.member.Member` with the axes [s, h]; None for an arm that is computed
+    results: Results  # every evaluation so far
+
+
+Observer = Callable[[str, Position], None]  # (arm, position), after every evaluation: progress, event files, trackers
+
+
+def no_splits(data: Any, split: Any) -> Mapping[str, Batch]:
+    """No examples to evaluate a net on."""
+    del data, split
+    return {}
+
+
+def no_metrics(*_: Any) -> Metrics:
+    """Nothing is measured."""
+    return {}
+
+
+def no_predictions(*_: Any) -> Array:
+    """Raise ValueError: there is no net whose function could be asked for."""
+    raise ValueError("this task has no predictions: give it predict=, the net's function outside training")
+
+
 class Task(NamedTuple):
     """What a net has to learn: data, and pure functions of them.
 
-    `data` is shared by all seeds and `split(seed)` is what one seed sees of it (index arrays, flipped labels,
-    statistics); both are trees of NumPy arrays, and both reach the compiled functions as arguments.
+    `data` is shared by all seeds, and `split(seed)` says which of them one seed trains, validates and tests on (index
+    arrays, noisy labels, statistics of the inputs). Both are trees of NumPy arrays and reach the compiled functions as
+    arguments.
     """
 
     data: Any
@@ -62,32 +98,46 @@ class Task(NamedTuple):
     init: Callable[[Key], tuple[Params, Extras]]
     order: Callable[[Key, Array, int], Array]  # (key, first step i32[], steps) -> i32[steps, b] training examples
     gather: Callable[[Any, Any, Array], Batch]  # (data, split, i32[b]) -> training batch
-    parts: Callable[[Any, Any], Mapping[str, Batch]]  # (data, split) -> {"train": whole part, ...}
     loss: Callable[[Hypers], Loss]
-    evaluate: Callable[[Params, Extras, Batch], Metrics]
+    splits: Callable[[Any, Any], Mapping[str, Batch]] = no_splits  # (data, split) -> {"train": all its examples, ...}
+    evaluate: Callable[[Params, Extras, Batch, str], Metrics] = no_metrics  # of the examples of a split, with its name
+    predict: Callable[[Params, Extras, Numbers], Array] = no_predictions  # the net's function outside training
+    measure: Callable[[Params, Extras], Metrics] = no_metrics  # of the weights alone, whatever the examples
 
 
-class Kept(NamedTuple):
-    """What the folder of a run holds, for a person to read."""
+@dataclass(frozen=True)
+class Arm:
+    """What is compared: one task and one way to train it, at every point of a grid of hyperparameters.
 
-    name: str  # of the folder
-    record: Mapping[str, Any]  # experiment.json
-    summary: Mapping[str, Any]  # summary.json; {} where the run did not come so far
-    audit: str  # audit.txt
-    figures: Mapping[str, bytes]  # name -> SVG, in the order in which they were drawn
+    `axis` is the hyperparameter in question: 0 switches it off, and the others are tuned for each of its values. The
+    objective is the task's loss unless another is given. `observe` measures every step; its metrics are recorded as
+    means over the steps between two evaluations.
 
-
-class Arm(NamedTuple):
-    """What is compared: one net and one way to train it, at every point of its own grid.
-
-    Arms that share the functions of their tasks, objective and optimizer (the same objects) share one compiled program
-    where their inputs have the same shapes: `task._replace(split=...)` sees other data through the same program.
+    Raises UserError when the points have no such axis, or a hyperparameter has a name that results use themselves.
     """
 
     task: Task
-    objective: Callable[[Hypers], Loss]
     optimizer: Callable[[Hypers], optax.GradientTransformation]
     points: Hypers  # each leaf f32[h]
-    axis: (
-        str  # the field of `points` that is the question; at 0 it is switched off. The others are tuned for each value
-    )
+    axis: str
+    objective: Callable[[Hypers], Loss] | None = None
+    observe: Observe = no_metrics
+
+    def __post_init__(self) -> None:
+        names = self.points._fields
+        if self.axis not in names:
+            raise UserError(f"the points have no {self.axis}: the axis is one of {', '.join(names)}")
+        for name in names:
+            if name in RESERVED:
+                raise UserError(f"no hyperparameter can be called {name}, results have that name for themselves: give "
+                                "it another one")  # fmt: skip
+
+    @property
+    def minimised(self) -> Callable[[Hypers], Loss]:
+        """What the gradient is taken of."""
+        return self.objective or self.task.loss
+
+    @property
+    def size(self) -> int:
+        """How many points there are."""
+        return len(jax.tree.leaves(self.points)[0])

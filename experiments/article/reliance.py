@@ -4,14 +4,15 @@ python -m experiments.article.reliance
 
 python -m experiments.article.reliance --seeds 4 --steps 300     # less time, wider intervals
 
-Expected (53 s on 2 CPU cores; 1,152 members, one program): one claim holds, five fail,
-one is undecided. Importance is not spread over more pixels: their effective number, 55 of 61 without decay, falls by
-2 % [1, 2] with weight decay, 10 % [9, 11] with L2, 16 % [14, 18] with L1. That of the weights rises with weight decay,
-by 8 % [7, 9], and falls with L2 in the loss, by 23 % [21, 24], and with L1, by 63 % [62, 64]. Whether the most salient
-pixel matters less is undecided: without it 0.8 points of accuracy are lost, and with decay as many within 0.9. Without
-the most salient tenth L1 loses 2.6 points [1.1, 4.0] MORE than the 4.7 of no decay; L2 and weight decay are undecided.
-Without a random tenth each kind loses 0.4 to 0.9 points less: the claim that holds. The picture: effective numbers
-below 0 but for weight decay's weights; losses about 0, above it by the salient tenth, below it by a random one.
+Expected (53 s on 2 CPU cores; 1,152 members, one program): one claim holds, five fail, one is undecided. Importance is
+not spread over more pixels: their effective number, 55 of 61 without decay, falls by 2 % [1, 2] with weight decay, 10 %
+[9, 11] with L2, 16 % [14, 18] with L1. That of the weights rises with weight decay, by 8 % [7, 9], and falls with L2 in
+the loss, by 23 % [21, 24], and with L1, by 63 % [62, 64]. Whether the most salient pixel matters less is undecided:
+without it 0.8 points of accuracy are lost, and with decay the same within 0.9. Without the most salient tenth of the
+pixels L1 loses 2.6 points [1.1, 4.0] MORE than the 4.7 of no decay; L2 and weight decay are undecided. Without a random
+tenth each method loses 0.4 to 0.9 points less: the claim that holds. The figure: effective numbers fall but for that of
+the weights under weight decay; the accuracy lost hardly changes without the most salient pixel, rises without the
+salient tenth and falls without a random one.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,19 +23,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.article.rows import said
+import wd_research as wd
+from experiments.article.rows import source_of
 from experiments.article.setting import WIDTH, adam, digits_task, with_penalties
-from wd_research import checks
-from wd_research.cli import main
-from wd_research.evidence.answer import by_verdicts, edges, has_value, tuned
-from wd_research.evidence.claims import PERCENT, POINTS, Cell, Claim, Unit, does
-from wd_research.evidence.drawing import STYLES, draw_measured, means, panel_grid
-from wd_research.evidence.probes import effective_number, saliency
-from wd_research.experiment import Experiment
-from wd_research.search import grid
-from wd_research.training.models import Mlp
-from wd_research.training.tasks import measuring
-from wd_research.types import Arm, Array, Batch, Extras, Figure, Metrics, Params, Results
 
 LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 METHODS = {
@@ -47,73 +38,68 @@ RANDOM_TENTHS = 10  # the same for all nets, averaged
 
 
 class Hypers(NamedTuple):
-    """The numbers of a net; of the three decays two are 0."""
+    """The hyperparameters of a net; of the three decays two are 0."""
 
-    learning_rate: Array  # f32[]
-    decay: Array  # f32[], the rate of decoupled decay
-    strength: Array  # f32[], of L2 in the loss
-    l1_strength: Array  # f32[], of L1 in the loss
+    learning_rate: wd.Array  # f32[]
+    decay: wd.Array  # f32[], the rate of decoupled decay
+    strength: wd.Array  # f32[], of L2 in the loss
+    l1_strength: wd.Array  # f32[], of L1 in the loss
 
 
-def experiment(*, seeds: int = 16, steps: int = 1_000) -> Experiment:
-    """Weight decay, L2 and L1 on noisy digits by Adam; of each net its most salient pixels are taken away.
+def experiment(*, seeds: int = 16, steps: int = 1_000) -> wd.Experiment:
+    """Weight decay, L2 and L1 on noisy digits under Adam; every net is tested without its most salient pixels.
 
     Args:
-        seeds: Each has its own split, flipped labels, initial weights and order of the data.
-        steps: Steps of training.
+        seeds: Each has its own split, label noise, initial weights and order of the data.
+        steps: Training steps.
     """
-    checks.counts(steps=steps)
-    checks.seeds(seeds)
-    net = Mlp((WIDTH,), classes=10)
-    task = measuring(digits_task(net), partial(importance, net))
-    objective, optimizer = partial(with_penalties, task), adam(steps)
-    off = dict.fromkeys(Hypers._fields, (0.0,))
-    return Experiment(
-        question=str(__doc__).partition("\n")[0],
-        arms={
-            method: Arm(
-                task, objective, optimizer, grid(Hypers, **{**off, "learning_rate": LEARNING_RATES, axis: values}), axis
-            )
-            for method, (axis, values) in METHODS.items()
-        },
+    wd.flags.counts(steps=steps)
+    wd.flags.seeds(seeds)
+    plain = digits_task(wd.Mlp((WIDTH,), classes=10))
+    task = wd.with_metrics(plain, partial(importance, plain))
+
+    def arm(axis: str, values: tuple[float, ...]) -> wd.Arm:
+        points = wd.grid(Hypers, learning_rate=LEARNING_RATES, **{axis: values})
+        return wd.Arm(task, adam(steps), points, axis, partial(with_penalties, task))
+
+    return wd.Experiment(
+        arms={method: arm(axis, values) for method, (axis, values) in METHODS.items()},
         seeds=seeds,
         steps=steps,
-        looks=1,
+        evaluations=1,
         claims=CLAIMS,
         figures=figures,
-        answer=by_verdicts,
+        answer=wd.by_verdicts,
     )
 
 
-# What is trained
+# What is measured of a net
 
 
-def importance(net: Mlp, params: Params, extras: Extras, part: Batch) -> Metrics:
-    """How a net spreads importance, on a part.
+def importance(task: wd.Task, params: wd.Params, extras: wd.Extras, batch: wd.Batch, name: str) -> wd.Metrics:
+    """How importance is spread over the pixels and over the weights.
 
     "features": the effective number of pixels by the saliency of the logits. "weights": that of the weights by their
     size. "without_top_pixel", "without_top_tenth", "without_random_tenth": what accuracy is lost when this net's most
     salient pixel, or tenth of the pixels, or a random tenth is set to its mean in all examples. Pixels that are
-    constant in training are left out: no gradient reaches their weights, which stay as they began without decay and
-    vanish with it.
+    constant in these examples are left out: their weights get no gradient, stay at their initial values without decay
+    and vanish with it.
     """
-    inputs = jnp.asarray(part.inputs)
+    del name
+    logits, inputs = partial(task.predict, params, extras), jnp.asarray(batch.inputs)
 
-    def logits(inputs: Array) -> Array:
-        return net.apply({"params": params, **extras}, inputs)  # pyright: ignore[reportReturnType]
-
-    def lost(kept: Array) -> Array:
+    def lost(kept: wd.Array) -> wd.Array:
         """What accuracy is lost with these pixels alone, bool[i]."""
-        before, after = (jnp.argmax(logits(x), axis=-1) == part.targets for x in (inputs, inputs * kept))
+        before, after = (jnp.argmax(logits(x), axis=-1) == batch.targets for x in (inputs, inputs * kept))
         return jnp.mean(before, dtype=inputs.dtype) - jnp.mean(after, dtype=inputs.dtype)
 
     varies = jnp.ptp(inputs, axis=0) > 0
-    salient = saliency(logits, inputs) * varies
+    salient = wd.saliency(logits, inputs) * varies
     rank = jnp.argsort(jnp.argsort(-salient))
     weights = [params["Dense_0"]["kernel"] * varies[:, None], params["Dense_1"]["kernel"]]
     return {
-        "features": effective_number(salient),
-        "weights": effective_number(jnp.abs(jnp.concatenate(weights, axis=None))),
+        "features": wd.effective_number(salient),
+        "weights": wd.effective_number(jnp.abs(jnp.concatenate(weights, axis=None))),
         "without_top_pixel": lost(rank > 0),
         "without_top_tenth": lost(rank >= TENTH),
         "without_random_tenth": jax.vmap(lost)(jnp.asarray(random_ranks(inputs.shape[1]) >= TENTH)).mean(),
@@ -126,69 +112,69 @@ def random_ranks(pixels: int) -> np.ndarray:
     return np.array([rng.permutation(pixels) for _ in range(RANDOM_TENTHS)])
 
 
-# What is measured
+# What is claimed
 
-Arms = Mapping[str, Results]
+Arms = Mapping[str, wd.Results]
 
 
-def changed(metric: str, methods: tuple[str, ...], relative: bool, arms: Arms) -> dict[str, Cell]:
+def changed(metric: str, methods: tuple[str, ...], relative: bool, arms: Arms) -> dict[str, wd.Cell]:
     """What a test metric of each tuned method is above that without decay, as a share of it where `relative`."""
     cells = {}
     for method in methods:
-        results = arms[method]
-        without = tuned(results, f"test_{metric}", has_value(results, 0))
-        difference = tuned(results, f"test_{metric}") - without
-        cells[method] = Cell(difference / without if relative else difference, results.attrs["axis"] in edges(results))
+        cell = wd.gain_cell(arms[method], f"test_{metric}")
+        without = wd.tuned(arms[method], f"test_{metric}", wd.has_value(arms[method], 0))
+        cells[method] = cell._replace(values=cell.values / without) if relative else cell
     return cells
 
 
 def claim(
-    name: str, statement: str, metric: str, methods: tuple[str, ...], expected: tuple[float, float], unit: Unit
-) -> Claim:
-    """A claim that a metric changes in one way with every method."""
-    measure: Callable[[Arms], dict[str, Cell]] = partial(changed, metric, methods, unit is PERCENT)
-    return Claim(name, statement, said("B6"), measure, expected, does, unit)
+    name: str, statement: str, metric: str, methods: tuple[str, ...], expected: tuple[float, float], unit: wd.Unit
+) -> wd.Claim:
+    """A claim that a metric rises, or falls, with every method."""
+    measure: Callable[[Arms], dict[str, wd.Cell]] = partial(changed, metric, methods, unit is wd.PERCENT)
+    return wd.Claim(name, statement, source_of("B6"), measure, expected, wd.everywhere, unit)
 
 
 ABOVE, BELOW = (0.0, np.inf), (-np.inf, 0.0)
 CLAIMS = (
     claim("B6-single", "Without its most salient pixel a net loses less accuracy with decay than without.",
-          "without_top_pixel", tuple(METHODS), BELOW, POINTS),
+          "without_top_pixel", tuple(METHODS), BELOW, wd.POINTS),
     claim("B6-tenth", "Without its most salient tenth of the pixels a net loses less accuracy with decay.",
-          "without_top_tenth", tuple(METHODS), BELOW, POINTS),
+          "without_top_tenth", tuple(METHODS), BELOW, wd.POINTS),
     claim("B6-random-tenth", "Without a random tenth of the pixels a net loses less accuracy with decay.",
-          "without_random_tenth", tuple(METHODS), BELOW, POINTS),
+          "without_random_tenth", tuple(METHODS), BELOW, wd.POINTS),
     claim("B6-l2-features", "L2 and weight decay spread importance over more pixels (effective number).", "features",
-          ("weight decay", "L2"), ABOVE, PERCENT),
+          ("weight decay", "L2"), ABOVE, wd.PERCENT),
     claim("B6-l1-features", "L1 spreads importance over more pixels (effective number).", "features", ("L1",), ABOVE,
-          PERCENT),
+          wd.PERCENT),
     claim("B6-l2-weights", "L2 and weight decay spread size over more weights (effective number).", "weights",
-          ("weight decay", "L2"), ABOVE, PERCENT),
-    claim("B6-l1-weights", "L1 spreads size over more weights (effective number).", "weights", ("L1",), ABOVE, PERCENT),
+          ("weight decay", "L2"), ABOVE, wd.PERCENT),
+    claim("B6-l1-weights", "L1 spreads size over more weights (effective number).", "weights", ("L1",), ABOVE,
+          wd.PERCENT),
 )  # fmt: skip
 
 
 # What is drawn
 
 
-def figures(arms: Arms) -> dict[str, Figure]:
+def figures(arms: Arms) -> dict[str, wd.Figure]:
     """What each method changes against no decay: effective numbers in percent, lost accuracies in points."""
-    figure, panels = panel_grid(1, 2, width=4.7, height=3.3, share=False)
-    numbers = {"features": "pixels", "weights": "weights"}
+    figure, panels = wd.panel_grid(1, 2, width=4.7, height=3.3, share=False)
+    spread = {"features": "pixels", "weights": "weights"}
     losses = {
         "without_top_pixel": "without the most\nsalient pixel",
         "without_top_tenth": "without the most\nsalient tenth",
         "without_random_tenth": "without a\nrandom tenth",
     }
     drawn = (
-        (panels[0, 0], numbers, True, "change of the effective number, %"),
+        (panels[0, 0], spread, True, "change of the effective number, %"),
         (panels[0, 1], losses, False, "change of the accuracy lost, points"),
     )
     for panel, metrics, relative, label in drawn:
-        for place, (method, style) in enumerate(zip(METHODS, STYLES, strict=False)):
+        for place, (method, style) in enumerate(zip(METHODS, wd.STYLES, strict=False)):
             values = [changed(metric, (method,), relative, arms)[method].values for metric in metrics]
             places = np.arange(len(metrics)) + 0.12 * (place - 1)
-            draw_measured(panel, places, means(100 * np.array(values).T), style, method)
+            wd.draw_measured(panel, places, wd.means(100 * np.array(values).T), style, method)
         panel.axhline(0, color="0.6", linewidth=1)
         panel.set_xticks(range(len(metrics)), list(metrics.values()), fontsize=9)
         panel.set(xlim=(-0.5, len(metrics) - 0.5), ylabel=label)
@@ -198,4 +184,4 @@ def figures(arms: Arms) -> dict[str, Figure]:
 
 
 if __name__ == "__main__":
-    main(experiment)
+    wd.main(experiment)

@@ -50,7 +50,7 @@ ROWS = {
     "C8": Row("Decay can act on all layers, input and output included, but more often acts on hidden ones."),
     "C9": Row("L1, dropout, early stopping and data augmentation are alternatives."),
     "D1": Row("The rule is the gradient step of C0 + lambda/(2n) sum w^2: one part always pulls toward zero."),
-    "D2": Row("A line of negative slope needs a negative weight, which decay shrinks and does not flip."),
+    "D2": Row("A line of negative slope needs a negative weight, which decay shrinks without changing its sign."),
     "D3": Row("The asker's formula adds the same non-negative number to every weight, so it is not the rule."),
     "D4": Row("Lambda is divided by 2n, a convention of its own."),
     "D5": Row("With small weights the output changes little under outlying inputs."),
@@ -63,7 +63,7 @@ def row_of(claim: str) -> str:
     return claim.partition("-")[0]
 
 
-def said(row: str) -> str:
+def source_of(row: str) -> str:
     """Who says a row, and with which figures: the source of a claim."""
     statement, stated, _ = ROWS[row]
     return f"{QUESTION if row.startswith('D') else ARTICLE}, {row}: {stated or statement}"

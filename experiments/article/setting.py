@@ -6,50 +6,45 @@ from typing import Any
 import flax.linen as nn
 import optax
 
-from wd_research.decay.penalties import l1, l2, penalized
-from wd_research.decay.places import decoupled
-from wd_research.decay.transforms import decay_weights
-from wd_research.training.data import Split, check_sizes, digits, draw_split
-from wd_research.training.tasks import classification, no_settings
-from wd_research.types import Array, Hypers, Loss, Params, Task
+import wd_research as wd
 
-TRAIN_SIZE, VALIDATION_SIZE, FLIPPED, BATCH_SIZE, WIDTH = 200, 400, 0.2, 50, 32
+TRAIN_SIZE, VALIDATION_SIZE, LABEL_NOISE, BATCH_SIZE, WIDTH = 200, 400, 0.2, 50, 32
 
 
 def digits_task(
     net: nn.Module,
     train_size: int = TRAIN_SIZE,
-    flipped: float = FLIPPED,
+    label_noise: float = LABEL_NOISE,
     batch_size: int = BATCH_SIZE,
-    settings: Callable[[Hypers], Mapping[str, Any]] = no_settings,
-) -> Task:
+    settings: Callable[[wd.Hypers], Mapping[str, Any]] = wd.no_settings,
+) -> wd.Task:
     """Learn `train_size` digits, a share of them mislabelled; 400 are for validation and the rest for testing.
 
-    Raises ValueError when the sizes do not fit the 1,797 digits.
+    Raises UserError when the sizes do not fit the 1,797 digits.
     """
-    examples = digits()
-    check_sizes(examples, train_size, VALIDATION_SIZE, flipped)
+    examples = wd.digits()
+    wd.check_sizes(examples, train_size, VALIDATION_SIZE, label_noise)
 
-    def split(seed: int) -> Split:
-        return draw_split(examples, seed, train_size, VALIDATION_SIZE, flipped)
+    def split(seed: int) -> wd.Split:
+        return wd.draw_split(examples, seed, train_size, VALIDATION_SIZE, label_noise)
 
-    return classification(net, examples, split, batch_size, settings)
+    return wd.classification(net, examples, split, batch_size, settings)
 
 
-def adam(steps: int) -> Callable[[Hypers], optax.GradientTransformation]:
+def adam(steps: int) -> Callable[[wd.Hypers], optax.GradientTransformation]:
     """Adam with decoupled decay at the rate h.decay; the learning rate falls from h.learning_rate to 0 by a cosine."""
     cosine = optax.cosine_decay_schedule(1.0, steps)
 
-    def optimizer(hypers: Hypers) -> optax.GradientTransformation:
-        return decoupled(optax.scale_by_adam(), decay_weights(hypers.decay), hypers.learning_rate, cosine)
+    def optimizer(hypers: wd.Hypers) -> optax.GradientTransformation:
+        return wd.decoupled(optax.scale_by_adam(), wd.decay_weights(hypers.decay), hypers.learning_rate, cosine)
 
     return optimizer
 
 
-def with_penalties(task: Task, hypers: Hypers) -> Loss:
+def with_penalties(task: wd.Task, hypers: wd.Hypers) -> wd.Loss:
     """The loss with L2 of strength h.strength and L1 of strength h.l1_strength."""
 
-    def penalty(params: Params) -> Array:
-        return hypers.strength * l2(params) + hypers.l1_strength * l1(params)
+    def penalty(params: wd.Params) -> wd.Array:
+        return hypers.strength * wd.l2(params) + hypers.l1_strength * wd.l1(params)
 
-    return penalized(task.loss(hypers), penalty, 1.0)
+    return wd.penalized(task.loss(hypers), penalty, 1.0)

@@ -5,17 +5,17 @@ python -m experiments.article.shrinking_weight
 python -m experiments.article.shrinking_weight --seeds 4     # wider intervals
 
 The article's weight, 0.7, 0.56, 0.45, 0.36, is 0.7 * 0.8^t, rounded. A decay that removes 1 - 0.8^(1/steps per epoch)
-of a weight per step does that where no gradient arrives. On digits "the start's part" is <w, w_0> / <w_0, w_0>, and the
-net has Adam and independent decay.
+of a weight per step leaves that where the gradient is 0. On digits a net has Adam and independent decay, and "the
+component along the initial weights" is <w, w_0> / <w_0, w_0>.
 
-Expected (37 s on 2 CPU cores; 64 members, one program, and six arms that are computed): under SGD with L2 and in the
-three places after Adam every epoch leaves 0.8000. L2 inside Adam of the strength that gives SGD this factor leaves
-0.955, 0.954, 0.953, 0.952: it is not geometric but subtracts, at first 0.994 [0.994, 0.995] and over four epochs 0.961
-[0.960, 0.963] of a learning rate per step (mean of weights from 0.5 to 2). On digits the start's part halves in 1.005
-[0.998, 1.011] of the predicted steps at a half-life of 40, 1.08 [1.07, 1.09] at 80 and 1.33 [1.30, 1.36] at 160: the
-data hold some of it up, so the claim that it keeps within 10 % fails. Initialise, forward, loss, backward and update,
-composed by hand, give the weights of the train step to the last bit. Three claims hold; that L2 inside Adam is
-geometric fails, and so does the half-life.
+Expected (37 s on 2 CPU cores; 64 nets, one program, and six arms that are computed): under SGD with L2, and after Adam
+decoupled, independent and constant, every epoch leaves 0.8000. L2 inside Adam of the strength that gives SGD this
+factor leaves 0.955, 0.954, 0.953, 0.952: it is not geometric but subtracts, at first 0.994 [0.994, 0.995] and over four
+epochs 0.961 [0.960, 0.963] of a learning rate per step (mean of weights from 0.5 to 2). On digits the component along
+the initial weights halves in 1.005 [0.998, 1.011] of the predicted steps at a half-life of 40, 1.08 [1.07, 1.09] at 80
+and 1.33 [1.30, 1.36] at 160: gradients keep some of it up, so the claim that it keeps within 10 % fails. Initialise,
+forward, loss, backward and update, composed by hand, give the weights of the train step to the last bit. Three claims
+hold; that L2 inside Adam is geometric fails, and so does the half-life.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,22 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from wd_research import checks
-from wd_research.cli import main
-from wd_research.decay.masks import entries
-from wd_research.decay.places import constant, coupled, decoupled, independent
-from wd_research.decay.transforms import decay_weights
-from wd_research.evidence.answer import by_verdicts, final
-from wd_research.evidence.claims import Cell, Claim, does
-from wd_research.evidence.drawing import STYLES, draw_measured, means, panel_grid
-from wd_research.experiment import Experiment
-from wd_research.looks import labelled
-from wd_research.search import grid
-from wd_research.training.data import digits, draw_split
-from wd_research.training.models import Mlp
-from wd_research.training.step import init_state, train_step
-from wd_research.training.tasks import classification, cross_entropy, remembering
-from wd_research.types import Arm, Array, Axes, Batch, Exact, Figure, Metrics, Params, Results
+import wd_research as wd
+from experiments.article.setting import BATCH_SIZE, WIDTH, digits_task
 
 FACTOR = 0.8  # per epoch, as the article has it
 STATED = (0.7, 0.56, 0.45, 0.36)  # its weight, epoch by epoch
@@ -50,20 +36,19 @@ EPOCHS = len(STATED)
 ADAM_RATE, SGD_RATE = 1e-3, 0.1
 WEIGHTS = 64
 L2_IN_ADAM = "L2 inside Adam"
-TRAIN_SIZE, VALIDATION_SIZE, BATCH_SIZE, WIDTH = 200, 400, 50, 32
 PARTS = ("initialise", "forward", "loss", "backward", "update")
 one_rate = optax.constant_schedule(1.0)
 
 
 class Hypers(NamedTuple):
-    """The numbers of a net on digits."""
+    """The hyperparameters of a net on digits."""
 
-    rate: Array  # f32[], the share of a weight that a step removes
-    learning_rate: Array  # f32[], of Adam
+    rate: wd.Array  # f32[], the share of a weight that a step removes
+    learning_rate: wd.Array  # f32[], of Adam
 
 
 class Epochs(NamedTuple):
-    """Where the weights without gradients are looked at."""
+    """The epochs after which weights without gradients are measured."""
 
     epoch: np.ndarray
 
@@ -71,7 +56,7 @@ class Epochs(NamedTuple):
 class Part(NamedTuple):
     """A part of the first step."""
 
-    part: np.ndarray  # its place among PARTS
+    part: np.ndarray  # its index in PARTS
 
 
 def experiment(
@@ -80,46 +65,45 @@ def experiment(
     half_lives: tuple[float, ...] = (40.0, 80.0, 160.0),
     seeds: int = 16,
     steps: int = 400,
-    looks: int = 40,
-) -> Experiment:
-    """Weights that hear no gradient, under five chains; a net on digits with Adam; and its first step, part by part.
+    evaluations: int = 40,
+) -> wd.Experiment:
+    """Weights whose gradient is 0, under five optimizers; a net on digits; and its first step, part by part.
 
     Args:
         steps_per_epoch: Steps in which a weight without gradients loses a fifth.
         half_lives: Half-lives, in steps, of the decay on digits.
         seeds: Each has its own weights; on digits its own split, initial weights and order of the data.
         steps: Steps of training on digits, at least twice the longest half-life.
-        looks: How often the net on digits is looked at.
+        evaluations: How often the net on digits is evaluated.
     """
-    checks.positive(half_lives=half_lives)
-    checks.counts(steps_per_epoch=steps_per_epoch, steps=steps, looks=looks)
-    checks.seeds(seeds)
+    wd.flags.positive(half_lives=half_lives)
+    wd.flags.counts(steps_per_epoch=steps_per_epoch, steps=steps, evaluations=evaluations)
+    wd.flags.seeds(seeds)
     if steps < 2 * max(half_lives):
-        raise ValueError(f"--steps {steps} is too few: give twice the longest of --half-lives, {2 * max(half_lives):g}")
-    if min(half_lives) < 2 * steps / looks:
-        raise ValueError(f"--looks {looks} is too few: the shortest of --half-lives needs a look in half of it, "
-                         f"so give {int(np.ceil(2 * steps / min(half_lives)))} or more")  # fmt: skip
+        raise wd.UserError(
+            f"--steps {steps} is too few: give twice the longest of --half-lives, {2 * max(half_lives):g}"
+        )
+    if min(half_lives) < 2 * steps / evaluations:
+        raise wd.UserError(
+            f"--evaluations {evaluations} is too few: half of the shortest of --half-lives needs one, so give "
+            f"{int(np.ceil(2 * steps / min(half_lives)))} or more"
+        )
     share = 1 - FACTOR ** (1 / steps_per_epoch)
-    net, examples = Mlp((WIDTH,), 10), digits()
-    task = remembering(
-        classification(net, examples, lambda s: draw_split(examples, s, TRAIN_SIZE, VALIDATION_SIZE, 0.0), BATCH_SIZE),
-        kept_start,
-    )
+    task = wd.with_start(digits_task(wd.Mlp((WIDTH,), 10), label_noise=0.0))._replace(measure=kept)
     rates = (0.0, *(1 - 0.5 ** (1 / half_life) for half_life in sorted(half_lives, reverse=True)))
-    trained = Arm(task, task.loss, on_digits, grid(Hypers, rate=rates, learning_rate=(ADAM_RATE,)), axis="rate")
-    return Experiment(
-        question=str(__doc__).partition("\n")[0],
+    trained = wd.Arm(task, on_digits, wd.grid(Hypers, rate=rates, learning_rate=(ADAM_RATE,)), axis="rate")
+    return wd.Experiment(
         arms={
             **{name: alone(chain, steps_per_epoch) for name, chain in chains(share).items()},
             "digits": trained,
-            "first step": first_step(net, trained),
+            "first step": first_step(trained),
         },
         seeds=seeds,
         steps=steps,
-        looks=looks,
-        claims=claims(),
+        evaluations=evaluations,
+        claims=CLAIMS,
         figures=lambda arms: {"shrinking_weight": figure(arms)},
-        answer=by_verdicts,
+        answer=wd.by_verdicts,
     )
 
 
@@ -134,29 +118,31 @@ class Chain(NamedTuple):
 
 
 def chains(share: float) -> dict[str, Chain]:
-    """Four chains that are meant to remove this share of a weight per step, and L2 inside Adam of the same strength."""
+    """Four optimizers that should remove this share of a weight per step, and L2 of the same strength inside Adam."""
     adam = optax.scale_by_adam()
     return {
-        "L2 in SGD": Chain(coupled(optax.identity(), decay_weights(share / SGD_RATE), SGD_RATE, one_rate), SGD_RATE),
-        "decoupled": Chain(decoupled(adam, decay_weights(share / ADAM_RATE), ADAM_RATE, one_rate), ADAM_RATE),
-        "independent": Chain(independent(adam, decay_weights(share), ADAM_RATE, one_rate), ADAM_RATE),
-        "constant": Chain(constant(adam, decay_weights(share), ADAM_RATE, one_rate), ADAM_RATE),
-        L2_IN_ADAM: Chain(coupled(adam, decay_weights(share / SGD_RATE), ADAM_RATE, one_rate), ADAM_RATE),
+        "L2 in SGD": Chain(
+            wd.coupled(optax.identity(), wd.decay_weights(share / SGD_RATE), SGD_RATE, one_rate), SGD_RATE
+        ),
+        "decoupled": Chain(wd.decoupled(adam, wd.decay_weights(share / ADAM_RATE), ADAM_RATE, one_rate), ADAM_RATE),
+        "independent": Chain(wd.independent(adam, wd.decay_weights(share), ADAM_RATE, one_rate), ADAM_RATE),
+        "constant": Chain(wd.constant(adam, wd.decay_weights(share), ADAM_RATE, one_rate), ADAM_RATE),
+        L2_IN_ADAM: Chain(wd.coupled(adam, wd.decay_weights(share / SGD_RATE), ADAM_RATE, one_rate), ADAM_RATE),
     }
 
 
-def alone(chain: Chain, steps_per_epoch: int) -> Exact:
-    """Weights of sizes 0.5 to 2, of either sign, that hear no gradient, at the end of every epoch.
+def alone(chain: Chain, steps_per_epoch: int) -> wd.ComputedArm:
+    """Weights of sizes 0.5 to 2, of either sign, whose gradient is 0, at the end of every epoch.
 
     "left": the mean of w / w_0. "lost": the mean of |w_0 - w| over the learning rate times the steps.
     """
 
-    def computed(seeds: int) -> Results:
+    def computed(seeds: int) -> wd.Results:
         start = np.stack([draw_weights(seed) for seed in range(seeds)])
-        params: Params = {"kernel": jnp.asarray(start, jnp.float32)}
+        params: wd.Params = {"kernel": jnp.asarray(start, jnp.float32)}
         state = chain.optimizer.init(params)
 
-        def step(carry: tuple[Params, Any], nothing: None):
+        def step(carry: tuple[wd.Params, Any], nothing: None):
             params, state = carry
             updates, state = chain.optimizer.update(jax.tree.map(jnp.zeros_like, params), state, params)
             params = jax.tree.map(jnp.add, params, updates)
@@ -170,7 +156,7 @@ def alone(chain: Chain, steps_per_epoch: int) -> Exact:
             "left": np.mean(ends / start, axis=-1).T,
             "lost": np.mean(np.abs(start - ends), axis=-1).T / way,
         }
-        return labelled(Epochs(epochs), "epoch", EPOCHS * steps_per_epoch, metrics)
+        return wd.labelled(Epochs(epochs), "epoch", EPOCHS * steps_per_epoch, metrics)
 
     return computed
 
@@ -185,21 +171,22 @@ def draw_weights(seed: int) -> np.ndarray:
 
 def on_digits(hypers: Hypers) -> optax.GradientTransformation:
     """Adam, with a decay that removes the share `rate` per step."""
-    return independent(optax.scale_by_adam(), decay_weights(hypers.rate), hypers.learning_rate, one_rate)
+    return wd.independent(optax.scale_by_adam(), wd.decay_weights(hypers.rate), hypers.learning_rate, one_rate)
 
 
-def kept_start(params: Params, start: Params, part: Batch) -> Metrics:
-    """The part of the weights along their start, "kept": <w, w_0> / <w_0, w_0> over the matrices."""
-    now, then = entries(params), entries(start)
+def kept(params: wd.Params, extras: wd.Extras) -> wd.Metrics:
+    """The component along the initial weights, "kept": <w, w_0> / <w_0, w_0> over the matrices."""
+    now, then = wd.entries(params), wd.entries(extras["start"])
     return {"kept": now @ then / (then @ then)}
 
 
-def first_step(net: Mlp, arm: Arm) -> Exact:
+def first_step(arm: wd.Arm) -> wd.ComputedArm:
     """The first step on digits, at the largest rate, composed by hand of its five parts, and `train_step` beside it.
 
     "norm": of the weights, the logits, the loss, the gradient and the new weights, part by part. "apart": the largest
     difference of the new weights from those of `train_step`, over the largest change of a weight.
     """
+    predict: Any = arm.task.predict
     hypers = jax.tree.map(lambda leaf: leaf[-1], arm.points)
 
     def of_seed(seed: int) -> tuple[np.ndarray, float]:
@@ -207,19 +194,19 @@ def first_step(net: Mlp, arm: Arm) -> Exact:
         batch = arm.task.gather(arm.task.data, split, jnp.arange(BATCH_SIZE))
 
         # initialise
-        params = arm.task.init(key)[0]
+        params, extras = arm.task.init(key)
         optimizer = arm.optimizer(hypers)
         # forward
-        logits, back_through_net = jax.vjp(lambda params: net.apply({"params": params}, batch.inputs), params)
+        logits, back_through_net = jax.vjp(lambda params: predict(params, extras, batch.inputs), params)
         # loss
-        value, back_through_loss = jax.vjp(lambda logits: cross_entropy(logits, batch.targets), logits)
+        value, back_through_loss = jax.vjp(lambda logits: wd.cross_entropy(logits, batch.targets), logits)
         # backward
         (gradients,) = back_through_net(*back_through_loss(jnp.ones(())))
         # update
         updates, _ = optimizer.update(gradients, optimizer.init(params), params)
         after = jax.tree.map(jnp.add, params, updates)
 
-        trained, _ = train_step(arm, hypers, init_state(arm, hypers, key), batch, key)
+        trained, _ = wd.train_step(arm, hypers, wd.init_state(arm, hypers, key), batch, key)
         difference, change = (
             max(float(jnp.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (after, other)), strict=True))
             for other in (trained.params, params)
@@ -227,28 +214,28 @@ def first_step(net: Mlp, arm: Arm) -> Exact:
         norms = [float(optax.tree.norm(tree)) for tree in (params, logits, value, gradients, after)]
         return np.array(norms), difference / change
 
-    def computed(seeds: int) -> Results:
+    def computed(seeds: int) -> wd.Results:
         norms, apart = zip(*(of_seed(seed) for seed in range(seeds)), strict=True)
         metrics = {"norm": np.stack(norms), "apart": np.repeat(np.array(apart)[:, None], len(PARTS), axis=1)}
-        return labelled(Part(np.arange(len(PARTS))), "part", 1, metrics)
+        return wd.labelled(Part(np.arange(len(PARTS))), "part", 1, metrics)
 
     return computed
 
 
 # What is measured
 
-Arms = Mapping[str, Results]
+Arms = Mapping[str, wd.Results]
 
 
-def half_life_ratios(results: Results) -> tuple[np.ndarray, np.ndarray]:
+def half_life_ratios(results: wd.Results) -> tuple[np.ndarray, np.ndarray]:
     """Predicted half-lives ln 2 / -ln(1 - rate), f64[h], and the measured ones over them, f64[s, h], of rates above 0.
 
-    Measured is the step at which the component along the start is half, between looks by its logarithm; infinite where
-    that is not within the run.
+    Measured is the step at which the component along the initial weights is half, interpolated in its logarithm between
+    evaluations; infinite where that is not within the run.
     """
     rates = results["rate"].to_numpy().astype(float)
     steps = np.append(0, results["step"].to_numpy())
-    kept = results["train_kept"].to_numpy().astype(float)[:, rates > 0]
+    kept = results["kept"].to_numpy().astype(float)[:, rates > 0]
     predicted = np.log(2) / -np.log1p(-rates[rates > 0])
     return predicted, np.array([[halved(steps, path) for path in row] for row in kept]) / predicted
 
@@ -264,54 +251,53 @@ def halved(steps: np.ndarray, kept: np.ndarray) -> float:
     return float(steps[last - 1] + (steps[last] - steps[last - 1]) * (np.log(0.5) - logs[0]) / (logs[1] - logs[0]))
 
 
-def per_epoch(names: tuple[str, ...], quantity: Callable[[Results], np.ndarray], arms: Arms) -> dict[str, Cell]:
+def per_epoch(names: tuple[str, ...], quantity: Callable[[wd.Results], np.ndarray], arms: Arms) -> dict[str, wd.Cell]:
     """A cell for each chain and epoch, from f64[s, e]."""
     return {
-        f"{name}, epoch {epoch + 1}": Cell(column)
+        f"{name}, epoch {epoch + 1}": wd.Cell(column)
         for name in names
         for epoch, column in enumerate(quantity(arms[name]).T)
     }
 
 
-def factors(results: Results) -> np.ndarray:
+def factors(results: wd.Results) -> np.ndarray:
     """By what factor the weights shrink in each epoch; f64[s, e]."""
-    left = final(results, "left")
+    left = wd.final(results, "left")
     return left / np.concatenate([np.ones((len(left), 1)), left[:, :-1]], axis=1)
 
 
-def half_lives_of(arms: Arms) -> dict[str, Cell]:
+def half_lives_of(arms: Arms) -> dict[str, wd.Cell]:
     """The measured half-lives over the predicted ones."""
     predicted, ratios = half_life_ratios(arms["digits"])
-    return {f"half-life {life:.3g}": Cell(column) for life, column in zip(predicted, ratios.T, strict=True)}
+    return {f"half-life {life:.3g}": wd.Cell(column) for life, column in zip(predicted, ratios.T, strict=True)}
 
 
-def claims() -> tuple[Claim, ...]:
-    """What the article says of a weight and of a step, as claims; the margins were set before the first run."""
-    said = f"a popular article on weight decay, its weight of {', '.join(map(str, STATED))} (rounded; a factor of 0.8)"
-    plain = ("L2 in SGD", "decoupled", "independent", "constant")
-    geometric = (FACTOR - 0.001, FACTOR + 0.001)
-    return (
-        Claim("A4-geometric", "Without gradients a weight shrinks by one factor per epoch, 0.8 (the factor).", said,
-              partial(per_epoch, plain, factors), geometric, does),
-        Claim("A4-geometric-in-adam", "L2 inside Adam shrinks it by the factor of SGD with the same L2, too.", said,
-              partial(per_epoch, (L2_IN_ADAM,), factors), geometric, does),
-        Claim("A4-adam-subtracts", "L2 inside Adam takes a learning rate per step (mean lost / that).",
-              f"{said}; Adam divides the gradient by its own size",
-              partial(per_epoch, (L2_IN_ADAM,), lambda results: final(results, "lost")), (0.9, 1.1), does),
-        Claim("A4-half-life", "On digits the start's part of the weights halves in ln 2 / -ln(1 - rate) steps (ratio).",
-              said, half_lives_of, (0.9, 1.1), does),
-        Claim("A3-five-parts", "Five parts composed by hand are the train step (largest difference / largest change).",
-              "the same article, its five steps: initialise, forward, loss, backward, update",
-              lambda arms: {"new weights": Cell(final(arms["first step"], "apart")[:, 0])}, (-np.inf, 1e-4), does),
-    )  # fmt: skip
+PLAIN = ("L2 in SGD", "decoupled", "independent", "constant")
+GEOMETRIC = (FACTOR - 0.001, FACTOR + 0.001)  # this margin and the others were set before the first run
+SOURCE = f"a popular article on weight decay, its weight of {', '.join(map(str, STATED))} (rounded; a factor of 0.8)"
+CLAIMS = (
+    wd.Claim("A4-geometric", "Without gradients a weight shrinks by one factor per epoch, 0.8 (the factor).", SOURCE,
+             partial(per_epoch, PLAIN, factors), GEOMETRIC, wd.everywhere),
+    wd.Claim("A4-geometric-in-adam", "L2 inside Adam shrinks it by the factor of SGD with the same L2, too.", SOURCE,
+             partial(per_epoch, (L2_IN_ADAM,), factors), GEOMETRIC, wd.everywhere),
+    wd.Claim("A4-adam-subtracts", "L2 inside Adam takes a learning rate per step (mean lost / that).",
+             f"{SOURCE}; Adam divides the gradient by its own size",
+             partial(per_epoch, (L2_IN_ADAM,), lambda results: wd.final(results, "lost")), (0.9, 1.1), wd.everywhere),
+    wd.Claim("A4-half-life", "On digits the component along the initial weights halves in ln 2 / -ln(1 - rate) steps "
+             "(ratio).", SOURCE, half_lives_of, (0.9, 1.1), wd.everywhere),
+    wd.Claim("A3-five-parts", "Five parts composed by hand are the train step (largest difference / largest change).",
+             "the same article, its five steps: initialise, forward, loss, backward, update",
+             lambda arms: {"new weights": wd.Cell(wd.final(arms["first step"], "apart")[:, 0])}, (-np.inf, 1e-4),
+             wd.everywhere),
+)  # fmt: skip
 
 
 # What is drawn
 
 
-def figure(arms: Arms) -> Figure:
-    """A weight without gradients over epochs, the start's part on digits, and the size of each part of a step."""
-    drawing, panels = panel_grid(3, 1, width=5.2, height=3.0, share=False)
+def figure(arms: Arms) -> wd.Figure:
+    """A weight without gradients, the component along the initial weights on digits, and the norms along a step."""
+    drawing, panels = wd.panel_grid(3, 1, width=5.2, height=3.0, share=False)
     draw_epochs(panels[0, 0], arms)
     draw_digits(panels[1, 0], arms["digits"])
     draw_parts(panels[2, 0], arms["first step"])
@@ -320,14 +306,13 @@ def figure(arms: Arms) -> Figure:
     return drawing
 
 
-def draw_epochs(panel: Axes, arms: Arms) -> None:
+def draw_epochs(panel: wd.Axes, arms: Arms) -> None:
     """The share left at the end of each epoch, and what the article states, over its first figure."""
     epochs = np.arange(EPOCHS + 1)
     panel.plot(epochs, FACTOR**epochs, color="0.6", linewidth=1, label=r"$0.8^t$")
-    names = ("L2 in SGD", "decoupled", "independent", "constant", L2_IN_ADAM)
-    for k, (name, style) in enumerate(zip(names, STYLES, strict=True)):
+    for k, (name, style) in enumerate(zip((*PLAIN, L2_IN_ADAM), wd.STYLES, strict=True)):
         shifted = epochs[1:] + 0.05 * (k - 2)  # beside each other, for four of them are the same
-        draw_measured(panel, shifted, means(final(arms[name], "left")), style, name)
+        wd.draw_measured(panel, shifted, wd.means(wd.final(arms[name], "left")), style, name)
     panel.plot(np.arange(EPOCHS), np.array(STATED) / STATED[0], "x", color="black", label="stated, over the first")
     panel.set(title="a weight without gradients", xlabel="epoch", ylabel="share left", yscale="log")
     panel.set_yticks([0.4, 0.5, 0.6, 0.8, 1], ["0.4", "0.5", "0.6", "0.8", "1"])
@@ -336,24 +321,24 @@ def draw_epochs(panel: Axes, arms: Arms) -> None:
     panel.legend(fontsize=7, loc="lower left")
 
 
-def draw_digits(panel: Axes, results: Results) -> None:
-    """The part of the weights along their start, over steps in half-lives."""
+def draw_digits(panel: wd.Axes, results: wd.Results) -> None:
+    """The component along the initial weights over steps, and what decay alone would leave of it."""
     rates, steps = results["rate"].to_numpy().astype(float), results["step"].to_numpy()
     line = np.linspace(0, steps[-1], 100)
-    for k, style in zip(np.flatnonzero(rates > 0), STYLES, strict=False):
+    for k, style in zip(np.flatnonzero(rates > 0), wd.STYLES, strict=False):
         half_life = np.log(2) / -np.log1p(-rates[k])
         panel.plot(line, 0.5 ** (line / half_life), color=style.color, linestyle=style.dashes, linewidth=1)
-        draw_measured(panel, steps[::4], means(results["train_kept"].to_numpy()[:, k, ::4]), style,
-                      f"half-life {half_life:.3g}")  # fmt: skip
+        wd.draw_measured(panel, steps[::4], wd.means(results["kept"].to_numpy()[:, k, ::4]), style,
+                         f"half-life {half_life:.3g}")  # fmt: skip
     panel.set(title="digits (marks) and decay alone (lines)", xlabel="step",
               ylabel=r"$\langle w, w_0 \rangle / |w_0|^2$")  # fmt: skip
     panel.legend(fontsize=8)
 
 
-def draw_parts(panel: Axes, results: Results) -> None:
-    """The size of what each part of the first step leaves."""
-    mean, low, high = means(final(results, "norm")).T
-    panel.barh(np.arange(len(PARTS)), mean, xerr=(mean - low, high - mean), color=STYLES[1].color, capsize=2)
+def draw_parts(panel: wd.Axes, results: wd.Results) -> None:
+    """The norm of what each part of the first step makes."""
+    mean, low, high = wd.means(wd.final(results, "norm")).T
+    panel.barh(np.arange(len(PARTS)), mean, xerr=(mean - low, high - mean), color=wd.STYLES[1].color, capsize=2)
     of = ("the weights", "the logits", "the loss", "the gradient", "the new weights")
     panel.set_yticks(np.arange(len(PARTS)), [f"{part}: {what}" for part, what in zip(PARTS, of, strict=True)])
     for k, value in enumerate(mean):
@@ -364,4 +349,4 @@ def draw_parts(panel: Axes, results: Results) -> None:
 
 
 if __name__ == "__main__":
-    main(experiment)
+    wd.main(experiment)

@@ -4,19 +4,19 @@ python -m experiments.article.simplicity
 
 python -m experiments.article.simplicity --seeds 4 --steps 300     # less time, wider intervals
 
-Expected (120 s on 2 CPU cores; 3,584 members, two programs): eight claims hold, five fail,
-one is undecided. Compared are the strongest decays that cost no validation accuracy against none. Exact zeros come of
-the proximal step alone: 79 % [78, 80] of the live weights under Adam, 61 % [59, 64] under descent. L1 in the loss makes
-84 and 85 % of them smaller than 1e-3 and none zero; weight decay and L2 make none zero. With the tuned weight decay
-100 % are non-zero after each third of training, here the article's epochs, where 49, 35 and 25 % were stated; 99 % are
-above 1e-3. All four kinds make the norm (by 29 to 59 %) and the effective rank (by 51 to 65 %) smaller, and the
+Expected (120 s on 2 CPU cores; 3,584 members, two programs): eight claims hold, five fail, one is undecided. The
+strongest decays that cost no validation accuracy are compared with no decay. Exact zeros come from the proximal step
+alone: 79 % [78, 80] of the live weights under Adam, 61 % [59, 64] under gradient descent. L1 in the loss makes 84 and
+85 % of them smaller than 1e-3 and none zero; weight decay and L2 make none zero. With the tuned weight decay 100 % are
+non-zero after each third of training, which stands for the article's epochs, where 49, 35 and 25 % were stated; 99 %
+are above 1e-3. All four methods make the norm (by 29 to 59 %) and the effective rank (by 51 to 65 %) smaller, and the
 probabilities less sensitive to the inputs (by 13 to 55 %), but for L1 in the loss under Adam: by 2 % [-7, 12],
 undecided. Tuned, weight decay and L2 lower the norm by 37 to 45, the rank by 50 to 53, the sensitivity by 25 to 37 %.
-Two to six of the 61 inputs are constant in a training part, and of the 32 units up to 24 die, under L1.
-The picture: on top the weights that are left over training, below how much simpler the nets are.
+Two to six of the 61 inputs are constant in a training split, and up to 24 of the 32 units die, under L1.
+The figure: on top the weights that are left over training, below how much simpler the nets are.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -25,24 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.article.rows import row_of, said
-from experiments.article.setting import TRAIN_SIZE, WIDTH, digits_task, with_penalties
-from wd_research import checks
-from wd_research.cli import main
-from wd_research.decay.masks import entries
-from wd_research.decay.places import proximal
-from wd_research.decay.proximal import soft_threshold
-from wd_research.decay.transforms import decay_weights
-from wd_research.evidence.answer import by_verdicts, edges, final, has_value, surviving, tuned
-from wd_research.evidence.claims import PERCENT, Cell, Claim, does
-from wd_research.evidence.drawing import STYLES, draw_band, draw_measured, means, panel_grid
-from wd_research.evidence.probes import effective_rank, sensitivity
-from wd_research.evidence.statistics import at_choice, choose_leaving_one_out
-from wd_research.experiment import Experiment
-from wd_research.search import grid
-from wd_research.training.models import Mlp
-from wd_research.training.tasks import measuring
-from wd_research.types import Arm, Array, Axes, Batch, Extras, Figure, Metrics, Params, Results
+import wd_research as wd
+from experiments.article.rows import row_of, source_of
+from experiments.article.setting import WIDTH, digits_task, with_penalties
 
 CORES = {"Adam": optax.scale_by_adam(), "descent": optax.identity()}
 LEARNING_RATES = {"Adam": (3e-4, 1e-3, 3e-3, 1e-2), "descent": (0.01, 0.03, 0.1, 0.3)}
@@ -56,50 +41,48 @@ METHODS = {  # name -> the field of Hypers, and its values under each optimizer
     "L1": ("l1_strength", {"Adam": L1_STRENGTHS, "descent": L1_STRENGTHS}),
     "L1, proximal": ("threshold", {"Adam": THRESHOLDS, "descent": L1_STRENGTHS}),
 }
+BOTH_L2 = ("weight decay", "L2")
 SMALL = 1e-3  # below this a weight counts as small
-LOOKS = 12  # four in each third of training
+EVALUATIONS = 12  # four in each third of training
 
 
 class Hypers(NamedTuple):
-    """The numbers of a net; of the four decays all but one are 0."""
+    """The hyperparameters of a net; of the four decays all but one are 0."""
 
-    learning_rate: Array  # f32[]
-    decay: Array  # f32[], the rate of decoupled decay
-    strength: Array  # f32[], of L2 in the loss
-    l1_strength: Array  # f32[], of L1 in the loss: its subgradient is taken
-    threshold: Array  # f32[], of L1 as a proximal step
+    learning_rate: wd.Array  # f32[]
+    decay: wd.Array  # f32[], the rate of decoupled decay
+    strength: wd.Array  # f32[], of L2 in the loss
+    l1_strength: wd.Array  # f32[], of L1 in the loss: its subgradient is taken
+    threshold: wd.Array  # f32[], of L1 as a proximal step
 
 
-def experiment(*, seeds: int = 16, steps: int = 1_000) -> Experiment:
-    """Two kinds of L2 and two of L1 on noisy digits, under Adam and under plain gradient descent.
+def experiment(*, seeds: int = 16, steps: int = 1_000) -> wd.Experiment:
+    """Two kinds of L2 and two of L1 on noisy digits, under Adam and under gradient descent.
 
-    After Adam the proximal step does not solve the problem of L1 in the loss, after descent it does.
+    After gradient descent the proximal step minimises the loss with L1, after Adam it does not.
 
     Args:
-        seeds: Each has its own split, flipped labels, initial weights and order of the data.
-        steps: Steps of training.
+        seeds: Each has its own split, label noise, initial weights and order of the data.
+        steps: Training steps.
     """
-    checks.counts(steps=steps)
-    checks.seeds(seeds)
-    net = Mlp((WIDTH,), classes=10)
-    task = measuring(digits_task(net), partial(complexity, net))
-    objective = partial(with_penalties, task)
-    arms = {}
-    for core, rates in LEARNING_RATES.items():
-        optimizer = partial(shrinking, core, steps)
-        for method, (axis, values) in METHODS.items():
-            off = dict.fromkeys(Hypers._fields, (0.0,))
-            points = grid(Hypers, **{**off, "learning_rate": rates, axis: values[core]})
-            arms[f"{core}, {method}"] = Arm(task, objective, optimizer, points, axis)
-    return Experiment(
-        question=str(__doc__).partition("\n")[0],
-        arms=arms,
+    wd.flags.counts(steps=steps)
+    wd.flags.seeds(seeds)
+    plain = digits_task(wd.Mlp((WIDTH,), classes=10))
+    task = wd.with_metrics(plain, partial(complexity, plain))
+
+    def arm(core: str, method: str) -> wd.Arm:
+        axis, values = METHODS[method]
+        points = wd.grid(Hypers, learning_rate=LEARNING_RATES[core], **{axis: values[core]})
+        return wd.Arm(task, partial(shrinking, core, steps), points, axis, partial(with_penalties, task))
+
+    return wd.Experiment(
+        arms={f"{core}, {method}": arm(core, method) for core in CORES for method in METHODS},
         seeds=seeds,
         steps=steps,
-        looks=min(LOOKS, steps),
+        evaluations=min(EVALUATIONS, steps),
         claims=CLAIMS,
         figures=figures,
-        answer=by_verdicts,
+        answer=wd.by_verdicts,
     )
 
 
@@ -107,46 +90,41 @@ def experiment(*, seeds: int = 16, steps: int = 1_000) -> Experiment:
 
 
 def shrinking(core: str, steps: int, hypers: Hypers) -> optax.GradientTransformation:
-    """An optimizer with decoupled decay, and a proximal step of L1 last, under a cosine."""
+    """An optimizer with decoupled decay and then a proximal step of L1, under a cosine."""
     cosine = optax.cosine_decay_schedule(1.0, steps)
-    decayed = optax.chain(CORES[core], decay_weights(hypers.decay))
-    return proximal(decayed, soft_threshold, hypers.threshold, hypers.learning_rate, cosine)
+    decayed = optax.chain(CORES[core], wd.decay_weights(hypers.decay))
+    return wd.proximal(decayed, wd.soft_threshold, hypers.threshold, hypers.learning_rate, cosine)
 
 
-def complexity(net: Mlp, params: Params, extras: Extras, part: Batch) -> Metrics:
-    """How simple a net is on the training part, which is told by its size; nothing of the other parts.
+def complexity(task: wd.Task, params: wd.Params, extras: wd.Extras, batch: wd.Batch, name: str) -> wd.Metrics:
+    """How simple a net is on the training examples; nothing of the other splits.
 
     "zero" and "small": the shares of exact zeros, and of entries below 1e-3, among the weights that are `alive`.
-    "constant": inputs that do not vary, "dead": hidden units that are closed for every example. "norm": of the
-    matrices, "rank": the effective rank of the first one, both without the rows of inputs that do not vary.
-    "sensitivity": of the probabilities to the inputs.
+    "constant": inputs that do not vary, "dead": hidden units that are 0 for every example. "norm": of the matrices,
+    "rank": the effective rank of the first one, both without the rows of inputs that do not vary. "sensitivity": of the
+    probabilities to the inputs.
     """
-    if len(part.targets) != TRAIN_SIZE:
+    if name != "train":
         return {}
-
-    def probabilities(inputs: Array) -> Array:
-        logits: Array = net.apply({"params": params, **extras}, inputs)  # pyright: ignore[reportAssignmentType]
-        return jax.nn.softmax(logits)
-
-    inputs = jnp.asarray(part.inputs)
+    logits, inputs = partial(task.predict, params, extras), jnp.asarray(batch.inputs)
     varies, opens = alive(params, inputs)
     lives = jnp.concatenate([jnp.outer(varies, opens), jnp.outer(opens, jnp.ones(10, bool))], axis=None)
-    sizes, first = jnp.abs(entries(params)), params["Dense_0"]["kernel"] * varies[:, None]
+    sizes, first = jnp.abs(wd.entries(params)), params["Dense_0"]["kernel"] * varies[:, None]
     return {
         "zero": jnp.sum((sizes == 0) & lives) / jnp.maximum(jnp.sum(lives), 1),
         "small": jnp.sum((sizes < SMALL) & lives) / jnp.maximum(jnp.sum(lives), 1),
         "constant": jnp.sum(~varies, dtype=sizes.dtype),
         "dead": jnp.sum(~opens, dtype=sizes.dtype),
         "norm": jnp.linalg.norm(jnp.concatenate([first, params["Dense_1"]["kernel"]], axis=None)),
-        "rank": effective_rank(first),
-        "sensitivity": sensitivity(probabilities, inputs),
+        "rank": wd.effective_rank(first),
+        "sensitivity": wd.sensitivity(lambda x: jax.nn.softmax(logits(x)), inputs),
     }
 
 
-def alive(params: Params, inputs: Array) -> tuple[Array, Array]:
-    """Which inputs vary, and which hidden units open for some example; bool[i], bool[width].
+def alive(params: wd.Params, inputs: wd.Array) -> tuple[wd.Array, wd.Array]:
+    """Which inputs vary, and which hidden units are above 0 for some example; bool[i], bool[width].
 
-    The weights of the others hear no gradient: decay shrinks them until they underflow, and says nothing by it.
+    The weights of the others get no gradient: any decay shrinks them until they underflow.
     """
     first = params["Dense_0"]
     return jnp.ptp(inputs, axis=0) > 0, (inputs @ first["kernel"] + first["bias"] > 0).any(axis=0)
@@ -154,16 +132,21 @@ def alive(params: Params, inputs: Array) -> tuple[Array, Array]:
 
 # What is measured
 
-Arms = Mapping[str, Results]
+Arms = Mapping[str, wd.Results]
 
 
-def matched(results: Results) -> np.ndarray:
-    """The point of each seed: the strongest decay that costs no validation accuracy, on the other seeds; i64[s].
+def names(methods: Iterable[str]) -> list[str]:
+    """The arms of these methods."""
+    return [f"{core}, {method}" for core in CORES for method in methods]
 
-    Its learning rate is the best for it; accuracy is compared to that of no decay at its own best learning rate.
+
+def matched(results: wd.Results) -> np.ndarray:
+    """The point of each seed with the strongest decay that costs no validation accuracy on the other seeds; i64[s].
+
+    Its learning rate is the best for that decay; it is compared with no decay at its own best learning rate.
     """
-    validation = surviving(results, "validation_accuracy")
-    axis, off = results[results.attrs["axis"]].to_numpy(), has_value(results, 0)
+    validation = wd.surviving(results, "validation_accuracy")
+    axis, off = results[results.attrs["axis"]].to_numpy(), wd.has_value(results, 0)
     chosen = []
     for seed in range(len(validation)):
         others = np.nan_to_num(np.delete(validation, seed, axis=0).mean(axis=0), nan=-np.inf)
@@ -173,78 +156,81 @@ def matched(results: Results) -> np.ndarray:
     return np.array(chosen)
 
 
-def at_matched(metric: str, methods: Sequence[str], arms: Arms) -> dict[str, Cell]:
-    """A final metric on the training part at matched accuracy; marked where the strongest decay of the grid is."""
+def at_matched(metric: str, methods: Iterable[str], arms: Arms) -> dict[str, wd.Cell]:
+    """A final metric of the training split at matched accuracy; marked where the grid has no stronger decay."""
     cells = {}
-    for name in (f"{core}, {method}" for core in CORES for method in methods):
+    for name in names(methods):
         results = arms[name]
         chosen, axis = matched(results), results[results.attrs["axis"]].to_numpy()
-        cells[name] = Cell(at_choice(final(results, metric), chosen), bool((axis[chosen] == axis.max()).any()))
+        values = wd.at_choice(wd.final(results, f"train_{metric}"), chosen)
+        cells[name] = wd.Cell(values, bool((axis[chosen] == axis.max()).any()))
     return cells
 
 
-def lower(metric: str, methods: Sequence[str], arms: Arms) -> dict[str, Cell]:
+def without_decay(metric: str, results: wd.Results) -> np.ndarray:
+    """A final metric of the training split without decay, the learning rate tuned; f64[s]."""
+    return wd.tuned(results, f"train_{metric}", wd.has_value(results, 0))
+
+
+def lower(metric: str, methods: Iterable[str], arms: Arms) -> dict[str, wd.Cell]:
     """The share by which a final metric at matched accuracy is lower than without decay."""
-    cells = at_matched(f"train_{metric}", methods, arms)
-    without = {name: tuned(arms[name], f"train_{metric}", has_value(arms[name], 0)) for name in cells}
-    return {name: Cell(1 - cell.values / without[name], cell.on_edge) for name, cell in cells.items()}
+    cells = at_matched(metric, methods, arms).items()
+    return {name: cell._replace(values=1 - cell.values / without_decay(metric, arms[name])) for name, cell in cells}
 
 
-def controlled(metric: str, arms: Arms) -> dict[str, Cell]:
+def controlled(metric: str, arms: Arms) -> dict[str, wd.Cell]:
     """The share by which a final metric of the tuned decay is lower than without."""
     cells = {}
-    for core in CORES:
-        for method in ("weight decay", "L2"):
-            results = arms[f"{core}, {method}"]
-            ratio = tuned(results, f"train_{metric}") / tuned(results, f"train_{metric}", has_value(results, 0))
-            cells[f"{core}, {method}"] = Cell(1 - ratio, results.attrs["axis"] in edges(results))
+    for name in names(BOTH_L2):
+        results = arms[name]
+        ratio = wd.tuned(results, f"train_{metric}") / without_decay(metric, results)
+        cells[name] = wd.Cell(1 - ratio, results.attrs["axis"] in wd.edges(results))
     return cells
 
 
 def left_after_thirds(metric: str, core: str, arms: Arms) -> np.ndarray:
     """The share of live weights that are not zero (or small) after each third of training, decay tuned; f64[s, 3]."""
     results = arms[f"{core}, weight decay"]
-    choice = choose_leaving_one_out(surviving(results, "validation_accuracy"))
-    course = 1 - at_choice(results[f"train_{metric}"].to_numpy().astype(float), choice)
+    choice = wd.choose_leaving_one_out(wd.surviving(results, "validation_accuracy"))
+    course = 1 - wd.at_choice(results[f"train_{metric}"].to_numpy().astype(float), choice)
     return course[:, [-(-course.shape[1] * third // 3) - 1 for third in (1, 2, 3)]]
 
 
-def falls(metric: str, arms: Arms) -> dict[str, Cell]:
-    """By how much the share that is left falls from one third of training to the next."""
+def falls(metric: str, arms: Arms) -> dict[str, wd.Cell]:
+    """By how much that share falls from one third of training to the next."""
     paths = {core: left_after_thirds(metric, core, arms) for core in CORES}
-    return {f"{c}, third {k} to {k + 1}": Cell(p[:, k - 1] - p[:, k]) for c, p in paths.items() for k in (1, 2)}
+    return {f"{c}, third {k} to {k + 1}": wd.Cell(p[:, k - 1] - p[:, k]) for c, p in paths.items() for k in (1, 2)}
 
 
-def left(metric: str, arms: Arms) -> dict[str, Cell]:
-    """The share that is left after each third of training."""
+def left(metric: str, arms: Arms) -> dict[str, wd.Cell]:
+    """That share after each third of training."""
     paths = {core: left_after_thirds(metric, core, arms) for core in CORES}
-    return {f"{core}, third {k}": Cell(path[:, k - 1]) for core, path in paths.items() for k in (1, 2, 3)}
+    return {f"{core}, third {k}": wd.Cell(path[:, k - 1]) for core, path in paths.items() for k in (1, 2, 3)}
 
 
 def claim(
-    name: str, statement: str, measure: Callable[[Arms], dict[str, Cell]], low: float, high: float = np.inf
-) -> Claim:
+    name: str, statement: str, measure: Callable[[Arms], dict[str, wd.Cell]], low: float, high: float = np.inf
+) -> wd.Claim:
     """A claim about a share, in every cell."""
-    return Claim(name, statement, said(row_of(name)), measure, (low, high), does, PERCENT)
+    return wd.Claim(name, statement, source_of(row_of(name)), measure, (low, high), wd.everywhere, wd.PERCENT)
 
 
-BOTH_L2, BOTH_L1 = ("weight decay", "L2"), ("L1", "L1, proximal")
 FEW = 0.001  # a share of the weights that counts as none
 CLAIMS = (
     claim("A0b-proximal-zero", "L1 by a proximal step makes more than a tenth of the weights zero, at no cost.",
-          partial(at_matched, "train_zero", ("L1, proximal",)), 0.1),
+          partial(at_matched, "zero", ("L1, proximal",)), 0.1),
     claim("A0b-subgradient-zero", "L1 in the loss makes more than a hundredth of the weights zero, at no cost.",
-          partial(at_matched, "train_zero", ("L1",)), 0.01),
+          partial(at_matched, "zero", ("L1",)), 0.01),
     claim("A0b-subgradient-small", "L1 in the loss makes more than a tenth of the weights small, at no cost.",
-          partial(at_matched, "train_small", ("L1",)), 0.1),
+          partial(at_matched, "small", ("L1",)), 0.1),
     claim("A0b-l2-none", "Weight decay and L2 make no weight zero: at most one in a thousand.",
-          partial(at_matched, "train_zero", BOTH_L2), -np.inf, FEW),
+          partial(at_matched, "zero", BOTH_L2), -np.inf, FEW),
     claim("A0b-simpler-norm", "L2 and L1, of either kind, make the norm smaller, at no cost.",
-          partial(lower, "norm", (*BOTH_L2, *BOTH_L1)), 0.0),
+          partial(lower, "norm", METHODS), 0.0),
     claim("A0b-simpler-rank", "L2 and L1, of either kind, make the effective rank smaller, at no cost.",
-          partial(lower, "rank", (*BOTH_L2, *BOTH_L1)), 0.0),
+          partial(lower, "rank", METHODS), 0.0),
     claim("A0b-simpler-smooth", "L2 and L1, of either kind, make the net less sensitive to its inputs, at no cost.",
-          partial(lower, "sensitivity", (*BOTH_L2, *BOTH_L1)), 0.0),
+          partial(lower, "sensitivity", METHODS), 0.0),
     claim("A7-falls", "With weight decay fewer weights are non-zero after each third of training.",
           partial(falls, "zero"), FEW),
     claim("A7-as-stated", "With weight decay less than half of the weights are non-zero after each third, as stated.",
@@ -265,9 +251,9 @@ CLAIMS = (
 STATED = (49.2, 34.8, 25.1)  # % of the weights are non-zero after epochs 1, 2, 3, here after thirds of training
 
 
-def figures(arms: Arms) -> dict[str, Figure]:
+def figures(arms: Arms) -> dict[str, wd.Figure]:
     """Weights left over training at matched accuracy; and how much simpler each method makes a net."""
-    figure, panels = panel_grid(2, len(CORES), width=4.4, height=3.2, share=False)
+    figure, panels = wd.panel_grid(2, len(CORES), width=4.4, height=3.2, share=False)
     for column, core in zip(panels.T, CORES, strict=True):
         draw_left(column[0], core, arms)
         draw_simpler(column[1], core, arms)
@@ -280,42 +266,42 @@ def figures(arms: Arms) -> dict[str, Figure]:
     return {"simplicity": figure}
 
 
-def draw_left(panel: Axes, core: str, arms: Arms) -> None:
+def draw_left(panel: wd.Axes, core: str, arms: Arms) -> None:
     """The share of weights that are not zero, and for L1 in the loss of those above 1e-3, over the steps."""
 
-    def left(method: str, metric: str) -> np.ndarray:
+    def share(method: str, metric: str) -> np.ndarray:
         results = arms[f"{core}, {method}"]
-        return 100 * (1 - at_choice(results[f"train_{metric}"].to_numpy().astype(float), matched(results)))
+        return 100 * (1 - wd.at_choice(results[f"train_{metric}"].to_numpy().astype(float), matched(results)))
 
-    fewest = np.min([left(method, "zero") for method in (*BOTH_L2, "L1")], axis=0)
+    fewest = np.min([share(method, "zero") for method in (*BOTH_L2, "L1")], axis=0)
     courses = {
         "weight decay, L2, L1 in the loss:\nnot zero (the fewest of the three)": fewest,
-        f"L1 in the loss: above {SMALL:g}": left("L1", "small"),
-        "L1, proximal: not zero": left("L1, proximal", "zero"),
+        f"L1 in the loss: above {SMALL:g}": share("L1", "small"),
+        "L1, proximal: not zero": share("L1, proximal", "zero"),
     }
     steps = arms[f"{core}, L1"]["step"].to_numpy()
-    for (label, course), style in zip(courses.items(), (STYLES[0], *STYLES[2:4]), strict=True):
-        draw_band(panel, steps, course, label, style.color, style.dashes)
+    for (label, course), style in zip(courses.items(), (wd.STYLES[0], *wd.STYLES[2:4]), strict=True):
+        wd.draw_band(panel, steps, course, label, style.color, style.dashes)
     panel.plot(steps[-1] * np.arange(1, 4) / 3, STATED, "D", color="#0072B2", fillstyle="none", markersize=5,
                label="stated for weight decay")  # fmt: skip
     panel.set(title=f"{core}, the strongest that costs no accuracy", xlabel="steps", ylim=(0, 105))
     panel.title.set_fontsize(10)
 
 
-def draw_simpler(panel: Axes, core: str, arms: Arms) -> None:
+def draw_simpler(panel: wd.Axes, core: str, arms: Arms) -> None:
     """By how much norm, rank and sensitivity are lower than without decay, a group of marks each."""
     metrics = {
         "norm": "norm of\nthe weights",
         "rank": "effective rank of\nthe first layer",
         "sensitivity": "sensitivity\nto the inputs",
     }
-    for place, (method, style) in enumerate(zip(METHODS, STYLES, strict=False)):
+    for place, (method, style) in enumerate(zip(METHODS, wd.STYLES, strict=False)):
         values = np.array([lower(metric, (method,), arms)[f"{core}, {method}"].values for metric in metrics])
-        draw_measured(panel, np.arange(3) + 0.12 * (place - 1.5), means(-100 * values.T), style, method)
+        wd.draw_measured(panel, np.arange(3) + 0.12 * (place - 1.5), wd.means(-100 * values.T), style, method)
     panel.axhline(0, color="0.6", linewidth=1)
     panel.set_xticks(range(3), list(metrics.values()))
     panel.set(xlim=(-0.5, 2.5), ylim=(-80, 30))
 
 
 if __name__ == "__main__":
-    main(experiment)
+    wd.main(experiment)

@@ -1,17 +1,17 @@
-"""Does decay keep weights small, and does a deep net with it bear larger learning rates?
+"""Does decay keep weights small, and does a deep net with it tolerate larger learning rates?
 
 python -m experiments.article.stability
 
 python -m experiments.article.stability --seeds 4 --steps 100     # seconds, wider intervals
 
-Expected (131 s on 2 CPU cores; 4,800 members, one program): decay lets a net of eight layers stay finite at
-more of the 25 learning rates, the most with decay 0.1, at 40 % more of them [36, 43], and with L2 of 0.1 at 34 % more
-[31, 37]. It learns at larger ones, by 0.41 decades [0.34, 0.47] with L2 of 0.01 and by 0.35 [0.26, 0.45] with decay
-0.1. But too much stops it from learning at any rate: L2 from 0.1, decay from 1, so that "B1-never-less" fails. Weights
-stay smaller with L2 from 0.01 and decay from 0.1, by a factor of 1.5 where a net without decay learns; with less the
-sizes cannot be told apart, so that both claims about them are undecided. The second of them was added after the first
-was seen to be: at rates at which nets break, sizes differ by chance. The picture: lines that stay up and then fall,
-further to the right with more decay, and flat ones at a tenth, a guess, where decay is too strong.
+Expected (131 s on 2 CPU cores; 4,800 members, one program): decay keeps a net of eight layers finite at more of the 25
+learning rates, the most with decay 0.1, at 40 % more of them [36, 43], and with L2 of 0.1 at 34 % more [31, 37]. With
+it the net learns at larger ones, by 0.41 decades [0.34, 0.47] with L2 of 0.01 and by 0.35 [0.26, 0.45] with decay 0.1.
+But too much stops it from learning at any rate: L2 from 0.1, decay from 1, so that "B1-never-less" fails. Weights stay
+smaller with L2 from 0.01 and decay from 0.1, by a factor of 1.5 where a net without decay learns; with less decay the
+sizes are not distinguishable, so that both claims about them are undecided. The second of them was added after the
+first was seen to be: at learning rates at which nets diverge, sizes differ by chance. The figure: lines that stay up
+and then fall, at larger learning rates with more decay, and flat ones at a tenth, a guess, where decay is too strong.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,21 +21,9 @@ from typing import NamedTuple
 import numpy as np
 import optax
 
-from experiments.article.rows import said
+import wd_research as wd
+from experiments.article.rows import source_of
 from experiments.article.setting import WIDTH, digits_task
-from wd_research import checks
-from wd_research.cli import main
-from wd_research.decay.masks import entries
-from wd_research.decay.places import independent
-from wd_research.decay.transforms import decay_weights
-from wd_research.evidence.answer import axis_values, by_verdicts, final, surviving
-from wd_research.evidence.claims import Cell, Claim, can, does
-from wd_research.evidence.drawing import STYLES, draw_band, panel_grid
-from wd_research.experiment import Experiment
-from wd_research.search import grid
-from wd_research.training.models import Mlp
-from wd_research.training.tasks import measuring
-from wd_research.types import Arm, Array, Axes, Batch, Extras, Figure, Metrics, Params, Results
 
 RATES = tuple(float(f"{rate:.3g}") for rate in np.geomspace(1e-3, 10, 25))
 LEARNS = 0.5  # of the training labels are right at the end
@@ -43,11 +31,11 @@ PLACES = {"L2": "strength", "weight decay": "decay"}
 
 
 class Hypers(NamedTuple):
-    """The numbers of a net; one of the two decays is 0."""
+    """The hyperparameters of a net; one of the two decays is 0."""
 
-    learning_rate: Array  # f32[]
-    strength: Array  # f32[], of L2 in the gradient, before the momentum
-    decay: Array  # f32[], a step removes learning rate * decay of a weight
+    learning_rate: wd.Array  # f32[]
+    strength: wd.Array  # f32[], of L2 in the gradient, before the momentum
+    decay: wd.Array  # f32[], a step removes learning rate * decay of a weight
 
 
 def experiment(
@@ -57,134 +45,133 @@ def experiment(
     width: int = WIDTH,
     seeds: int = 16,
     steps: int = 400,
-) -> Experiment:
-    """A deep net under momentum SGD at constant learning rates from 1e-3 to 10, with decay at either place.
+) -> wd.Experiment:
+    """A deep net under momentum SGD at constant learning rates from 1e-3 to 10, with L2 or with decoupled decay.
 
     Args:
-        decays: Strengths of L2 and, the same, rates of decay; 0 among them.
+        decays: The strengths of L2, and also the rates of decay; 0 among them.
         layers: Hidden layers.
         width: Units of each.
-        seeds: Each has its own split, initial weights and order of the data; no label is flipped.
-        steps: Steps of training.
+        seeds: Each has its own split, initial weights and order of the data; no label is wrong.
+        steps: Training steps.
     """
-    checks.decays(decays=decays)
-    checks.counts(layers=layers, width=width, steps=steps)
-    checks.seeds(seeds)
-    task = measuring(digits_task(Mlp((width,) * layers, classes=10), flipped=0.0), norm)
-    off = dict.fromkeys(PLACES.values(), (0.0,))
-    return Experiment(
-        question=str(__doc__).partition("\n")[0],
+    wd.flags.decays(decays=decays)
+    wd.flags.counts(layers=layers, width=width, steps=steps)
+    wd.flags.seeds(seeds)
+    task = digits_task(wd.Mlp((width,) * layers, classes=10), label_noise=0.0)._replace(measure=size)
+    return wd.Experiment(
         arms={
-            place: Arm(task, task.loss, momentum, grid(Hypers, learning_rate=RATES, **{**off, axis: decays}), axis)
+            place: wd.Arm(task, momentum, wd.grid(Hypers, learning_rate=RATES, **{axis: decays}), axis)
             for place, axis in PLACES.items()
         },
         seeds=seeds,
         steps=steps,
-        looks=1,
+        evaluations=1,
         claims=CLAIMS,
         figures=figures,
-        answer=by_verdicts,
+        answer=wd.by_verdicts,
     )
 
 
 def momentum(hypers: Hypers) -> optax.GradientTransformation:
     """Momentum SGD with L2 before it and decay after it."""
-    shrink = decay_weights(hypers.learning_rate * hypers.decay)
-    schedule = optax.constant_schedule(1.0)
+    shrink = wd.decay_weights(hypers.learning_rate * hypers.decay)
+    constant = optax.constant_schedule(1.0)
     return optax.chain(
-        decay_weights(hypers.strength), independent(optax.trace(0.9), shrink, hypers.learning_rate, schedule)
+        wd.decay_weights(hypers.strength), wd.independent(optax.trace(0.9), shrink, hypers.learning_rate, constant)
     )
 
 
-def norm(params: Params, extras: Extras, part: Batch) -> Metrics:
-    """The root mean square of the entries of all matrices, "size"."""
-    del extras, part
-    weights = entries(params)
+def size(params: wd.Params, extras: wd.Extras) -> wd.Metrics:
+    """The root mean square of the entries of all matrices."""
+    del extras
+    weights = wd.entries(params)
     return {"size": np.sqrt(1 / weights.size) * optax.tree.norm(weights)}
 
 
 # What is measured
 
-Arms = Mapping[str, Results]
+Arms = Mapping[str, wd.Results]
 
 
-def by_rate(results: Results, values: np.ndarray) -> np.ndarray:
-    """Values of members as a table over decays and, ascending, learning rates: f64[s, h] -> f64[s, decay, rate]."""
+def by_rate(results: wd.Results, values: np.ndarray) -> np.ndarray:
+    """Values of points as a table over decays and learning rates, both ascending: f64[s, h] -> f64[s, decay, rate]."""
     axis, rates = (results[name].to_numpy() for name in (results.attrs["axis"], "learning_rate"))
     order = np.lexsort((rates, axis))
     return values[:, order].reshape(len(values), len(np.unique(axis)), -1)
 
 
-def finite(results: Results) -> np.ndarray:
-    """Whether a net ends with finite weights and loss; f64[s, decay, rate]."""
-    return by_rate(results, np.isfinite(surviving(results, "train_loss")).astype(float))
+def finite(results: wd.Results) -> np.ndarray:
+    """Whether a net ends with finite weights and loss; bool[s, decay, rate]."""
+    return by_rate(results, np.isfinite(wd.surviving(results, "train_loss")))
 
 
-def reach(results: Results) -> np.ndarray:
-    """The decimal logarithm of the largest learning rate at which a net learns; f64[s, decay].
+def learns(results: wd.Results) -> np.ndarray:
+    """Whether a net learns; bool[s, decay, rate]."""
+    return by_rate(results, wd.surviving(results, "train_accuracy")) > LEARNS
 
-    Where it learns at none this is one step of the grid below the smallest.
-    """
-    learns = by_rate(results, surviving(results, "train_accuracy")) > LEARNS
+
+def reach(results: wd.Results) -> np.ndarray:
+    """log10 of the largest learning rate at which a net learns, a step below the grid where none; f64[s, decay]."""
     rates = np.log10(np.unique(results["learning_rate"].to_numpy()).astype(float))
     below = rates[0] - np.diff(rates).mean()
-    return np.where(learns, rates, below).max(axis=-1)
+    return np.where(learns(results), rates, below).max(axis=-1)
 
 
-def against_none(quantity: Callable[[Results], np.ndarray], arms: Arms) -> dict[str, Cell]:
+def against_none(quantity: Callable[[wd.Results], np.ndarray], arms: Arms) -> dict[str, wd.Cell]:
     """What a quantity f64[s, decay] is with each decay above that without."""
-    return {
-        f"{place} {value:g}": Cell(difference)
-        for place, results in arms.items()
-        for value, difference in zip(
-            axis_values(results), (quantity(results) - quantity(results)[:, :1]).T, strict=True
-        )
-        if value > 0
-    }
+    cells = {}
+    for place, results in arms.items():
+        values = quantity(results)
+        for decay, above in zip(wd.axis_values(results)[1:], (values - values[:, :1]).T[1:], strict=True):
+            cells[f"{place} {decay:g}"] = wd.Cell(above)
+    return cells
 
 
-def mean_size_where_none_learns(results: Results) -> np.ndarray:
-    """The mean logarithm of the size of weights over the learning rates at which the net without decay learns.
+def mean_size_where_no_decay_learns(results: wd.Results) -> np.ndarray:
+    """The mean of ln size over the learning rates at which the net without decay learns; f64[s, decay].
 
-    A net that is not finite counts with its last finite weights. f64[s, decay].
+    A net that is not finite counts with its last finite weights.
     """
-    sizes = np.log(by_rate(results, final(results, "train_size")) + np.finfo(np.float32).tiny)
-    learns = by_rate(results, surviving(results, "train_accuracy"))[:, :1] > LEARNS
-    return np.mean(sizes, axis=-1, where=np.broadcast_to(learns, sizes.shape))
+    return np.mean(log_size(results), axis=-1, where=learns(results)[:, :1])
 
 
-def mean_size(results: Results) -> np.ndarray:
-    """The mean logarithm of the size of weights over the learning rates at which all nets of a seed stay finite.
+def mean_size(results: wd.Results) -> np.ndarray:
+    """The mean of ln size over the learning rates at which a seed's nets are finite with every decay; f64[s, decay].
 
-    With weights of 1e20 the size of a finite net overflows: such rates are left out as well. f64[s, decay].
+    With weights of 1e20 the size of a finite net overflows: such learning rates are left out as well.
     """
-    sizes = np.log(by_rate(results, final(results, "train_size")) + np.finfo(np.float32).tiny)
-    stay = (finite(results) * np.isfinite(sizes)).all(axis=1, keepdims=True)
-    return np.mean(sizes, axis=-1, where=np.broadcast_to(stay, sizes.shape))
+    sizes = log_size(results)
+    return np.mean(sizes, axis=-1, where=(finite(results) & np.isfinite(sizes)).all(axis=1, keepdims=True))
+
+
+def log_size(results: wd.Results) -> np.ndarray:
+    """ln size at the end of training; f64[s, decay, rate]."""
+    return np.log(by_rate(results, wd.final(results, "size")) + np.finfo(np.float32).tiny)
 
 
 CLAIMS = (
-    Claim("B1-small", "Weights stay smaller with decay (change of ln size, mean over learning rates).", said("B1"),
-          partial(against_none, mean_size), (-np.inf, 0.0), does),
-    Claim("B1-small-where-none-learns", "So they do at the learning rates at which a net without decay learns.",
-          said("B1"), partial(against_none, mean_size_where_none_learns), (-np.inf, 0.0), does),
-    Claim("B1-finite", "Some decay keeps a net finite at more of the learning rates (share).", said("B1"),
-          partial(against_none, lambda results: finite(results).mean(axis=-1)), (0.0, np.inf), can),
-    Claim("B1-learns", "Some decay lets a net learn at larger learning rates (decades).", said("B1"),
-          partial(against_none, reach), (0.0, np.inf), can),
-    Claim("B1-never-less", "No decay costs more than a tenth of a decade of the learning rates at which a net learns.",
-          said("B1"), partial(against_none, reach), (-0.1, np.inf), does),
+    wd.Claim("B1-small", "Weights stay smaller with decay (change of ln size, mean over learning rates).",
+          source_of("B1"), partial(against_none, mean_size), (-np.inf, 0.0), wd.everywhere),
+    wd.Claim("B1-small-where-none-learns", "So they do at the learning rates at which a net without decay learns.",
+          source_of("B1"), partial(against_none, mean_size_where_no_decay_learns), (-np.inf, 0.0), wd.everywhere),
+    wd.Claim("B1-finite", "Some decay keeps a net finite at more of the learning rates (share).", source_of("B1"),
+          partial(against_none, lambda results: finite(results).mean(axis=-1)), (0.0, np.inf), wd.somewhere),
+    wd.Claim("B1-learns", "Some decay lets a net learn at larger learning rates (decades).", source_of("B1"),
+          partial(against_none, reach), (0.0, np.inf), wd.somewhere),
+    wd.Claim("B1-never-less", "No decay costs more than a tenth of a decade of the rates at which a net learns.",
+          source_of("B1"), partial(against_none, reach), (-0.1, np.inf), wd.everywhere),
 )  # fmt: skip
 
 
 # What is drawn
 
 
-def figures(arms: Arms) -> dict[str, Figure]:
+def figures(arms: Arms) -> dict[str, wd.Figure]:
     """The share of finite nets and training accuracy over the learning rate, a line per decay, a column per place."""
-    figure, panels = panel_grid(2, len(arms), width=3.9, height=2.8)
+    figure, panels = wd.panel_grid(2, len(arms), width=3.9, height=2.8)
     for column, (place, results) in zip(panels.T, arms.items(), strict=True):
-        accuracy = np.nan_to_num(by_rate(results, surviving(results, "train_accuracy")))
+        accuracy = np.nan_to_num(by_rate(results, wd.surviving(results, "train_accuracy")))
         draw_lines(column[0], results, finite(results))
         draw_lines(column[1], results, accuracy)
         column[0].set_title(place)
@@ -195,14 +182,14 @@ def figures(arms: Arms) -> dict[str, Figure]:
     return {"stability": figure}
 
 
-def draw_lines(panel: Axes, results: Results, table: np.ndarray) -> None:
+def draw_lines(panel: wd.Axes, results: wd.Results, table: np.ndarray) -> None:
     """Some of the decays as lines over the learning rate."""
-    rates, decays = np.unique(results["learning_rate"].to_numpy()), axis_values(results)
-    shown = [0, *range(max(1, len(decays) - len(STYLES) + 1), len(decays))]
-    for decay, style in zip(shown, STYLES, strict=False):
-        draw_band(panel, rates, table[:, decay], f"{decays[decay]:g}", style.color, style.dashes)
+    rates, decays = np.unique(results["learning_rate"].to_numpy()), wd.axis_values(results)
+    shown = [0, *range(max(1, len(decays) - len(wd.STYLES) + 1), len(decays))]
+    for decay, style in zip(shown, wd.STYLES, strict=False):
+        wd.draw_band(panel, rates, table[:, decay], f"{decays[decay]:g}", style.color, style.dashes)
     panel.set_xscale("log")
 
 
 if __name__ == "__main__":
-    main(experiment)
+    wd.main(experiment)

@@ -4,39 +4,28 @@ python -m experiments.article.techniques
 
 python -m experiments.article.techniques --seeds 4 --steps 300     # half the time, most claims undecided
 
-Expected (144 s on 2 CPU cores; 3,072 members, four programs): gains over none, in points of test
-accuracy, are 3.5 [2.7, 4.4] by L2 in the loss, 3.0 [2.5, 3.6] by decoupled decay, 3.0 [2.2, 3.7] by augmentation, 1.9
-[0.8, 3.1] by L1, none by early stopping [-0.3, 0.3] and by dropout [-0.4, 0.3], -0.8 [-1.2, -0.4] by batch
-normalization, from 83.0 %. So L2 is ahead of decoupled decay, by 0.5 points [0.1, 0.9], and "A5-order" fails; so does
-"C9-as-good", by dropout. Four claims hold, two are undecided: L2, L1 and batch normalization together are 5.8 points
-behind L2 alone, but at the edge of their grid; of the alternatives dropout and early stopping neither help nor harm.
+Expected (144 s on 2 CPU cores; 3,072 nets, four programs): gains over no technique, from a test accuracy of 83.0 %, are
+3.5 points [2.7, 4.4] by L2 in the loss, 3.0 [2.5, 3.6] by decoupled decay, 3.0 [2.2, 3.7] by augmentation, 1.9 [0.8,
+3.1] by L1, none by early stopping [-0.3, 0.3] and by dropout [-0.4, 0.3], -0.8 [-1.2, -0.4] by batch normalization. So
+L2 is more accurate than decoupled decay, by 0.5 points [0.1, 0.9], and "A5-order" fails; so does "C9-as-good", because
+of dropout. Four claims hold, two are undecided: L2, L1 and batch normalization together are 5.8 points less accurate
+than L2 alone, but at the edge of their grid; of the alternatives dropout and early stopping neither help nor harm.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.article.rows import row_of, said
+import wd_research as wd
+from experiments.article.rows import row_of, source_of
 from experiments.article.setting import adam, digits_task, with_penalties
-from wd_research import checks
-from wd_research.cli import main
-from wd_research.evidence.answer import ahead, stopped_early, tuned
-from wd_research.evidence.claims import POINTS, Cell, Claim, does
-from wd_research.evidence.drawing import panel_grid
-from wd_research.evidence.statistics import paired_t
-from wd_research.experiment import Experiment
-from wd_research.search import grid
-from wd_research.training.data import Examples, Split, digits
-from wd_research.training.models import Mlp
-from wd_research.training.tasks import no_settings
-from wd_research.types import Arm, Array, Batch, Extras, Figure, Key, Loss, Numbers, Params, Results, Task
 
 TRIALS = 24  # of every technique
-LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)  # of those that have a number of their own, and six values of that
+LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)  # of techniques with a hyperparameter of their own, which has six values
 MANY_LEARNING_RATES = tuple(float(f"{rate:.3g}") for rate in np.geomspace(3e-4, 1e-2, TRIALS))
 DECAYS = (0.0, 0.3, 1.0, 3.0, 10.0, 30.0)
 STRENGTHS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3)
@@ -44,18 +33,20 @@ L1_STRENGTHS = (0.0, 0.0003, 0.001, 0.003, 0.01, 0.03)
 DROPOUTS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75)
 SHIFTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 STRENGTHS_TOGETHER, L1_TOGETHER = (0.0, 0.01, 0.1), (0.0, 0.003)
-LOOKS = 20
+EVALUATIONS = 20
+
+Settings = Callable[[wd.Hypers], Mapping[str, Any]]  # hyperparameters -> keyword arguments of the net
 
 
 class Hypers(NamedTuple):
-    """The numbers of a member; where a technique is off, its number is 0."""
+    """The hyperparameters of a net; 0 switches a technique off."""
 
-    learning_rate: Array  # f32[]
-    decay: Array  # f32[], the rate of decoupled decay
-    strength: Array  # f32[], of L2 in the loss
-    l1_strength: Array  # f32[], of L1 in the loss
-    dropout: Array  # f32[], the share of units set to 0
-    shift: Array  # f32[], the share of training images that are moved by a pixel
+    learning_rate: wd.Array  # f32[]
+    decay: wd.Array  # f32[], the rate of decoupled decay
+    strength: wd.Array  # f32[], of L2 in the loss
+    l1_strength: wd.Array  # f32[], of L1 in the loss
+    dropout: wd.Array  # f32[], the share of units set to 0
+    shift: wd.Array  # f32[], the share of training images that are moved by a pixel
 
 
 def experiment(
@@ -63,61 +54,48 @@ def experiment(
     seeds: int = 16,
     steps: int = 1_000,
     train_size: int = 200,
-    flipped: float = 0.2,
+    label_noise: float = 0.2,
     width: int = 32,
     batch_size: int = 50,
-) -> Experiment:
+) -> wd.Experiment:
     """Eight techniques, each at 24 points, by Adam with a cosine; early stopping takes the nets of "none" again.
 
     Args:
-        seeds: Each has its own split, flipped labels, initial weights, order of the data and noise.
+        seeds: Each has its own split, label noise, initial weights, order of the data and noise.
         steps: Steps of training.
         train_size: Training examples; 400 of the 1,797 digits are for validation, the rest for testing.
-        flipped: Share of the training labels that are made wrong.
+        label_noise: Share of the training labels that are made wrong.
         width: Units of the hidden layer.
         batch_size: Examples of a step.
     """
-    checks.counts(steps=steps, train_size=train_size, width=width, batch_size=batch_size)
-    checks.seeds(seeds)
+    wd.flags.counts(steps=steps, train_size=train_size, width=width, batch_size=batch_size)
+    wd.flags.seeds(seeds)
     optimizer = adam(steps)
 
-    def task(batch_norm: bool = False, dropout: bool = False) -> Task:
-        net = Mlp((width,), classes=10, batch_norm=batch_norm)
-        settings = (lambda hypers: {"dropout": hypers.dropout}) if dropout else no_settings
-        return digits_task(net, train_size, flipped, batch_size, settings)
+    def task(batch_norm: bool = False, settings: Settings = wd.no_settings) -> wd.Task:
+        net = wd.Mlp((width,), classes=10, batch_norm=batch_norm)
+        plain = digits_task(net, train_size, label_noise, batch_size, settings)
+        return plain._replace(loss=lambda hypers: with_penalties(plain, hypers))
 
-    def arms_of(task: Task, **arms: tuple[str, dict[str, tuple[float, ...]]]) -> dict[str, Arm]:
-        """Arms that share a program, from name=(axis, values of the numbers that are not off)."""
-        objective = partial(with_penalties, task)
-        off = dict.fromkeys(Hypers._fields, (0.0,))
-        return {
-            name.replace("_", " "): Arm(task, objective, optimizer, grid(Hypers, **{**off, **values}), axis)
-            for name, (axis, values) in arms.items()
-        }
+    def arm(task: wd.Task, axis: str, learning_rate: Sequence[float] = LEARNING_RATES, **others: Sequence[float]):
+        return wd.Arm(task, optimizer, wd.grid(Hypers, learning_rate=learning_rate, **others), axis)
 
-    many, few = {"learning_rate": MANY_LEARNING_RATES}, {"learning_rate": LEARNING_RATES}
-    together = few | {"strength": STRENGTHS_TOGETHER, "l1_strength": L1_TOGETHER}
-    return Experiment(
-        question=str(__doc__).partition("\n")[0],
+    plain, normalized = task(), task(batch_norm=True)
+    with_dropout = task(settings=lambda hypers: {"dropout": hypers.dropout})
+    return wd.Experiment(
         arms={
-            **arms_of(
-                task(),
-                none=("decay", many),
-                weight_decay=("decay", few | {"decay": DECAYS}),
-                L2=("strength", few | {"strength": STRENGTHS}),
-                L1=("l1_strength", few | {"l1_strength": L1_STRENGTHS}),
-            ),
-            **arms_of(task(dropout=True), dropout=("dropout", few | {"dropout": DROPOUTS})),
-            **arms_of(shifted(task(), digits()), augmentation=("shift", few | {"shift": SHIFTS})),
-            **arms_of(
-                task(batch_norm=True),
-                batch_normalization=("strength", many),
-                all_three=("strength", together),
-            ),
+            "none": arm(plain, "decay", MANY_LEARNING_RATES),
+            "weight decay": arm(plain, "decay", decay=DECAYS),
+            "L2": arm(plain, "strength", strength=STRENGTHS),
+            "L1": arm(plain, "l1_strength", l1_strength=L1_STRENGTHS),
+            "dropout": arm(with_dropout, "dropout", dropout=DROPOUTS),
+            "augmentation": arm(shifted(plain, wd.digits()), "shift", shift=SHIFTS),
+            "batch normalization": arm(normalized, "strength", MANY_LEARNING_RATES),
+            "all three": arm(normalized, "strength", strength=STRENGTHS_TOGETHER, l1_strength=L1_TOGETHER),
         },
         seeds=seeds,
         steps=steps,
-        looks=min(LOOKS, steps),
+        evaluations=min(EVALUATIONS, steps),
         claims=CLAIMS,
         figures=figures,
     )
@@ -129,22 +107,22 @@ def experiment(
 class Moved(NamedTuple):
     """The pool with every image in five places."""
 
-    inputs: Numbers  # f32[n, 61], as they are
-    targets: Numbers  # i32[n]
-    places: Numbers  # f32[n, 5, 61]: as they are, and moved by a pixel up, down, left, right
+    inputs: wd.Numbers  # f32[n, 61], as they are
+    targets: wd.Numbers  # i32[n]
+    places: wd.Numbers  # f32[n, 5, 61]: as they are, and moved by a pixel up, down, left, right
 
 
-def shifted(task: Task, examples: Examples) -> Task:
+def shifted(task: wd.Task, examples: wd.Examples) -> wd.Task:
     """The task with a share h.shift of the training images moved by one pixel, drawn anew at every step."""
 
-    def gather(data: Moved, split: Split, indices: Array) -> Batch:
+    def gather(data: Moved, split: wd.Split, indices: wd.Array) -> wd.Batch:
         chosen = split.train[indices]
-        return Batch((data.places[chosen] - split.mean) * split.scale, split.train_targets[indices])
+        return wd.Batch((data.places[chosen] - split.mean) * split.scale, split.train_targets[indices])
 
-    def loss(hypers: Hypers) -> Loss:
+    def loss(hypers: Hypers) -> wd.Loss:
         unshifted = task.loss(hypers)
 
-        def of_batch(params: Params, extras: Extras, batch: Batch, key: Key):
+        def of_batch(params: wd.Params, extras: wd.Extras, batch: wd.Batch, key: wd.Key):
             whether, which, rest = jax.random.split(key, 3)
             moves = jax.random.uniform(whether, batch.targets.shape) < hypers.shift
             place = jnp.where(moves, jax.random.randint(which, batch.targets.shape, 1, 5), 0)
@@ -157,7 +135,7 @@ def shifted(task: Task, examples: Examples) -> Task:
     return task._replace(data=Moved(*examples, in_five_places(examples)), gather=gather, loss=loss)
 
 
-def in_five_places(examples: Examples) -> np.ndarray:
+def in_five_places(examples: wd.Examples) -> np.ndarray:
     """The digits as they are, and moved by one pixel up, down, left, right; f32[n, 5, 61]. What enters is 0."""
     from sklearn.datasets import load_digits  # here, because scikit-learn takes a second to import
 
@@ -171,35 +149,37 @@ def in_five_places(examples: Examples) -> np.ndarray:
 
 # What is measured
 
-Arms = Mapping[str, Results]
+Arms = Mapping[str, wd.Results]
 ALTERNATIVES = ("L1", "dropout", "early stopping", "augmentation")
 
 
-def technique(arms: Arms, name: str) -> Results:
-    """The results of a technique; early stopping is that of the nets that nothing else helps."""
-    return stopped_early(arms["none"]) if name == "early stopping" else arms[name]
+def technique(arms: Arms, name: str) -> wd.Results:
+    """The results of a technique; early stopping is that of the nets without any other."""
+    return wd.stopped_early(arms["none"]) if name == "early stopping" else arms[name]
 
 
 def accuracy(arms: Arms, name: str) -> np.ndarray:
     """Test accuracy of a technique, its 24 points tuned on validation data, leaving one seed out; f64[s]."""
-    return tuned(technique(arms, name), "test_accuracy")
+    return wd.tuned(technique(arms, name), "test_accuracy")
 
 
-def above(pairs: tuple[tuple[str, str], ...], arms: Arms) -> dict[str, Cell]:
-    """How much more of the test examples the first technique gets right than the second."""
-    return {f"{first} - {second}": ahead(technique(arms, first), technique(arms, second)) for first, second in pairs}
+def above(pairs: tuple[tuple[str, str], ...], arms: Arms) -> dict[str, wd.Cell]:
+    """The difference in test accuracy between the techniques of each pair."""
+    return {
+        f"{first} - {second}": wd.difference(technique(arms, first), technique(arms, second)) for first, second in pairs
+    }
 
 
-def over_the_best(arms: Arms) -> dict[str, Cell]:
-    """How much more all three get right together than the one of them that does best alone on validation data."""
+def over_the_best(arms: Arms) -> dict[str, wd.Cell]:
+    """The difference in test accuracy between all three together and the one that is best alone on validation data."""
     alone = ("L2", "L1", "batch normalization")
-    best = max(alone, key=lambda name: tuned(arms[name], "validation_accuracy").mean())
+    best = max(alone, key=lambda name: wd.tuned(arms[name], "validation_accuracy").mean())
     return above((("all three", best),), arms)
 
 
-def claim(name: str, statement: str, measure: Callable[[Arms], dict[str, Cell]], low: float = 0.0) -> Claim:
+def claim(name: str, statement: str, measure: Callable[[Arms], dict[str, wd.Cell]], low: float = 0.0) -> wd.Claim:
     """A claim that a difference of test accuracies is above `low` in every cell."""
-    return Claim(name, statement, said(row_of(name)), measure, (low, np.inf), does, POINTS)
+    return wd.Claim(name, statement, source_of(row_of(name)), measure, (low, np.inf), wd.everywhere, wd.POINTS)
 
 
 CLAIMS = (
@@ -224,13 +204,13 @@ CLAIMS = (
 STATED = {"weight decay": 2.5, "L1": 1.8, "L2": 2.1}  # gains in points
 
 
-def figures(arms: Arms) -> dict[str, Figure]:
-    """The gain of every technique over none, paired, with its interval, beside what the article states."""
-    figure, panels = panel_grid(1, 1, width=5.2, height=3.6, share=False)
+def figures(arms: Arms) -> dict[str, wd.Figure]:
+    """The gain of every technique over none, with its paired interval, beside what the article states."""
+    figure, panels = wd.panel_grid(1, 1, width=5.2, height=3.6, share=False)
     panel = panels[0, 0]
     names = [*(name for name in arms if name != "none"), "early stopping"]
     labels = {"all three": "L2, L1 and\nbatch normalization"}
-    gains = {name: paired_t(100 * (accuracy(arms, name) - accuracy(arms, "none"))) for name in names}
+    gains = {name: wd.paired_t(100 * (accuracy(arms, name) - accuracy(arms, "none"))) for name in names}
     names.sort(key=lambda name: gains[name].mean)
     mean, low, high = np.array([gains[name] for name in names]).T
     panel.errorbar(mean, range(len(names)), xerr=(mean - low, high - mean), fmt="o", color="black", capsize=2,
@@ -248,4 +228,4 @@ def figures(arms: Arms) -> dict[str, Figure]:
 
 
 if __name__ == "__main__":
-    main(experiment)
+    wd.main(experiment)

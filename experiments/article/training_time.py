@@ -4,172 +4,156 @@ python -m experiments.article.training_time
 
 python -m experiments.article.training_time --seeds 4 --steps 300     # less time, wider intervals
 
-A step is timed in turn with no decay, with L2 in the loss and with decoupled decay, 32 nets at once. Steps are counted
-to the validation accuracy that no decay ends at, less a point, at each learning rate for itself.
+Steps without decay, with L2 in the loss and with decoupled decay are timed in turn, for 32 nets at once. Steps are
+counted to the validation accuracy that no decay has at the end, less a point, at each learning rate for itself.
 
-Expected (195 s on 2 CPU cores; 2,304 members, two programs, and two times four that are only timed): one of four claims
-holds. A step is not quicker: with L2 in the loss it takes 6.9 % [3.8, 9.9] longer at width 32 (9.6 and 10.5 % in other
-runs) and 5.3 % [3.8, 6.7] at width 256, with decoupled decay 0.3 % [-0.7, 1.4] and 0.7 % [-0.9, 2.3], which is as long.
-Fewer steps are needed on few clean digits, by up to 20 % [5, 36] where the learning rate is 0.01, and by 13 % [6, 20]
-where digits are ample; on noisy ones as many, or with L2 even more. Whether 15 % of the time is saved anywhere, as
-stated, is undecided; that it is saved everywhere fails. The picture: steps that are longer rather than shorter, and
-times saved on both sides of nothing.
+Expected (195 s on 2 CPU cores; 2,304 nets, two programs, and two times four programs that are only timed): one of four
+claims holds. A step is not quicker: with L2 in the loss it takes 6.9 % [3.8, 9.9] longer at width 32 (9.6 and 10.5 % in
+other runs) and 5.3 % [3.8, 6.7] at width 256, with decoupled decay 0.3 % [-0.7, 1.4] and 0.7 % [-0.9, 2.3], which is as
+long. Fewer steps are needed on few clean digits, by up to 20 % [5, 36] where the learning rate is 0.01, and by 13 %
+[6, 20] where digits are ample; on noisy ones as many, or with L2 even more. Whether 15 % of the time is saved anywhere,
+as stated, is undecided; that it is saved everywhere fails. The figure: steps that are longer rather than shorter, and
+shares of time saved above and below 0.
 """
 
 from collections.abc import Mapping
-from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import optax
 
-from experiments.article import worlds
-from experiments.article.rows import said
+import wd_research as wd
+from experiments.article import data_regimes
+from experiments.article.data_regimes import ABOVE_0
+from experiments.article.rows import source_of
 from experiments.article.setting import digits_task
-from wd_research import checks
-from wd_research.cli import main
-from wd_research.decay.penalties import l2, penalized
-from wd_research.decay.places import decoupled
-from wd_research.decay.transforms import decay_weights
-from wd_research.evidence.answer import by_verdicts, final
-from wd_research.evidence.claims import PERCENT, Cell, Claim, can, does
-from wd_research.evidence.drawing import STYLES, draw_measured, means, panel_grid
-from wd_research.experiment import Experiment
-from wd_research.looks import labelled
-from wd_research.search import decades, grid
-from wd_research.training.models import Mlp
-from wd_research.training.plan import seconds_of_step
-from wd_research.training.population import Inputs, Programs, all_devices, compile_programs, place
-from wd_research.types import Arm, Array, Axes, Exact, Figure, Loss, Results, Task
+from wd_research.training.plan import blocks_here, seconds_of_step
+from wd_research.training.population import Inputs, Population, all_devices, compile_population
 
 WIDTHS = (32, 256)  # of the nets whose steps are timed
-MEMBERS = 32  # that take them together
+NETS = 32  # that take them together
 WAYS = ("none", "L2", "weight decay")
 ROUNDS = 8  # of each measurement, all ways in turn
 ROUND_SECONDS = 0.05  # about, of one way
 MARGIN = 0.03
 STATED = 0.15  # 10 h -> 8.5 h
-LOOKS = 40
+EVALUATIONS = 40
 
 
 class Hypers(NamedTuple):
-    """The numbers of a net whose steps are timed."""
+    """The hyperparameter of a net whose steps are timed."""
 
-    decay: Array  # f32[], or the strength of L2
+    decay: wd.Array  # f32[], or the strength of L2
 
 
 class Way(NamedTuple):
-    """How decay acts."""
+    """One way to decay."""
 
-    way: np.ndarray  # its place among WAYS
+    way: np.ndarray  # its index in WAYS
 
 
 def experiment(
     *,
-    strengths: tuple[float, ...] = (*decades(1e-4, 1e-1, 7), 0.2),
-    decays: tuple[float, ...] = (*decades(1e-2, 10, 7), 20.0),
+    strengths: tuple[float, ...] = (*wd.decades(1e-4, 1e-1, 7), 0.2),
+    decays: tuple[float, ...] = (*wd.decades(1e-2, 10, 7), 20.0),
     learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2),
     seeds: int = 16,
     steps: int = 1_000,
-) -> Experiment:
-    """The time of a step with and without decay, in turn; and the steps to the same accuracy, in three worlds.
+) -> wd.Experiment:
+    """The time of a step with and without decay, in turn; and the steps to the same accuracy, in three data regimes.
 
     Args:
         strengths: Strengths of L2 in the loss; 0 among them.
         decays: Rates of decoupled decay; 0 among them.
         learning_rates: Peak learning rates of Adam; with and without decay are compared at each.
-        seeds: Each has its own split, flipped labels, initial weights and order; and is a measurement of times.
+        seeds: Each has its own split, label noise, initial weights and order, and is one measurement of the times.
         steps: Steps of training.
     """
-    checks.decays(strengths=strengths, decays=decays)
-    return Experiment(
-        question=str(__doc__).partition("\n")[0],
+    return wd.Experiment(
         arms={
-            **worlds.arms_of_worlds(partial(worlds.arms_of, strengths, decays, learning_rates, seeds, steps)),
-            **{f"steps of width {width}": timed(digits_task(Mlp((width,), classes=10))) for width in WIDTHS},
+            **data_regimes.arms_of_regimes(strengths, decays, learning_rates, seeds, steps),
+            **{f"steps of width {width}": timed(digits_task(wd.Mlp((width,), classes=10))) for width in WIDTHS},
         },
         seeds=seeds,
         steps=steps,
-        looks=min(LOOKS, steps),
+        evaluations=min(EVALUATIONS, steps),
         claims=CLAIMS,
         figures=figures,
-        answer=by_verdicts,
+        answer=wd.by_verdicts,
     )
 
 
 # What is timed
 
 
-def ways(task: Task) -> list[Arm]:
-    """A population without decay, which is left out of the program, with L2 in the loss, and with decoupled decay."""
+def ways(task: wd.Task) -> list[wd.Arm]:
+    """Nets without decay, which is left out of the program, with L2 in the loss, and with decoupled decay."""
     rate, flat, adam = 1e-3, optax.constant_schedule(1.0), optax.scale_by_adam()
-    points = grid(Hypers, decay=tuple(np.geomspace(1e-3, 1e-1, MEMBERS)))
+    points = wd.grid(Hypers, decay=tuple(np.geomspace(1e-3, 1e-1, NETS)))
 
-    def in_loss(hypers: Hypers) -> Loss:
-        return penalized(task.loss(hypers), l2, hypers.decay)
+    def with_l2(hypers: Hypers) -> wd.Loss:
+        return wd.penalized(task.loss(hypers), wd.l2, hypers.decay)
 
     def without(hypers: Hypers) -> optax.GradientTransformation:
-        return decoupled(adam, optax.identity(), rate, flat)
+        return wd.decoupled(adam, optax.identity(), rate, flat)
 
     def with_decay(hypers: Hypers) -> optax.GradientTransformation:
-        return decoupled(adam, decay_weights(hypers.decay), rate, flat)
+        return wd.decoupled(adam, wd.decay_weights(hypers.decay), rate, flat)
 
-    chosen = ((task.loss, without), (in_loss, without), (task.loss, with_decay))
-    return [Arm(task, objective, optimizer, points, "decay") for objective, optimizer in chosen]
+    return [
+        wd.Arm(task, without, points, "decay"),
+        wd.Arm(task, without, points, "decay", with_l2),
+        wd.Arm(task, with_decay, points, "decay"),
+    ]
 
 
-def timed(task: Task) -> Exact:
-    """Seconds per step of a population, "seconds", the median of rounds in which every way takes its turn.
+def timed(task: wd.Task) -> wd.ComputedArm:
+    """Seconds per step of 32 nets, "seconds", the median of rounds in which every way takes its turn.
 
-    A "seed" is one such measurement; it lasts some seconds, in which other work on the machine meets all ways alike.
+    A "seed" is one such measurement; it lasts some seconds, in which other work on the machine slows all ways alike.
     """
 
-    def computed(seeds: int) -> Results:
-        mesh = all_devices()
-        block = 1 if jax.default_backend() == "cpu" else None
+    def compiled(arm: wd.Arm, steps: int) -> tuple[Population, Inputs]:
+        population = compile_population(arm, 1, steps, all_devices(), blocks_here()[0])
+        return population, population.put(arm)
+
+    def computed(seeds: int) -> wd.Results:
         arms = ways(task)
-        inputs = [place(arm, 1, mesh, block) for arm in arms]
-        steps = steps_of_a_round(arms[0], inputs[0], mesh, block)
-        programs = [compile_programs(arm, given, steps, mesh, block) for arm, given in zip(arms, inputs, strict=True)]
-        seconds = [in_turn(programs, inputs, steps, np.random.default_rng(seed)) for seed in range(seeds)]
-        return labelled(Way(np.arange(len(WAYS))), "way", 1, {"seconds": np.array(seconds)})
+        steps = max(1, round(ROUND_SECONDS / seconds_of_step(*compiled(arms[0], 20), 20)))
+        programs = [compiled(arm, steps) for arm in arms]
+        seconds = [in_turn(programs, steps, np.random.default_rng(seed)) for seed in range(seeds)]
+        return wd.labelled(Way(np.arange(len(WAYS))), "way", 1, {"seconds": np.array(seconds)})
 
     return computed
 
 
-def steps_of_a_round(arm: Arm, inputs: Inputs, mesh: Any, block: int | None) -> int:
-    """How many steps take about the time of a round."""
-    few = 20
-    programs = compile_programs(arm, inputs, few, mesh, block)
-    return max(1, round(ROUND_SECONDS / seconds_of_step(programs, inputs, few)))
-
-
-def in_turn(programs: list[Programs], inputs: list[Inputs], steps: int, rng: np.random.Generator) -> np.ndarray:
+def in_turn(programs: list[tuple[Population, Inputs]], steps: int, rng: np.random.Generator) -> np.ndarray:
     """The median seconds per step of each program, over rounds in which each runs once, in any order; f64[programs]."""
-    members = [program.init(given) for program, given in zip(programs, inputs, strict=True)]
+    members = [population.init(inputs) for population, inputs in programs]
     seconds = np.zeros((1 + ROUNDS, len(programs)))
     for spent in seconds:
         for way in rng.permutation(len(programs)):
+            population, inputs = programs[way]
             begin = perf_counter()
-            advance = programs[way].advance
-            members[way], _ = jax.block_until_ready(advance(members[way], inputs[way], np.int32(0), np.int32(steps)))
+            advanced = population.advance(members[way], inputs, np.int32(0), np.int32(steps))
+            members[way], _ = jax.block_until_ready(advanced)
             spent[way] = (perf_counter() - begin) / steps
     return np.median(seconds[1:], axis=0)  # the first round warms up
 
 
 # What is measured
 
-Arms = Mapping[str, Results]
+Arms = Mapping[str, wd.Results]
 
 
-def longer(arms: Arms) -> dict[str, Cell]:
-    """How much longer a step takes with decay than without, as a share."""
+def longer(arms: Arms) -> dict[str, wd.Cell]:
+    """How much longer a step takes with decay than without, as a share of the latter."""
     return {
-        f"{way}, width {width}": Cell(seconds[:, WAYS.index(way)] / seconds[:, 0] - 1)
+        f"{way}, width {width}": wd.Cell(seconds[:, WAYS.index(way)] / seconds[:, 0] - 1)
         for width in WIDTHS
-        for seconds in [final(arms[f"steps of width {width}"], "seconds")]
+        for seconds in [wd.final(arms[f"steps of width {width}"], "seconds")]
         for way in WAYS[1:]
     }
 
@@ -179,58 +163,59 @@ def trained(arms: Arms) -> Arms:
     return {name: results for name, results in arms.items() if not name.startswith("steps of")}
 
 
-def time_saved(arms: Arms) -> dict[str, Cell]:
-    """The share of the time saved to the same validation accuracy: of the steps, each as much longer as it is."""
+def time_saved(arms: Arms) -> dict[str, wd.Cell]:
+    """The share of the time saved to the same validation accuracy, time being steps times the time of a step."""
     slower = {"coupled": "L2, width 32", "decoupled": "weight decay, width 32"}
-    by_step = {place: 1 + longer(arms)[cell].values.mean() for place, cell in slower.items()}
-    cells = worlds.steps_saved(trained(arms))
+    by_step = {kind: 1 + longer(arms)[cell].values.mean() for kind, cell in slower.items()}
+    cells = data_regimes.steps_saved(trained(arms))
     return {
         name: cell._replace(values=1 - (1 - cell.values) * by_step[name.split(", ")[1]]) for name, cell in cells.items()
     }
 
 
 CLAIMS = (
-    Claim("A2-step", "A step takes as long with decay as without, within 3 %.", said("A2"), longer, (-MARGIN, MARGIN),
-          does, PERCENT),
-    Claim("A2-steps", "Somewhere decay needs fewer steps to the validation accuracy that none ends at, less a point.",
-          said("A2"), lambda arms: worlds.steps_saved(trained(arms)), (0.0, np.inf), can, PERCENT),
-    Claim("A2-as-stated", "Somewhere decay saves 15 % of the time to that accuracy, as stated.", said("A2"), time_saved,
-          (STATED, np.inf), can, PERCENT),
-    Claim("A2-always", "Everywhere decay saves time.", said("A2"), time_saved, (0.0, np.inf), does, PERCENT),
+    wd.Claim("A2-step", "A step takes as long with decay as without, within 3 %.", source_of("A2"),
+             longer, (-MARGIN, MARGIN), wd.everywhere, wd.PERCENT),
+    wd.Claim("A2-steps", "Somewhere decay needs fewer steps to the final validation accuracy of none, less a point.",
+             source_of("A2"), lambda arms: data_regimes.steps_saved(trained(arms)), ABOVE_0, wd.somewhere, wd.PERCENT),
+    wd.Claim("A2-as-stated", "Somewhere decay saves 15 % of the time to that accuracy, as stated.", source_of("A2"),
+             time_saved, (STATED, np.inf), wd.somewhere, wd.PERCENT),
+    wd.Claim("A2-always", "Everywhere decay saves time.", source_of("A2"),
+             time_saved, ABOVE_0, wd.everywhere, wd.PERCENT),
 )  # fmt: skip
 
 
 # What is drawn
 
 
-def figures(arms: Arms) -> dict[str, Figure]:
-    """How much longer a step takes, and the time saved to the same accuracy in every world."""
-    figure, panels = panel_grid(1, 2, width=4.6, height=4.2, share=False)
+def figures(arms: Arms) -> dict[str, wd.Figure]:
+    """How much longer a step takes, and the time saved to the same accuracy in every data regime."""
+    figure, panels = wd.panel_grid(1, 2, width=4.6, height=4.2, share=False)
     draw_longer(panels[0, 0], arms)
     draw_saved(panels[0, 1], arms)
     return {"training_time": figure}
 
 
-def draw_longer(panel: Axes, arms: Arms) -> None:
+def draw_longer(panel: wd.Axes, arms: Arms) -> None:
     """Seconds of a step with decay over those without, and the margin."""
     cells = longer(arms)
-    draw_measured(
-        panel, np.arange(len(cells)), means(100 * np.array([c.values for c in cells.values()]).T), STYLES[0], ""
+    wd.draw_measured(
+        panel, np.arange(len(cells)), wd.means(100 * np.array([c.values for c in cells.values()]).T), wd.STYLES[0], ""
     )
     panel.axhspan(-100 * MARGIN, 100 * MARGIN, color="0.9")
     panel.set_xticks(range(len(cells)), [name.replace(", ", "\n") for name in cells], fontsize=8)
     panel.set(title="a step with decay", ylabel="longer than without, %", xlim=(-0.5, len(cells) - 0.5))
 
 
-def draw_saved(panel: Axes, arms: Arms) -> None:
-    """The time saved, a line of marks per place, by world and learning rate."""
+def draw_saved(panel: wd.Axes, arms: Arms) -> None:
+    """The time saved, marks of their own for each kind of decay, by data regime and learning rate."""
     cells = time_saved(arms)
     shown = list(dict.fromkeys(", ".join([name.split(", ")[0], *name.split(", ")[2:]]) for name in cells))
-    for where, style, shift in zip(worlds.PLACES, STYLES, (-0.12, 0.12), strict=False):
-        of_place = [cell for name, cell in cells.items() if where in name.split(", ")]
-        mean, low, high = means(100 * np.array([cell.values for cell in of_place]).T).T
-        panel.errorbar(mean, np.arange(len(of_place)) + shift, xerr=(mean - low, high - mean), fmt=style.marker,
-                       color=style.color, markersize=3.5, capsize=2, label=where)  # fmt: skip
+    for kind, style, shift in zip(data_regimes.KINDS, wd.STYLES, (-0.12, 0.12), strict=False):
+        of_kind = [cell for name, cell in cells.items() if kind in name.split(", ")]
+        mean, low, high = wd.means(100 * np.array([cell.values for cell in of_kind]).T).T
+        panel.errorbar(mean, np.arange(len(of_kind)) + shift, xerr=(mean - low, high - mean), fmt=style.marker,
+                       color=style.color, markersize=3.5, capsize=2, label=kind)  # fmt: skip
     panel.axvline(100 * STATED, color="#D55E00", linestyle="--", linewidth=1, label="stated")
     panel.axvline(0, color="0.6", linewidth=1)
     panel.set_yticks(range(len(shown)), shown, fontsize=8)
@@ -241,4 +226,4 @@ def draw_saved(panel: Axes, arms: Arms) -> None:
 
 
 if __name__ == "__main__":
-    main(experiment)
+    wd.main(experiment)

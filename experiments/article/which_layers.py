@@ -1,40 +1,28 @@
-"""Which layers should decay: all, the hidden one, input, output, biases, the numbers of norms?
+"""Which layers should decay: all, the hidden one, input, output, biases, scales and shifts of norms?
 
 python -m experiments.article.which_layers
 
 python -m experiments.article.which_layers --seeds 4 --steps 300     # less time, most claims undecided
 
-Expected (122 s on 2 CPU cores; 3,840 members, two programs): decay of all layers gains 4.3
-points [3.5, 5.0], of one layer alone 3.1 [2.2, 4.0] (hidden), 3.2 [2.3, 4.0] (input) and 3.4 [2.7, 4.2] (output), at
-rates of 10 to 30 where all together take 3. The hidden layer alone is 1.2 points [0.4, 1.9] behind all, and so is all
-but the output, by 1.1 [0.5, 1.8]: both claims of "no difference" are undecided, at the brink of failing. Biases make
+Expected (122 s on 2 CPU cores; 3,840 nets, two programs): decay of all layers gains 4.3 points of test accuracy [3.5,
+5.0], of one layer alone 3.1 [2.2, 4.0] (hidden), 3.2 [2.3, 4.0] (input) and 3.4 [2.7, 4.2] (output), at rates of 10 to
+30 where all together take 3. Decay of the hidden layer alone gains 1.2 points [0.4, 1.9] less than of all, and of all
+but the output 1.1 [0.5, 1.8] less: both claims of "no difference" are undecided, at the brink of failing. Biases make
 none, 0.1 [-0.1, 0.4]. Under batch normalization decay of the matrices gains 1.8 points [1.3, 2.4], and that of scales
-and shifts 1.2 [0.8, 1.6] more: "C8-norms" fails. Six of nine claims hold. The net with norms is 5.9 points
-behind the one without, decay tuned. Learning rates must reach far down: from 1e-3 up alone, decay of all layers seemed
-to gain 8.8 points. The picture: all ways above 0, those with all layers ahead.
+and shifts 1.2 [0.8, 1.6] more: "C8-norms" fails. Six of nine claims hold. The net with norms is 5.9 points less
+accurate than the one without, decay tuned. Learning rates must reach far down: from 1e-3 up alone, decay of all layers
+seemed to gain 8.8 points. The figure: every choice of layers gains, those with all layers most.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import optax
 
-from experiments.article.rows import said
+import wd_research as wd
+from experiments.article.rows import source_of
 from experiments.article.setting import WIDTH, digits_task
-from wd_research import checks
-from wd_research.cli import main
-from wd_research.decay.masks import everything
-from wd_research.decay.places import decoupled
-from wd_research.decay.transforms import decay_weights
-from wd_research.evidence.answer import ahead, by_verdicts, change, change_cell
-from wd_research.evidence.claims import POINTS, Cell, Claim, does
-from wd_research.evidence.drawing import STYLES, means, panel_grid
-from wd_research.experiment import Experiment
-from wd_research.search import grid
-from wd_research.training.models import Mlp
-from wd_research.types import Arm, Array, Figure, Results
 
 LEARNING_RATES = (1e-4, 2e-4, 4e-4, 1e-3, 3e-3)
 RATES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -52,40 +40,38 @@ HALF_A_POINT = 0.005
 
 
 class Hypers(NamedTuple):
-    """The numbers of a net: the peak learning rate, and a rate of decoupled decay for each kind of leaf."""
+    """The hyperparameters of a net: the peak learning rate, and a rate of decoupled decay for each kind of leaf."""
 
-    learning_rate: Array  # f32[]
-    input: Array  # f32[], of the first matrix
-    hidden: Array  # f32[], of the second
-    output: Array  # f32[], of the last
-    biases: Array  # f32[]
-    norms: Array  # f32[], of the scales and shifts of batch normalization
+    learning_rate: wd.Array  # f32[]
+    input: wd.Array  # f32[], of the first matrix
+    hidden: wd.Array  # f32[], of the second
+    output: wd.Array  # f32[], of the last
+    biases: wd.Array  # f32[]
+    norms: wd.Array  # f32[], of the scales and shifts of batch normalization
 
 
-def experiment(*, seeds: int = 16, steps: int = 1_000) -> Experiment:
+def experiment(*, seeds: int = 16, steps: int = 1_000) -> wd.Experiment:
     """A net of three matrices on noisy digits, one rate of decay for some of its layers and none for the others.
 
     Args:
-        seeds: Each has its own split, flipped labels, initial weights and order of the data.
+        seeds: Each has its own split, label noise, initial weights and order of the data.
         steps: Steps of training.
     """
-    checks.counts(steps=steps)
-    checks.seeds(seeds)
+    wd.flags.counts(steps=steps)
+    wd.flags.seeds(seeds)
     arms = {}
-    for batch_norm, decayed in ((False, DECAYED), (True, UNDER_NORMS)):
-        task = digits_task(Mlp((WIDTH, WIDTH), classes=10, batch_norm=batch_norm))
-        optimizer = partial(adam, rates_under_norms if batch_norm else rates, steps)
+    for batch_norm, decayed, rates_of in ((False, DECAYED, rates), (True, UNDER_NORMS, rates_under_norms)):
+        task, optimizer = digits_task(wd.Mlp((WIDTH, WIDTH), classes=10, batch_norm=batch_norm)), adam(rates_of, steps)
         for name, fields in decayed.items():
-            arms[name] = Arm(task, task.loss, optimizer, points(fields), axis=fields[0])
-    return Experiment(
-        question=str(__doc__).partition("\n")[0],
+            arms[name] = wd.Arm(task, optimizer, points(fields), axis=fields[0])
+    return wd.Experiment(
         arms=arms,
         seeds=seeds,
         steps=steps,
-        looks=1,
+        evaluations=1,
         claims=CLAIMS,
         figures=figures,
-        answer=by_verdicts,
+        answer=wd.by_verdicts,
     )
 
 
@@ -93,9 +79,8 @@ def experiment(*, seeds: int = 16, steps: int = 1_000) -> Experiment:
 
 
 def points(fields: Sequence[str]) -> Hypers:
-    """Learning rates by rates, these the same in the fields that are named."""
-    off = dict.fromkeys(Hypers._fields, (0.0,))
-    one = grid(Hypers, **{**off, "learning_rate": LEARNING_RATES, fields[0]: RATES})
+    """Every learning rate with every rate of decay, which the named fields share."""
+    one = wd.grid(Hypers, learning_rate=LEARNING_RATES, **{fields[0]: RATES})
     return one._replace(**dict.fromkeys(fields, getattr(one, fields[0])))
 
 
@@ -115,37 +100,39 @@ def rates_under_norms(h: Hypers) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def adam(rates_of: Any, steps: int, hypers: Hypers) -> optax.GradientTransformation:
+def adam(rates_of: Callable[[Hypers], Any], steps: int) -> Callable[[Hypers], optax.GradientTransformation]:
     """Adam with decoupled decay, every leaf at its own rate, under a cosine."""
-    decay = decay_weights(rates_of(hypers), mask=everything)
     cosine = optax.cosine_decay_schedule(1.0, steps)
-    return decoupled(optax.scale_by_adam(), decay, hypers.learning_rate, cosine)
+
+    def optimizer(hypers: Hypers) -> optax.GradientTransformation:
+        decay = wd.decay_weights(rates_of(hypers), mask=wd.everything)
+        return wd.decoupled(optax.scale_by_adam(), decay, hypers.learning_rate, cosine)
+
+    return optimizer
 
 
 # What is measured
 
-Arms = Mapping[str, Results]
+Arms = Mapping[str, wd.Results]
 
 
-def over_none(name: str, arms: Arms) -> dict[str, Cell]:
-    """Test accuracy with the tuned decay of some layers above that of the same net without decay."""
-    return {name: change_cell(arms[name], "test_accuracy")}
+def gain(name: str, statement: str, layers: str) -> wd.Claim:
+    """A claim that the tuned decay of these layers raises test accuracy."""
+
+    def measure(arms: Arms) -> dict[str, wd.Cell]:
+        return {layers: wd.gain_cell(arms[layers], "test_accuracy")}
+
+    return wd.Claim(name, statement, source_of("C8"), measure, (0.0, np.inf), wd.everywhere, wd.POINTS)
 
 
-def above(first: str, second: str, arms: Arms) -> dict[str, Cell]:
-    """Test accuracy of one way to decay above that of another."""
-    return {f"{first} - {second}": ahead(arms[first], arms[second])}
+def alike(name: str, statement: str, first: str, second: str, at_least: bool = False) -> wd.Claim:
+    """A claim that two choices of layers are equally accurate within half a point, or the first no less than that."""
 
+    def measure(arms: Arms) -> dict[str, wd.Cell]:
+        return {f"{first} - {second}": wd.difference(arms[first], arms[second])}
 
-def gain(name: str, statement: str, of: str) -> Claim:
-    """A claim that decay of these layers raises test accuracy."""
-    return Claim(name, statement, said("C8"), partial(over_none, of), (0.0, np.inf), does, POINTS)
-
-
-def alike(name: str, statement: str, first: str, second: str, at_least: bool = False) -> Claim:
-    """A claim that two ways to decay are equally accurate within half a point, or the first no less than that."""
     margin = (-HALF_A_POINT, np.inf if at_least else HALF_A_POINT)
-    return Claim(name, statement, said("C8"), partial(above, first, second), margin, does, POINTS)
+    return wd.Claim(name, statement, source_of("C8"), measure, margin, wd.everywhere, wd.POINTS)
 
 
 CLAIMS = (
@@ -160,7 +147,7 @@ CLAIMS = (
     alike("C8-biases", "Biases in or out make no difference, within half a point.",
           "all layers and biases", "all layers"),
     gain("C8-normalized", "Under batch normalization decay of all matrices raises test accuracy.", "normalized"),
-    alike("C8-norms", "The numbers of the norms in or out make no difference, within half a point.",
+    alike("C8-norms", "Scales and shifts of the norms in or out make no difference, within half a point.",
           "normalized, norms too", "normalized"),
 )  # fmt: skip
 
@@ -168,15 +155,18 @@ CLAIMS = (
 # What is drawn
 
 
-def figures(arms: Arms) -> dict[str, Figure]:
-    """What each way to decay gains over the same net without, from the least to the most; nets with norms below."""
-    figure, panels = panel_grid(1, 1, width=5.6, height=3.4, share=False)
+def figures(arms: Arms) -> dict[str, wd.Figure]:
+    """What decay of each choice of layers gains over none, from the least to the most; nets with norms below."""
+    figure, panels = wd.panel_grid(1, 1, width=5.6, height=3.4, share=False)
     panel, labels = panels[0, 0], []
-    gained = {name: change(results, "test_accuracy") for name, results in arms.items()}
-    for names, style, label in ((UNDER_NORMS, STYLES[1], "batch normalization"), (DECAYED, STYLES[0], "no norms")):
+    gained = {name: wd.gain_over_none(results, "test_accuracy") for name, results in arms.items()}
+    for names, style, label in (
+        (UNDER_NORMS, wd.STYLES[1], "batch normalization"),
+        (DECAYED, wd.STYLES[0], "no norms"),
+    ):
         order = sorted(names, key=lambda name: gained[name].mean())
         at = len(labels) + np.arange(len(order))
-        mean, low, high = means(100 * np.array([gained[name] for name in order]).T).T
+        mean, low, high = wd.means(100 * np.array([gained[name] for name in order]).T).T
         panel.errorbar(mean, at, xerr=(mean - low, high - mean), fmt=style.marker, color=style.color, markersize=4,
                        capsize=2, label=label)  # fmt: skip
         labels += order
@@ -189,4 +179,4 @@ def figures(arms: Arms) -> dict[str, Figure]:
 
 
 if __name__ == "__main__":
-    main(experiment)
+    wd.main(experiment)

@@ -5,17 +5,17 @@ python -m experiments.literature.double_descent
 python -m experiments.literature.double_descent --dimension 100     # 5 s; the smallest differences stay undecided
 
 The estimate b minimises |X b - y|^2 + lambda |b|^2, with y = <x, beta> + sigma N(0, 1), x ~ N(0, I_d) and |beta| = 1.
-The loss that descent goes down is the mean over examples of (y - <b, x>)^2 / 2 + strength |b|^2 / 2, so its strength is
+Gradient descent minimises the mean over examples of (y - <b, x>)^2 / 2 + strength |b|^2 / 2, so its strength is
 lambda / n. The risk is the mean squared error on new examples, |b - beta|^2 + sigma^2, exact for every estimate. At
 n = d its mean over samples is infinite without decay, so without decay its logarithm is measured, at n = d and on both
 flanks.
 
-Expected (20 s on 2 CPU cores; 1,760 estimates in closed form by 176 decompositions, 128 members
-in two programs): lambda = 125 has the lowest mean risk of the grid at all eleven n; the closest call is n = 100, where
-half of it costs 0.0022 [0.0006, 0.0037]. Without decay the risk is 1.02, 1.49, 2.64, 1,164, 2.76, 0.50 at n / d = 0.4,
-0.8, 0.9, 1, 1.1, 2 (geometric means; medians 1.01, 1.49, 2.51, 693, 2.73, 0.50; at n = d the seeds span 20 to 272,000).
-With lambda = 125 it is 0.95, 0.73, 0.68, 0.64, 0.60, 0.43 there and falls at every step, within 3 % of theory. Descent
-ends at the risk of the closed form, to five digits. All six claims hold.
+Expected (20 s on 2 CPU cores; 1,760 estimates in closed form by 176 decompositions, 128 members in two programs):
+lambda = 125 has the lowest mean risk of the grid at all eleven n; the closest call is n = 100, where half of it costs
+0.0022 [0.0006, 0.0037]. Without decay the risk is 1.02, 1.49, 2.64, 1,164, 2.76, 0.50 at n / d = 0.4, 0.8, 0.9, 1, 1.1,
+2 (geometric means; medians 1.01, 1.49, 2.51, 693, 2.73, 0.50; at n = d the seeds span 20 to 272,000). With lambda = 125
+it is 0.95, 0.73, 0.68, 0.64, 0.60, 0.43 there and falls at every step, within 3 % of theory. Descent ends at the risk
+of the closed form, to five digits. All six claims hold.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+import wd_research as wd
 from experiments.literature.linear import (
     Sample,
     Setting,
@@ -37,33 +38,23 @@ from experiments.literature.linear import (
     predicted_risk,
     risk_without_decay,
 )
-from wd_research import checks
-from wd_research.cli import main
-from wd_research.decay.penalties import l2, penalized
-from wd_research.evidence.answer import final, surviving
-from wd_research.evidence.claims import Cell, Claim, does
-from wd_research.evidence.drawing import STYLES, draw_measured, means, panel_grid
-from wd_research.experiment import Experiment
-from wd_research.looks import labelled
-from wd_research.search import grid
-from wd_research.types import Arm, Array, Axes, Batch, Exact, Figure, Loss, Numbers, Results
 
 CLOSED_FORM = "closed form"
 
 
 class Ridge(NamedTuple):
-    """The numbers of an estimate in closed form."""
+    """The hyperparameters of an estimate in closed form."""
 
-    examples: Numbers  # n
-    penalty: Numbers  # lambda
+    examples: wd.Numbers  # n
+    penalty: wd.Numbers  # lambda
 
 
 class Descent(NamedTuple):
-    """The numbers of an estimate that is trained."""
+    """The hyperparameters of an estimate that is trained."""
 
-    examples: Array  # f32[], n
-    penalty: Array  # f32[], lambda
-    learning_rate: Array  # f32[]
+    examples: wd.Array  # f32[], n
+    penalty: wd.Array  # f32[], lambda
+    learning_rate: wd.Array  # f32[]
 
 
 def experiment(
@@ -75,23 +66,23 @@ def experiment(
     trained_ratios: tuple[float, ...] = (0.4, 2.0),
     seeds: int = 16,
     steps: int = 300,
-) -> Experiment:
+) -> wd.Experiment:
     """Ridge regression in closed form over examples and decay, and by gradient descent at some of these points.
 
     Args:
         dimension: Inputs d of the regression.
         noise: Standard deviation of the targets about the teacher, whose norm is 1.
         ratios: Numbers of examples as multiples of the dimension.
-        factors: Values of lambda as multiples of the one that theory calls best; 0 and 1 among them.
-        trained_ratios: The ratios at which descent is run as well, with no decay, the best, and the grid's ends; far
-            from 1, where it takes few steps.
+        factors: Values of lambda as multiples of the optimum by theory; 0 and 1 among them.
+        trained_ratios: The ratios at which gradient descent is run as well, with no decay, the best, and the grid's
+            ends; far from 1, where it takes few steps.
         seeds: Each has its own teacher, inputs and noise; fewer examples are the first ones of more.
         steps: Steps of gradient descent.
     """
-    checks.positive(noise=(noise,), ratios=ratios, trained_ratios=trained_ratios)
-    checks.decays(factors=factors)
-    checks.counts(dimension=dimension, steps=steps)
-    checks.seeds(seeds)
+    wd.flags.positive(noise=(noise,), ratios=ratios, trained_ratios=trained_ratios)
+    wd.flags.decays(factors=factors)
+    wd.flags.counts(dimension=dimension, steps=steps)
+    wd.flags.seeds(seeds)
     check_grids(dimension, noise, ratios, factors, trained_ratios)
     for ratio in trained_ratios:
         check_descent(steps, ratio)
@@ -101,15 +92,14 @@ def experiment(
     few = [setting.best * factor for factor in (0, min(filter(None, factors)), 1, max(factors))]
     counts = [round(ratio * dimension) for ratio in sorted(ratios)]
     trained = [round(ratio * dimension) for ratio in sorted(trained_ratios)]
-    return Experiment(
-        question=str(__doc__).partition("\n")[0],
+    return wd.Experiment(
         arms={
-            CLOSED_FORM: closed_form(setting, grid(Ridge, examples=counts, penalty=penalties)),
+            CLOSED_FORM: closed_form(setting, wd.grid(Ridge, examples=counts, penalty=penalties)),
             **{f"descent, n = {examples}": descent(setting, examples, few) for examples in trained},
         },
         seeds=seeds,
         steps=steps,
-        looks=1,
+        evaluations=1,
         claims=claims(setting),
         figures=lambda arms: {"double_descent": figure(setting, arms)},
     )
@@ -118,29 +108,30 @@ def experiment(
 def check_grids(
     dimension: int, noise: float, ratios: Sequence[float], factors: Sequence[float], trained_ratios: Sequence[float]
 ) -> None:
-    """Raise ValueError unless the grids hold what the claims compare."""
+    """Raise UserError unless the grids hold what the claims compare."""
     counts = [round(ratio * dimension) for ratio in ratios]
     if min(counts) < 1 or len(set(counts)) < len(counts):
-        raise ValueError(
+        raise wd.UserError(
             f"--ratios times --dimension {dimension} round to {counts}: give ratios that differ by an example"
         )
     if 1 not in factors or not min(filter(None, factors)) < 1 < max(factors):
-        raise ValueError("--factors needs 1, where theory puts the best, and values above 0 on both sides of it")
+        raise wd.UserError("--factors needs 1, the optimum by theory, and values above 0 on both sides of it")
     if sum(1 - noise <= ratio <= 1 for ratio in ratios) < 2 or sum(ratio >= 1 for ratio in ratios) < 2:
-        raise ValueError(f"--ratios needs two or more from {max(0.0, 1 - noise):g} to 1, where the risk without decay "
-                         "rises, and two or more from 1 on, where it falls")  # fmt: skip
-    strange = [ratio for ratio in trained_ratios if ratio not in ratios]
-    if strange:
-        raise ValueError(
-            f"--trained-ratios {strange[0]} is not among --ratios: training is compared with the closed form there"
+        raise wd.UserError(
+            f"--ratios needs two or more from {max(0.0, 1 - noise):g} to 1, where the risk without decay rises, and "
+            "two or more from 1 on, where it falls"
+        )
+    if absent := [ratio for ratio in trained_ratios if ratio not in ratios]:
+        raise wd.UserError(
+            f"--trained-ratios {absent[0]} is not among --ratios: training is compared with the closed form there"
         )
 
 
 def check_descent(steps: int, ratio: float) -> None:
-    """Raise ValueError unless the slowest direction has the time to be learned, at 1 / (largest eigenvalue) a step."""
+    """Raise UserError unless the slowest direction converges, at a step size of 1 / (largest eigenvalue)."""
     condition = ((1 + ratio**0.5) / (1 - ratio**0.5)) ** 2 if ratio != 1 else np.inf
     if steps < 4 * condition:
-        raise ValueError(
+        raise wd.UserError(
             f"--steps {steps} is too few at --trained-ratios {ratio}: descent needs {min(4 * condition, 1e6):.0f} or "
             "more there, and fewer where the ratio is farther from 1"
         )
@@ -149,7 +140,7 @@ def check_descent(steps: int, ratio: float) -> None:
 # In closed form
 
 
-def closed_form(setting: Setting, points: Ridge) -> Exact:
+def closed_form(setting: Setting, points: Ridge) -> wd.ComputedArm:
     """The arm of the exact estimates: their risk at every point."""
     counts, penalties = np.unique(points.examples), np.unique(points.penalty)
 
@@ -158,7 +149,7 @@ def closed_form(setting: Setting, points: Ridge) -> Exact:
         samples = [Sample(inputs[:n], targets[:n], teacher) for n in counts.astype(int)]
         return np.concatenate([risks(sample, penalties, setting.noise) for sample in samples])
 
-    return lambda seeds: labelled(points, "penalty", 0, {"risk": np.stack([of_seed(seed) for seed in range(seeds)])})
+    return lambda seeds: wd.labelled(points, "penalty", 0, {"risk": np.stack([of_seed(seed) for seed in range(seeds)])})
 
 
 def risks(sample: Sample, penalties: np.ndarray, noise: float) -> np.ndarray:
@@ -169,41 +160,42 @@ def risks(sample: Sample, penalties: np.ndarray, noise: float) -> np.ndarray:
     """
     inputs, targets, teacher = sample
     squares, directions = np.linalg.eigh(inputs.T @ inputs)
-    heard = slice(-min(inputs.shape), None)  # in other directions there are no inputs, and the estimate is 0
-    estimates = (directions.T @ (inputs.T @ targets))[heard] / (squares[heard] + penalties[:, None])
+    row_space = slice(-min(inputs.shape), None)  # in the null space the estimate is 0
+    estimates = (directions.T @ (inputs.T @ targets))[row_space] / (squares[row_space] + penalties[:, None])
     sought = directions.T @ teacher
-    left_out = sought @ sought - sought[heard] @ sought[heard]
-    return np.sum((estimates - sought[heard]) ** 2, axis=-1) + left_out + noise**2
+    in_null_space = sought @ sought - sought[row_space] @ sought[row_space]
+    return np.sum((estimates - sought[row_space]) ** 2, axis=-1) + in_null_space + noise**2
 
 
-# By descent
+# By gradient descent
 
 
-def descent(setting: Setting, examples: int, penalties: Sequence[float]) -> Arm:
+def descent(setting: Setting, examples: int, penalties: Sequence[float]) -> wd.Arm:
     """The arm of estimates that the population engine trains, at one number of examples."""
 
     def split(seed: int) -> Sample:
         return Sample(*(array.astype(np.float32) for array in draw(setting, seed, examples)))
 
-    def parts(data: tuple[()], sample: Sample) -> dict[str, Batch]:
-        return {"test": every_direction(sample.teacher)}
+    task = linear_regression(
+        split,
+        splits=lambda data, sample: {"test": every_direction(sample.teacher)},
+        start=lambda key: jnp.zeros((setting.dimension, 1)),
+    )
 
-    task = linear_regression(split, parts, start=lambda key: jnp.zeros((setting.dimension, 1)))
-
-    def objective(hypers: Descent) -> Loss:
+    def objective(hypers: Descent) -> wd.Loss:
         # The loss is the mean over examples of half the squared error, so |X b - y|^2 + lambda |b|^2 is 2 n times it.
-        return penalized(task.loss(hypers), l2, hypers.penalty / hypers.examples)
+        return wd.penalized(task.loss(hypers), wd.l2, hypers.penalty / hypers.examples)
 
-    points = grid(Descent, examples=(examples,), penalty=penalties, learning_rate=(0.0,))
+    points = wd.grid(Descent, examples=(examples,), penalty=penalties)
     # One over the largest eigenvalue of the loss (its limit), half of what would diverge.
     steepest = (1 + np.sqrt(setting.dimension / examples)) ** 2 + points.penalty / examples
     points = points._replace(learning_rate=np.float32(1 / steepest))
-    return Arm(task, objective, lambda hypers: optax.sgd(hypers.learning_rate), points, axis="penalty")
+    return wd.Arm(task, lambda hypers: optax.sgd(hypers.learning_rate), points, axis="penalty", objective=objective)
 
 
 # What is measured
 
-Arms = Mapping[str, Results]
+Arms = Mapping[str, wd.Results]
 
 
 class Table(NamedTuple):
@@ -212,7 +204,7 @@ class Table(NamedTuple):
     examples: np.ndarray  # i64[n]
     penalties: np.ndarray  # f64[l]
     risk: np.ndarray  # f64[s, n, l]
-    best: int  # which of the penalties theory calls best
+    best: int  # which of the penalties is the optimum by theory
 
     @property
     def tuned(self) -> np.ndarray:
@@ -225,50 +217,50 @@ class Table(NamedTuple):
         return np.log(self.risk[..., 0])
 
 
-def table(setting: Setting, results: Results) -> Table:
+def table(setting: Setting, results: wd.Results) -> Table:
     """The risks of an arm, whose points are a grid of ascending examples and penalties."""
     examples, penalties = (np.unique(results[name].to_numpy()).astype(float) for name in Ridge._fields)
-    trained = "test_error" in results
-    risk = (
-        setting.dimension * surviving(results, "test_error") + setting.noise**2 if trained else final(results, "risk")
-    )
+    if "test_error" in results:  # it is trained
+        risk = setting.dimension * wd.surviving(results, "test_error") + setting.noise**2
+    else:
+        risk = wd.final(results, "risk")
     best = int(np.abs(penalties - setting.best).argmin())
     return Table(examples.astype(int), penalties, risk.reshape(-1, len(examples), len(penalties)), best)
 
 
-def beyond_the_best(exact: Table) -> dict[str, Cell]:
-    """The risk at each other lambda above 0 less that at the one that theory calls best."""
+def beyond_the_best(exact: Table) -> dict[str, wd.Cell]:
+    """The risk at each other lambda above 0 less that at the optimum by theory."""
     differences = exact.risk - exact.risk[..., [exact.best]]
     return {
-        f"n = {n}, lambda = {penalty:.4g}": Cell(differences[:, i, k])
+        f"n = {n}, lambda = {penalty:.4g}": wd.Cell(differences[:, i, k])
         for i, n in enumerate(exact.examples)
         for k, penalty in enumerate(exact.penalties)
         if penalty > 0 and k != exact.best
     }
 
 
-def log_gains(exact: Table) -> dict[str, Cell]:
+def log_gains(exact: Table) -> dict[str, wd.Cell]:
     """The logarithm of the risk without decay over that at the best lambda."""
     gains = exact.untuned - np.log(exact.tuned)
-    return {f"n = {n}": Cell(column) for n, column in zip(exact.examples, gains.T, strict=True)}
+    return {f"n = {n}": wd.Cell(column) for n, column in zip(exact.examples, gains.T, strict=True)}
 
 
-def falls(exact: Table) -> dict[str, Cell]:
+def falls(exact: Table) -> dict[str, wd.Cell]:
     """By how much the risk at the best lambda falls from each n to the next."""
     steps = -np.diff(exact.tuned, axis=1)
-    return {name: Cell(column) for name, column in zip(pairs(exact.examples), steps.T, strict=True)}
+    return {name: wd.Cell(column) for name, column in zip(pairs(exact.examples), steps.T, strict=True)}
 
 
-def rises_and_falls(setting: Setting, exact: Table) -> dict[str, Cell]:
+def rises_and_falls(setting: Setting, exact: Table) -> dict[str, wd.Cell]:
     """By how much the log risk without decay rises from each n to the next up to d, and falls from d on.
 
-    Least squares first learns more than it takes in noise, up to n = (1 - noise) d by theory; from there on it rises.
+    By theory the risk of least squares first falls, up to n = (1 - noise) d; from there on its variance makes it rise.
     """
     steps, first = np.diff(exact.untuned, axis=1), exact.examples[:-1]
     rising = (first >= (1 - setting.noise) * setting.dimension - 0.5) & (exact.examples[1:] <= setting.dimension)
     falling = first >= setting.dimension
     return {
-        name: Cell(sign * column)
+        name: wd.Cell(sign * column)
         for name, column, sign in zip(pairs(exact.examples), steps.T, 1.0 * rising - falling, strict=True)
         if sign
     }
@@ -279,92 +271,85 @@ def pairs(examples: np.ndarray) -> list[str]:
     return [f"n = {n} to {following}" for n, following in pairwise(examples)]
 
 
-def against_theory(setting: Setting, exact: Table) -> dict[str, Cell]:
+def against_theory(setting: Setting, exact: Table) -> dict[str, wd.Cell]:
     """The risk at the best lambda relative to the predicted one."""
     ratios = exact.tuned / predicted_risk(setting, exact.examples, setting.best)
-    return {f"n = {n}": Cell(column) for n, column in zip(exact.examples, ratios.T, strict=True)}
+    return {f"n = {n}": wd.Cell(column) for n, column in zip(exact.examples, ratios.T, strict=True)}
 
 
-def trained_to_exact(setting: Setting, arms: Arms) -> dict[str, Cell]:
-    """The risk of what descent has found relative to that of the closed form, from the same samples."""
+def trained_to_exact(setting: Setting, arms: Arms) -> dict[str, wd.Cell]:
+    """The risk of the trained estimates relative to that of the closed form, from the same samples."""
     exact = table(setting, arms[CLOSED_FORM])
     found = {}
     for trained in (table(setting, results) for name, results in arms.items() if name != CLOSED_FORM):
-        same = exact.risk[:, np.isin(exact.examples, trained.examples)][
-            ..., np.isin(exact.penalties, trained.penalties)
-        ]
+        of_examples = exact.risk[:, np.isin(exact.examples, trained.examples)]
+        same = of_examples[..., np.isin(exact.penalties, trained.penalties)]
         for penalty, column in zip(trained.penalties, (trained.risk / same)[:, 0].T, strict=True):
-            found[f"n = {trained.examples[0]}, lambda = {penalty:.4g}"] = Cell(column)
+            found[f"n = {trained.examples[0]}, lambda = {penalty:.4g}"] = wd.Cell(column)
     return found
 
 
-def claims(setting: Setting) -> tuple[Claim, ...]:
-    """The claims; the risk without decay is taken by its logarithm, because its mean at n = d is infinite."""
+def claims(setting: Setting) -> tuple[wd.Claim, ...]:
+    """The claims; the risk without decay is measured by its logarithm, because its mean at n = d is infinite."""
+    claim = partial(wd.Claim, quantifier=wd.everywhere)
 
-    def exactly(measure: Callable[[Table], dict[str, Cell]]) -> Callable[[Arms], dict[str, Cell]]:
+    def exactly(measure: Callable[[Table], dict[str, wd.Cell]]) -> Callable[[Arms], dict[str, wd.Cell]]:
         return lambda arms: measure(table(setting, arms[CLOSED_FORM]))
 
     return (
-        Claim(
+        claim(
             id="one-best-decay",
             statement="At every number of examples the best lambda is d sigma^2 / |beta|^2.",
             source="Nakkiran et al. (2003.01897)",
             measure=exactly(beyond_the_best),
             expected=(0.0, np.inf),
-            quantifier=does,
         ),
-        Claim(
+        claim(
             id="best-decay-helps",
             statement="At every number of examples the best lambda lowers the risk against no decay (log risk).",
             source="Nakkiran et al. (2003.01897)",
             measure=exactly(log_gains),
             expected=(0.0, np.inf),
-            quantifier=does,
         ),
-        Claim(
+        claim(
             id="descends-twice",
             statement="Without decay the risk rises towards n = d and falls beyond it (log risk).",
             source="Nakkiran et al. (2003.01897); Hastie et al. (1903.08560)",
             measure=exactly(partial(rises_and_falls, setting)),
             expected=(0.0, np.inf),
-            quantifier=does,
         ),
-        Claim(
+        claim(
             id="descends-once",
             statement="With the best lambda the risk falls with every increase of n.",
             source="Nakkiran et al. (2003.01897)",
             measure=exactly(falls),
             expected=(0.0, np.inf),
-            quantifier=does,
         ),
-        Claim(
+        claim(
             id="risk-as-predicted",
             statement="With the best lambda the risk is the predicted one, within 3 %.",
             source="Dobriban & Wager (1507.03003)",
             measure=exactly(partial(against_theory, setting)),
             expected=(0.97, 1.03),
-            quantifier=does,
         ),
-        Claim(
+        claim(
             id="descent-finds-it",
             statement="Gradient descent on the penalized loss ends at the risk of the closed form, within 1 %.",
             source="Nakkiran et al. (2003.01897), whose estimates are exact",
             measure=partial(trained_to_exact, setting),
             expected=(0.99, 1.01),
-            quantifier=does,
         ),
     )
 
 
 # What is drawn
 
+TOP = 12.0  # where the axis of the risk ends
 
-TOP = 12.0  # where the risk is cut off
 
-
-def figure(setting: Setting, arms: Arms) -> Figure:
+def figure(setting: Setting, arms: Arms) -> wd.Figure:
     """The risk over examples for four decays, and over decay for four numbers of examples: predicted and measured."""
-    drawn, panels = panel_grid(2, 1, width=4.2, height=3.2, share=False)
+    drawn, panels = wd.panel_grid(2, 1, width=4.2, height=3.2, share=False)
     draw_over_examples(panels[0, 0], setting, arms)
     draw_over_penalties(panels[1, 0], setting, table(setting, arms[CLOSED_FORM]))
     for panel in panels[:, 0]:
@@ -376,15 +361,15 @@ def figure(setting: Setting, arms: Arms) -> Figure:
     return drawn
 
 
-def draw_over_examples(panel: Axes, setting: Setting, arms: Arms) -> None:
-    """Without decay, with the best, and with both ends of the grid; the peak is cut off and its height written."""
+def draw_over_examples(panel: wd.Axes, setting: Setting, arms: Arms) -> None:
+    """Without decay, with the best, and with both ends of the grid; the peak is cut off, with its height beside it."""
     exact, dimension = table(setting, arms[CLOSED_FORM]), setting.dimension
     line = np.arange(np.ceil(exact.examples.min() / 1.2), exact.examples.max() * 1.05)
-    for k, style in zip((0, 1, exact.best, -1), STYLES, strict=False):
+    for k, style in zip((0, 1, exact.best, -1), wd.STYLES, strict=False):
         predicted = predicted_risk(setting, line, exact.penalties[k]) if k else risk_without_decay(setting, line)
         panel.plot(line / dimension, predicted, color=style.color, linestyle=style.dashes, linewidth=1)
-        label = called(exact.penalties[k] / setting.best)
-        draw_measured(panel, exact.examples / dimension, geometric_means(exact.risk[..., k]), style, label)
+        label = factor_label(exact.penalties[k] / setting.best)
+        wd.draw_measured(panel, exact.examples / dimension, geometric_means(exact.risk[..., k]), style, label)
     for found in (table(setting, results) for name, results in arms.items() if name != CLOSED_FORM):
         ratios = np.full(len(found.penalties), found.examples[0] / dimension)
         panel.plot(ratios, found.risk[:, 0].mean(axis=0), "o", color="black", fillstyle="none", markersize=8,
@@ -399,17 +384,17 @@ def draw_over_examples(panel: Axes, setting: Setting, arms: Arms) -> None:
     panel.set_ylim(0.85 * exact.risk.min(), TOP)
 
 
-def draw_over_penalties(panel: Axes, setting: Setting, exact: Table) -> None:
-    """Four numbers of examples, n = d left out; a vertical line stands where theory puts the best."""
+def draw_over_penalties(panel: wd.Axes, setting: Setting, exact: Table) -> None:
+    """Four numbers of examples, n = d left out; a vertical line marks the optimum by theory."""
     away = np.flatnonzero(exact.examples != setting.dimension)
     chosen = away[np.unique(np.linspace(0, len(away) - 1, 4).round().astype(int))]
     lowest, highest = exact.penalties[1], exact.penalties[-1]
     line = np.append(np.linspace(lowest / 100, lowest, 50), np.geomspace(lowest, highest, 100))
-    for i, style in zip(chosen, STYLES, strict=False):
+    for i, style in zip(chosen, wd.STYLES, strict=False):
         predicted = predicted_risk(setting, exact.examples[i], line)
         panel.plot(line, predicted, color=style.color, linestyle=style.dashes, linewidth=1)
         label = f"n = {exact.examples[i] / setting.dimension:.3g} d"
-        draw_measured(panel, exact.penalties, geometric_means(exact.risk[:, i]), style, label)
+        wd.draw_measured(panel, exact.penalties, geometric_means(exact.risk[:, i]), style, label)
     mark_best(panel, setting.best, r"\lambda^*", lowest, highest)
     panel.set(title="one decay is the best at every n", xlabel=r"$\lambda$")
     panel.set_ylim(0, 1.25 * np.exp(np.log(exact.risk[:, chosen]).mean(axis=0).max()))
@@ -417,11 +402,11 @@ def draw_over_penalties(panel: Axes, setting: Setting, exact: Table) -> None:
 
 def geometric_means(risk: np.ndarray) -> np.ndarray:
     """The geometric mean over seeds and its 95 % t interval, f64[s, k] -> f64[k, 3]."""
-    return np.exp(means(np.log(risk)))
+    return np.exp(wd.means(np.log(risk)))
 
 
-def called(factor: float) -> str:
-    """What a multiple of the best lambda is called."""
+def factor_label(factor: float) -> str:
+    """A multiple of the best lambda as the label of a line."""
     if factor == 0:
         return "no decay"
     if np.isclose(factor, 1):
@@ -430,4 +415,4 @@ def called(factor: float) -> str:
 
 
 if __name__ == "__main__":
-    main(experiment)
+    wd.main(experiment)

@@ -4,9 +4,9 @@ python -m experiments.literature.gradients_at_the_end
 
 python -m experiments.literature.gradients_at_the_end --steps 2000 --seeds 4     # 15 s, two claims undecided
 
-Expected (59 s on 2 CPU cores; 224 members, two programs): at a constant rate |g| / |w| of a
-random walk under SGD is 0.9988 [0.9987, 0.9988] of sqrt(2 decay / learning rate). From the middle to the last tenth of
-a cosine its gradient grows 1.500 [1.499, 1.502] times under decoupled decay, 1.000 [0.999, 1.002] under corrected.
+Expected (59 s on 2 CPU cores; 224 members, two programs): at a constant rate |g| / |w| of a random walk under SGD is
+0.9988 [0.9987, 0.9988] of sqrt(2 decay / learning rate). From the middle to the last tenth of a cosine its gradient
+grows 1.500 [1.499, 1.502] times under decoupled decay, 1.000 [0.999, 1.002] under corrected.
 
 Under AdamW the gradient of the net's normalized layers grows 1.21 [1.20, 1.22] times at decay 0.3, 1.56 at 1 and 2.11
 at 3. Corrected decay keeps the norm of these layers (at most 1.014 [1.007, 1.022]) and so stops the growth, but their
@@ -20,43 +20,28 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.literature.scale_invariant import SIDE, check_widths, normalized, random_walk
-from wd_research import checks
-from wd_research.cli import main
-from wd_research.decay.masks import matching, matrices
-from wd_research.decay.penalties import l2
-from wd_research.decay.places import decoupled
-from wd_research.decay.transforms import corrected, decay_weights
-from wd_research.evidence.answer import surviving
-from wd_research.evidence.claims import Cell, Claim, does
-from wd_research.evidence.drawing import LINES, draw_band, panel_grid
-from wd_research.experiment import Experiment
-from wd_research.search import grid
-from wd_research.training.data import check_sizes, digits, draw_split
-from wd_research.training.models import dense
-from wd_research.training.tasks import classification
-from wd_research.types import Arm, Array, Axes, Batch, Extras, Figure, Key, Loss, Mask, Params, Results, Task
+import wd_research as wd
+from experiments.literature.scale_invariant import SIDE, NormalizedMlp, check_widths, random_walk
 
 CLASSES = 10
 VALIDATION_SIZE = 300
 BATCH_SIZE = 16
-LOOKS = 20
+EVALUATIONS = 20
 
 
 class Hypers(NamedTuple):
-    """The numbers of a member, be it a walk or a net."""
+    """The hyperparameters of a random walk or a net."""
 
-    learning_rate: Array  # f32[], the peak
-    decay: Array  # f32[], a rate
-    falling: Array  # f32[]: 1 where the learning rate falls by a cosine, 0 where it is constant
-    correction: Array  # f32[]: 1 where the rate of decay falls by the cosine as well, 0 where it is constant
-    scale: Array  # f32[], standard deviation of the walk's gradient where it has norm 1; nothing to a net
+    learning_rate: wd.Array  # f32[], the peak
+    decay: wd.Array  # f32[], a rate
+    falling: wd.Array  # f32[]: 1 where the learning rate falls by a cosine, 0 where it is constant
+    correction: wd.Array  # f32[]: 1 where the rate of decay falls by the cosine as well, 0 where it is constant
+    scale: wd.Array  # f32[], standard deviation of the walk's gradient where it has norm 1; unused by the net
 
 
 def experiment(
@@ -70,11 +55,11 @@ def experiment(
     train_size: int = 1_000,
     noise: float = 0.4,
     widths: tuple[int, ...] = (64, 32),
-) -> Experiment:
-    """SGD moves a matrix whose gradient is noise alone; AdamW trains a net on digits with labels that are noisy anew.
+) -> wd.Experiment:
+    """SGD moves a matrix whose gradient is pure noise, a random walk; AdamW trains a net on digits with noisy labels.
 
-    Both see a learning rate that falls to 0 by a cosine, and either decay that follows it (decoupled) or decay that
-    follows its square (corrected); the matrix sees a constant rate as well.
+    The learning rate falls to 0 by a cosine, and decay is proportional either to it (decoupled) or to its square
+    (corrected); the random walk is run at a constant learning rate as well.
 
     Args:
         decays: Rates of decay of the matrix.
@@ -84,61 +69,66 @@ def experiment(
         seeds: Each has its own noise, split, initial weights and order of the data.
         steps: Steps of training.
         train_size: Training examples of the net; 300 of the 1,797 digits are for validation, the rest for testing.
-        noise: Share of the labels of every batch that are made wrong, other ones each time, so that the noise cannot be
-            learned by heart: as if no example came twice.
+        noise: Share of the labels of every batch that are made wrong, drawn anew at every step, so that the net cannot
+            memorise the noise.
         widths: Units of the net's hidden layers.
     """
-    checks.positive(decays=decays, learning_rate=(learning_rate,), net_decays=net_decays,
+    wd.flags.positive(decays=decays, learning_rate=(learning_rate,), net_decays=net_decays,
                     net_learning_rate=(net_learning_rate,))  # fmt: skip
-    checks.counts(train_size=train_size)
-    checks.seeds(seeds)
+    wd.flags.counts(train_size=train_size)
+    wd.flags.seeds(seeds)
     check_widths(widths)
-    if steps < LOOKS:
-        raise ValueError(f"--steps {steps} is too few: give {LOOKS} or more, training is measured in {LOOKS} parts")
+    if steps < EVALUATIONS:
+        raise wd.UserError(
+            f"--steps {steps} is too few: give {EVALUATIONS} or more, there are {EVALUATIONS} evaluations"
+        )
     if not 0 <= noise <= 1:
-        raise ValueError(f"--noise {noise} is not a share: give a number from 0 to 1")
-    examples = digits()
-    check_sizes(examples, train_size, VALIDATION_SIZE, 0.0)
+        raise wd.UserError(f"--noise {noise} is not a share: give a number from 0 to 1")
+    examples = wd.digits()
+    wd.check_sizes(examples, train_size, VALIDATION_SIZE)
 
-    walk = gauged(random_walk(SIDE), matrices)
-    clean = classification(
-        HeadedMlp(widths, CLASSES),
+    walk = random_walk(SIDE)
+    net = wd.classification(
+        NormalizedMlp(widths, CLASSES, normalized_head=False),
         examples,
-        split=lambda seed: draw_split(examples, seed, train_size, VALIDATION_SIZE, flipped=0.0),
+        split=lambda seed: wd.draw_split(examples, seed, train_size, VALIDATION_SIZE),
         batch_size=BATCH_SIZE,
     )
-    hidden = matching("|".join(f"Dense_{layer}/kernel" for layer in range(len(widths))))
-    head = matching(f"Dense_{len(widths)}/kernel")
-    net = gauged(noisy(clean, noise), hidden)
+    hidden = wd.matching("|".join(f"Dense_{layer}/kernel" for layer in range(len(widths))))
+    head = wd.matching(f"Dense_{len(widths)}/kernel")
     cosine = optax.cosine_decay_schedule(1.0, steps)
 
     # A cosine to the power 0 is a constant: one program serves all walks, another both nets.
+    def falling(hypers: Hypers) -> optax.Schedule:
+        return lambda step: cosine(step) ** hypers.falling
+
+    def corrected(hypers: Hypers, mask: wd.Mask) -> optax.GradientTransformation:
+        return wd.corrected(hypers.decay, lambda step: cosine(step) ** hypers.correction, mask)
+
     def sgd(hypers: Hypers) -> optax.GradientTransformation:
-        decay = corrected(hypers.decay, lambda step: cosine(step) ** hypers.correction)
-        return decoupled(optax.identity(), decay, hypers.learning_rate, lambda step: cosine(step) ** hypers.falling)
+        decay = corrected(hypers, wd.matrices)
+        return wd.decoupled(optax.identity(), decay, hypers.learning_rate, falling(hypers))
 
     def adam(hypers: Hypers) -> optax.GradientTransformation:
-        below = corrected(hypers.decay, lambda step: cosine(step) ** hypers.correction, hidden)
-        decay = optax.chain(below, decay_weights(hypers.decay, mask=head))
-        return decoupled(
-            optax.scale_by_adam(), decay, hypers.learning_rate, lambda step: cosine(step) ** hypers.falling
-        )
+        decay = optax.chain(corrected(hypers, hidden), wd.decay_weights(hypers.decay, mask=head))
+        return wd.decoupled(optax.scale_by_adam(), decay, hypers.learning_rate, falling(hypers))
 
-    walks = partial(grid, Hypers, learning_rate=(learning_rate,), decay=decays, scale=(1.0,))
-    nets = partial(grid, Hypers, learning_rate=(net_learning_rate,), decay=net_decays, scale=(0.0,), falling=(1.0,))
-    check_settled(nets(correction=(0.0,)), steps)
-    return Experiment(
-        question=str(__doc__).partition("\n")[0],
+    walks = partial(wd.grid, Hypers, learning_rate=(learning_rate,), decay=decays, scale=(1.0,))
+    nets = partial(wd.grid, Hypers, learning_rate=(net_learning_rate,), decay=net_decays, falling=(1.0,))
+    check_settled(nets(), steps)
+    of_walk = partial(wd.Arm, walk, sgd, axis="decay", observe=partial(squares, wd.matrices))
+    of_net = partial(wd.Arm, noisy(net, noise), adam, axis="decay", observe=partial(squares, hidden))
+    return wd.Experiment(
         arms={
-            "walk, constant": Arm(walk, walk.loss, sgd, walks(falling=(0.0,), correction=(0.0,)), axis="decay"),
-            "walk, decoupled": Arm(walk, walk.loss, sgd, walks(falling=(1.0,), correction=(0.0,)), axis="decay"),
-            "walk, corrected": Arm(walk, walk.loss, sgd, walks(falling=(1.0,), correction=(1.0,)), axis="decay"),
-            "net, decoupled": Arm(net, net.loss, adam, nets(correction=(0.0,)), axis="decay"),
-            "net, corrected": Arm(net, net.loss, adam, nets(correction=(1.0,)), axis="decay"),
+            "walk, constant": of_walk(walks()),
+            "walk, decoupled": of_walk(walks(falling=(1.0,))),
+            "walk, corrected": of_walk(walks(falling=(1.0,), correction=(1.0,))),
+            "net, decoupled": of_net(nets()),
+            "net, corrected": of_net(nets(correction=(1.0,))),
         },
         seeds=seeds,
         steps=steps,
-        looks=LOOKS,
+        evaluations=EVALUATIONS,
         claims=(equilibrium, walk_grows, walk_corrected, net_grows, net_corrected, net_norm, lower_loss, as_accurate),
         figures=figures,
     )
@@ -147,27 +137,13 @@ def experiment(
 # What is trained
 
 
-class HeadedMlp(nn.Module):
-    """A multilayer perceptron with ReLU whose hidden layers are followed by a norm, the last layer by none."""
-
-    widths: tuple[int, ...]
-    classes: int
-
-    @nn.compact
-    def __call__(self, inputs: Array, train: bool = False) -> Array:
-        del train
-        for width in self.widths:
-            inputs = nn.relu(normalized(dense(width, use_bias=False)(inputs)))
-        return dense(self.classes)(inputs)
-
-
-def noisy(task: Task, share: float) -> Task:
+def noisy(task: wd.Task, share: float) -> wd.Task:
     """The task with a share of each training batch's labels made wrong, drawn anew at every step."""
 
-    def loss(hypers: Hypers) -> Loss:
+    def loss(hypers: Hypers) -> wd.Loss:
         clean = task.loss(hypers)
 
-        def of_batch(params: Params, extras: Extras, batch: Batch, key: Key):
+        def of_batch(params: wd.Params, extras: wd.Extras, batch: wd.Batch, key: wd.Key):
             whether, which = jax.random.split(key)
             wrong = jax.random.uniform(whether, batch.targets.shape) < share
             shift = jnp.where(wrong, jax.random.randint(which, batch.targets.shape, 1, CLASSES), 0)
@@ -181,169 +157,145 @@ def noisy(task: Task, share: float) -> Task:
 # What is measured
 
 
-def gauged(task: Task, mask: Mask) -> Task:
-    """The task with three more metrics of the leaves that the mask takes in: "squared_gradient" = |g|^2,
-    "squared_weights" = |w|^2, and "squared_ratio", their quotient.
-
-    Training computes the same gradient, so the compiler does so once.
-    """
-
-    def loss(hypers: Hypers) -> Loss:
-        ungauged = task.loss(hypers)
-
-        def of_batch(params: Params, extras: Extras, batch: Batch, key: Key):
-            fixed = jax.lax.stop_gradient(params)
-            gradients, _ = jax.grad(ungauged, has_aux=True)(fixed, extras, batch, key)
-            of_gradient, of_weights = 2 * l2(gradients, mask), 2 * l2(fixed, mask)
-            value, (extras, metrics) = ungauged(params, extras, batch, key)
-            squares = {"squared_gradient": of_gradient, "squared_weights": of_weights}
-            return value, (extras, {**metrics, **squares, "squared_ratio": of_gradient / of_weights})
-
-        return of_batch
-
-    return task._replace(loss=loss)
+def squares(mask: wd.Mask, before: wd.Params, gradients: optax.Updates, after: wd.Params) -> wd.Metrics:
+    """Of a step and the leaves that the mask takes in: "squared_gradient" = |g|^2, "squared_weights" = |w|^2 before the
+    step, and "squared_ratio", their quotient."""
+    del after
+    of_gradient, of_weights = 2 * wd.l2(gradients, mask), 2 * wd.l2(before, mask)
+    return {
+        "squared_gradient": of_gradient,
+        "squared_weights": of_weights,
+        "squared_ratio": of_gradient / of_weights,
+    }
 
 
-Arms = Mapping[str, Results]
+Arms = Mapping[str, wd.Results]
 
 
-def during(results: Results, name: str, start: float, end: float) -> np.ndarray:
+def during(results: wd.Results, name: str, start: float, end: float) -> np.ndarray:
     """The mean of a squared quantity from one share of training to another, as a root; f64[s, h]."""
     share = results["step"] / results["step"][-1]
     mean = results[f"running_squared_{name}"].sel(step=(share > start) & (share <= end)).mean("step")
     return np.where(results["diverged_at"].to_numpy() < 0, np.sqrt(mean.to_numpy().astype(float)), np.nan)
 
 
-def growth(results: Results, name: str = "gradient") -> np.ndarray:
+def growth(results: wd.Results, name: str = "gradient") -> np.ndarray:
     """A quantity in the last tenth of training relative to the tenth in its middle; f64[s, h]."""
     return during(results, name, 0.9, 1.0) / during(results, name, 0.45, 0.55)
 
 
-def per_decay(results: Results, values: np.ndarray) -> dict[str, Cell]:
+def per_decay(results: wd.Results, values: np.ndarray) -> dict[str, wd.Cell]:
     """A cell for each decay, from f64[s, h]."""
     names = [f"decay {decay:.3g}" for decay in results["decay"].to_numpy()]
-    return {name: Cell(column) for name, column in zip(names, values.T, strict=True)}
+    return {name: wd.Cell(column) for name, column in zip(names, values.T, strict=True)}
 
 
 def settled(learning_rates: np.ndarray, decays: np.ndarray, steps: int) -> np.ndarray:
     """Which points decay on a time scale 1 / (learning rate * decay) of at most a tenth of training; bool[h]."""
-    return learning_rates * decays * steps >= 9.99  # 10, whose factors float32 has rounded
+    return learning_rates * decays * steps >= 9.99  # 10, up to the rounding of its factors in float32
 
 
 def check_settled(points: Hypers, steps: int) -> None:
-    """Raise ValueError, with one sentence, unless a point decays fast enough for the claims to be measured."""
+    """Raise UserError unless a point decays fast enough for the claims to be measured."""
     learning_rates, decays = np.asarray(points.learning_rate), np.asarray(points.decay)
     if not settled(learning_rates, decays, steps).any():
         least = int(np.ceil(10 / (learning_rates * decays).max()))
-        raise ValueError(
+        raise wd.UserError(
             f"--steps {steps} is too few: the net's fastest decay takes more than a tenth of training, so give {least} "
             "or more"
         )
 
 
-def growth_of_the_net(arm: str, arms: Arms, name: str = "gradient") -> dict[str, Cell]:
-    """Growth of a quantity of the net's normalized layers, where decay is fast enough to have brought them to rest."""
+def growth_of_the_net(arm: str, arms: Arms, name: str = "gradient") -> dict[str, wd.Cell]:
+    """Growth of a quantity of the net's normalized layers, where decay is fast enough for them to reach equilibrium."""
     results = arms[arm]
     among = settled(results["learning_rate"].to_numpy(), results["decay"].to_numpy(), int(results["step"][-1]))
     return per_decay(results.isel(point=among), growth(results, name)[:, among])
 
 
-def against_equilibrium(arms: Arms) -> dict[str, Cell]:
+def against_equilibrium(arms: Arms) -> dict[str, wd.Cell]:
     """|g| / |w| of the walk at a constant rate, in the second half of training, relative to its prediction."""
     results = arms["walk, constant"]
-    return per_decay(results, during(results, "ratio", 0.5, 1.0) / ratio_at_rest(results))
+    return per_decay(results, during(results, "ratio", 0.5, 1.0) / equilibrium_ratio(results))
 
 
-def ratio_at_rest(results: Results) -> np.ndarray:
+def equilibrium_ratio(results: wd.Results) -> np.ndarray:
     """sqrt(2 decay / learning rate), at the peak of the schedule; f64[h]."""
     return np.sqrt(2 * results["decay"].to_numpy().astype(float) / results["learning_rate"].to_numpy())
 
 
-def difference(arms: Arms, of: Callable[[Results], np.ndarray]) -> dict[str, Cell]:
-    """What a quantity of the net is larger under decoupled than under corrected decay."""
+def difference(arms: Arms, of: Callable[[wd.Results], np.ndarray]) -> dict[str, wd.Cell]:
+    """By how much a quantity of the net is larger under decoupled than under corrected decay."""
     return per_decay(arms["net, decoupled"], of(arms["net, decoupled"]) - of(arms["net, corrected"]))
 
 
-def noisy_loss(results: Results) -> np.ndarray:
+def noisy_loss(results: wd.Results) -> np.ndarray:
     """The loss on the training batches of the last tenth, in nats; f64[s, h]."""
     last = results["running_loss"].sel(step=results["step"] > 0.9 * results["step"][-1]).mean("step")
     return np.where(results["diverged_at"].to_numpy() < 0, last.to_numpy().astype(float), np.nan)
 
 
 DEFAZIO = "Defazio (2506.02285)"
+claim = partial(wd.Claim, source=DEFAZIO, quantifier=wd.everywhere)
 
-equilibrium = Claim(
+equilibrium = claim(
     id="gradient-to-weight-ratio",
     statement="Under SGD at a constant rate |g| / |w| of a random walk becomes sqrt(2 decay / learning rate).",
-    source=DEFAZIO,
     measure=against_equilibrium,
     expected=(0.99, 1.01),
-    quantifier=does,
 )
-walk_grows = Claim(
+walk_grows = claim(
     id="walk-grows",
     statement="Where the rate falls, decoupled decay makes the gradient of the walk grow, by more than a fifth.",
-    source=DEFAZIO,
     measure=lambda arms: per_decay(arms["walk, decoupled"], growth(arms["walk, decoupled"])),
     expected=(1.2, np.inf),
-    quantifier=does,
 )
-walk_corrected = Claim(
+walk_corrected = claim(
     id="walk-corrected",
     statement="Corrected decay keeps the gradient of the walk as it is, within 3 %.",
-    source=DEFAZIO,
     measure=lambda arms: per_decay(arms["walk, corrected"], growth(arms["walk, corrected"])),
     expected=(0.97, 1.03),
-    quantifier=does,
 )
-net_grows = Claim(
+net_grows = claim(
     id="net-grows",
     statement="Under AdamW the gradient of a net's normalized layers grows, by more than a tenth.",
-    source=DEFAZIO,
     measure=partial(growth_of_the_net, "net, decoupled"),
     expected=(1.1, np.inf),
-    quantifier=does,
 )
-net_corrected = Claim(
+net_corrected = claim(
     id="net-corrected",
     statement="Corrected decay keeps the gradient of a net's normalized layers as it is, within a tenth.",
-    source=DEFAZIO,
     measure=partial(growth_of_the_net, "net, corrected"),
     expected=(0.9, 1.1),
-    quantifier=does,
 )
-net_norm = Claim(
+net_norm = claim(
     id="net-norm",
     statement="Corrected decay keeps the norm of a net's normalized layers as it is, within 5 %.",
-    source=DEFAZIO,
     measure=partial(growth_of_the_net, "net, corrected", name="weights"),
     expected=(0.95, 1.05),
-    quantifier=does,
 )
-lower_loss = Claim(
+lower_loss = claim(
     id="corrected-lower-loss",
     statement="At the same learning rate and decay corrected decay ends at a lower loss on the training batches.",
     source=f"{DEFAZIO}, its abstract: lower loss throughout training",
     measure=partial(difference, of=noisy_loss),
     expected=(0.0, np.inf),
-    quantifier=does,
 )
-as_accurate = Claim(
+as_accurate = claim(
     id="corrected-as-accurate",
     statement="At the same learning rate and decay test accuracy stays the same, within half a point.",
     source=f"a margin for {DEFAZIO}",
-    measure=partial(difference, of=partial(surviving, name="test_accuracy")),
+    measure=partial(difference, of=partial(wd.surviving, name="test_accuracy")),
     expected=(-0.005, 0.005),
-    quantifier=does,
 )
 
 
 # What is drawn
 
 
-def figures(arms: Arms) -> dict[str, Figure]:
-    """Three panels over time: |g| / |w| of the walk beside its predictions; |g| and |w| of the net, at one decay."""
-    figure, panels = panel_grid(3, 1, width=3.8, height=2.7, share=False)
+def figures(arms: Arms) -> dict[str, wd.Figure]:
+    """Three panels over training: |g| / |w| of the walk beside its predictions; |g| and |w| of the net at one decay."""
+    figure, panels = wd.panel_grid(3, 1, width=3.8, height=2.7, share=False)
     walk, gradient, weights = panels[:, 0]
     draw_walk(walk, arms)
     draw_net(gradient, arms, "gradient", "|g| of the normalized layers")
@@ -357,38 +309,37 @@ def figures(arms: Arms) -> dict[str, Figure]:
     return {"gradients": figure}
 
 
-def shares(results: Results) -> np.ndarray:
-    """Where in training the middle of each segment lies, from 0 to 1; f64[looks]."""
+def shares(results: wd.Results) -> np.ndarray:
+    """The middle of each segment as a share of training, from 0 to 1; f64[evaluations]."""
     ends = np.concatenate([[0], results["step"].to_numpy()])
     return (ends[1:] + ends[:-1]) / 2 / ends[-1]
 
 
-def draw_walk(panel: Axes, arms: Arms) -> None:
-    """|g| / |w| of the walks at the first decay, and where it would come to rest at each moment's learning rate."""
+def draw_walk(panel: wd.Axes, arms: Arms) -> None:
+    """|g| / |w| of the walks at the first decay, and its equilibrium at the learning rate of each step."""
     walks = [name for name in arms if name.startswith("walk")]
-    for name, (color, dashes) in zip(walks, (LINES[2], LINES[0], LINES[1]), strict=True):
+    for name, (color, dashes) in zip(walks, (wd.LINES[2], wd.LINES[0], wd.LINES[1]), strict=True):
         values = np.sqrt(arms[name]["running_squared_ratio"].isel(point=0).to_numpy())
-        draw_band(panel, shares(arms[name]), values, name, color, dashes)
-    at_rest = ratio_at_rest(arms["walk, constant"])[0]
-    time = np.linspace(0, 0.99, 100)
-    falling = np.cos(np.pi / 2 * time)  # the root of the cosine schedule (1 + cos(pi t)) / 2
-    panel.plot(
-        time, np.full_like(time, at_rest), color="0.5", linewidth=4, alpha=0.4, zorder=0, label="predicted at rest"
-    )
-    panel.plot(time, at_rest / falling, color="0.5", linewidth=4, alpha=0.4, zorder=0)
+        wd.draw_band(panel, shares(arms[name]), values, name, color, dashes)
+    in_equilibrium = equilibrium_ratio(arms["walk, constant"])[0]
+    share = np.linspace(0, 0.99, 100)
+    falling = np.cos(np.pi / 2 * share)  # the root of the cosine schedule (1 + cos(pi t)) / 2
+    shaded = {"color": "0.5", "linewidth": 4, "alpha": 0.4, "zorder": 0}
+    panel.plot(share, np.full_like(share, in_equilibrium), label="predicted equilibrium", **shaded)
+    panel.plot(share, in_equilibrium / falling, **shaded)
     panel.set(title=f"a random walk under SGD, decay {float(arms[walks[0]]['decay'][0]):.3g}", ylabel="|g| / |w|")
-    panel.set_ylim(0, 4.2 * at_rest)
+    panel.set_ylim(0, 4.2 * in_equilibrium)
 
 
-def draw_net(panel: Axes, arms: Arms, name: str, label: str) -> None:
-    """A quantity of the net's normalized layers over time, at the median decay."""
-    for arm, (color, dashes) in {"net, decoupled": LINES[0], "net, corrected": LINES[1]}.items():
+def draw_net(panel: wd.Axes, arms: Arms, name: str, label: str) -> None:
+    """A quantity of the net's normalized layers over training, at the median decay."""
+    for arm, (color, dashes) in {"net, decoupled": wd.LINES[0], "net, corrected": wd.LINES[1]}.items():
         results = arms[arm].isel(point=arms[arm].sizes["point"] // 2)
         values = np.sqrt(results[f"running_squared_{name}"].to_numpy())
-        draw_band(panel, shares(results), values, arm, color, dashes)
+        wd.draw_band(panel, shares(results), values, arm, color, dashes)
         panel.set(title=f"a net under AdamW, decay {float(results['decay']):.3g}", ylabel=label)
     panel.set_ylim(bottom=0)
 
 
 if __name__ == "__main__":
-    main(experiment)
+    wd.main(experiment)

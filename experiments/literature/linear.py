@@ -1,4 +1,4 @@
-"""What the experiments on linear regression share: a sample, what theory says of it, and a task."""
+"""What the experiments on linear regression share: a sample, the risk that theory predicts for it, and a task."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -6,24 +6,23 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from wd_research.evidence.drawing import axis_from_zero
-from wd_research.types import Array, Axes, Batch, Extras, Hypers, Key, Loss, Params, Task
+import wd_research as wd
 
 
 class Setting(NamedTuple):
-    """What is known of the data: y = <x, beta> + noise * N(0, 1) with x ~ N(0, I_d) and |beta| = 1."""
+    """The distribution of the data: y = <x, beta> + noise * N(0, 1) with x ~ N(0, I_d) and |beta| = 1."""
 
     dimension: int
     noise: float
 
     @property
     def best(self) -> float:
-        """The lambda that theory calls best, d noise^2 / |beta|^2."""
+        """The lambda that is optimal by theory, d noise^2 / |beta|^2."""
         return self.dimension * self.noise**2
 
 
 class Sample(NamedTuple):
-    """What one seed draws."""
+    """The examples that one seed draws, and their teacher."""
 
     inputs: np.ndarray  # [n, d]
     targets: np.ndarray  # [n]
@@ -69,53 +68,53 @@ def risk_without_decay(setting: Setting, examples: np.ndarray) -> np.ndarray:
 
 def linear_regression(
     split: Callable[[int], Any],
-    parts: Callable[[tuple[()], Any], Mapping[str, Batch]],
-    start: Callable[[Key], Array],
-) -> Task:
+    splits: Callable[[tuple[()], Any], Mapping[str, wd.Batch]],
+    start: Callable[[wd.Key], wd.Array],
+) -> wd.Task:
     """Learn f(x) = <w, x> by the mean of (f - y)^2 / 2 over all examples of a sample at every step.
 
-    The weights are the kernel f32[d, 1] and begin as start(key). The metric of each part is "error", the mean of
-    (f - y)^2.
+    The weights are the kernel f32[d, 1], whose initial values are start(key). The metric of each split is "error", the
+    mean of (f - y)^2.
     """
 
-    def init(key: Key) -> tuple[Params, Extras]:
-        return {"kernel": start(key)}, {}
+    def predict(params: wd.Params, extras: wd.Extras, inputs: wd.Numbers) -> wd.Array:
+        del extras
+        return jnp.squeeze(inputs @ params["kernel"], -1)
 
-    def loss(hypers: Hypers) -> Loss:
+    def error(params: wd.Params, batch: wd.Batch) -> wd.Array:
+        return jnp.mean((predict(params, {}, batch.inputs) - batch.targets) ** 2)
+
+    def loss(hypers: wd.Hypers) -> wd.Loss:
         del hypers
 
-        def of_sample(params: Params, extras: Extras, batch: Batch, key: Key):
+        def of_sample(params: wd.Params, extras: wd.Extras, batch: wd.Batch, key: wd.Key):
             del key
-            value = mean_square_error(params, batch) / 2
+            value = error(params, batch) / 2
             return value, (extras, {"loss": value})
 
         return of_sample
 
-    return Task(
+    return wd.Task(
         data=(),
         split=split,
-        init=init,
+        init=lambda key: ({"kernel": start(key)}, {}),
         order=lambda key, start, steps: jnp.zeros((steps, 1), jnp.int32),
-        gather=lambda data, sample, indices: Batch(sample.inputs, sample.targets),
-        parts=parts,
+        gather=lambda data, sample, indices: wd.Batch(sample.inputs, sample.targets),
         loss=loss,
-        evaluate=lambda params, extras, part: {"error": mean_square_error(params, part)},
+        splits=splits,
+        evaluate=lambda params, extras, batch, name: {"error": error(params, batch)},
+        predict=predict,
     )
 
 
-def mean_square_error(params: Params, batch: Batch) -> Array:
-    """The mean of (<w, x> - y)^2 over examples; f32[]."""
-    return jnp.mean((jnp.squeeze(batch.inputs @ params["kernel"], -1) - batch.targets) ** 2)
+def every_direction(teacher: np.ndarray) -> wd.Batch:
+    """The unit vectors with the teacher's outputs: the error on them is |w - teacher|^2 / d."""
+    return wd.Batch(jnp.eye(len(teacher)), teacher)
 
 
-def every_direction(teacher: np.ndarray) -> Batch:
-    """The unit vectors and what the teacher says to them: the error on them is |w - teacher|^2 / d."""
-    return Batch(jnp.eye(len(teacher)), teacher)
-
-
-def mark_best(panel: Axes, best: float, name: str, lowest: float, highest: float) -> None:
-    """A logarithmic axis of lambda that goes on to 0 below the lowest, with a line at the best."""
+def mark_best(panel: wd.Axes, best: float, name: str, lowest: float, highest: float) -> None:
+    """A logarithmic axis of lambda that goes on to 0 below the lowest, with a line at the predicted optimum."""
     panel.axvline(best, color="0.6", linewidth=1)
     panel.annotate(f"${name} = {best:.4g}$", (best, 0), xycoords=("data", "axes fraction"), xytext=(4, 4),
                    textcoords="offset points", fontsize=8)  # fmt: skip
-    axis_from_zero(panel, lowest, highest)
+    wd.axis_from_zero(panel, lowest, highest)

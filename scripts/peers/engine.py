@@ -1,6 +1,7 @@
 """Ours: the population engine; and its net and step under plain jit(vmap(scan)), and with flax's own convolution."""
 
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -13,16 +14,17 @@ from scripts.peers import work as the
 from scripts.peers.work import Training, Weights, Work
 from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
-from wd_research.search import grid
+from wd_research.points import grid
 from wd_research.training import models
 from wd_research.training.data import Examples, Split
-from wd_research.training.population import Inputs, Members, all_devices, fetch, jitted, place
+from wd_research.training.member import Member, init_member
+from wd_research.training.population import Inputs, Population, all_devices, compile_population, fetch
 from wd_research.training.tasks import classification
-from wd_research.types import Arm
+from wd_research.types import Arm, no_splits
 
 
 class Hypers(NamedTuple):
-    """A member's numbers."""
+    """A member's hyperparameters."""
 
     learning_rate: Any
     decay: Any
@@ -56,24 +58,34 @@ def arm_of(work: Work, given: bool = False, net: nn.Module | None = None) -> Arm
         return decoupled(adam, decay_weights(hypers.decay), hypers.learning_rate, optax.constant_schedule(1.0))
 
     points = grid(Hypers, learning_rate=(the.LEARNING_RATE,), decay=tuple(map(float, work.decays)))
-    return Arm(task, task.loss, optimizer, points, axis="decay")
+    return Arm(task, optimizer, points, axis="decay")
 
 
 def train(
     work: Work, length: int, block: int | None = None, given: bool = False, net: nn.Module | None = None
 ) -> Training:
-    """By the engine on all devices, `block` points of each at a time; compiled for calls of at most `length` steps."""
-    arm, mesh = arm_of(work, given, net), all_devices()
-    inputs = place(arm, 1, mesh, block)
-    init, advance, _ = jitted(arm, mesh, block)
-    members, clock = init(inputs), 0
+    """By the engine on all devices, `block` points of each at a time; compiled for calls of at most `length` steps.
+
+    It is compiled, without an evaluation on examples, in the first call.
+    """
+    arm = arm_of(work, given, net)
+    arm = replace(arm, task=arm.task._replace(splits=no_splits))
+    members, clock = None, 0
+
+    @cache
+    def compiled() -> tuple[Population, Inputs]:
+        population = compile_population(arm, 1, length, all_devices(), block)
+        return population, population.put(arm)
 
     def step(steps: int) -> None:
         nonlocal members, clock
-        members, _ = jax.block_until_ready(advance(members, inputs, np.int32(clock), np.int32(steps), length=length))
+        population, inputs = compiled()
+        members = population.init(inputs) if members is None else members
+        members, _ = jax.block_until_ready(population.advance(members, inputs, np.int32(clock), np.int32(steps)))
         clock += steps
 
     def weights() -> Weights:
+        assert members is not None, "nothing was trained yet"
         return flat(jax.tree.map(lambda leaf: leaf[0], fetch(members.state.params, arm)))
 
     return Training(work.members, step, weights)
@@ -81,33 +93,31 @@ def train(
 
 def train_plainly(work: Work, length: int) -> Training:
     """The engine's own step, as one would write it: vmap over the members on one device, a scan over the steps."""
-    from wd_research.training.population import _step_or_stay  # the very same step
+    from wd_research.training.member import _step_or_stay  # the very same step
 
     arm = arm_of(work)
-    split = jax.tree.map(jnp.asarray, arm.task.split(0))
+    data, split, points = jax.tree.map(jnp.asarray, (arm.task.data, arm.task.split(0), arm.points))
     key = jax.random.key(0)
 
     @partial(jax.jit, donate_argnums=0)
-    def advance(members: Members, inputs: Inputs, start: Any) -> Members:
+    def advance(members: Member, points: Any, data: Any, start: Any) -> Member:
         order = arm.task.order(key, start, length)
 
-        def one(member: Members, hypers: Hypers) -> Members:
-            def step(member: Members, now: Any) -> tuple[Members, None]:
-                batch = arm.task.gather(inputs.data, split, now)
+        def one(member: Member, hypers: Hypers) -> Member:
+            def step(member: Member, now: Any) -> tuple[Member, None]:
+                batch = arm.task.gather(data, split, now)
                 return _step_or_stay(arm, hypers, member, batch, key, start)[0], None
 
             return jax.lax.scan(step, member, order)[0]
 
-        return jax.vmap(one)(members, inputs.points)
+        return jax.vmap(one)(members, points)
 
-    mesh = jax.make_mesh((1,), ("points",), devices=jax.devices()[:1])
-    inputs = place(arm, 1, mesh)
-    members = jax.tree.map(lambda leaf: leaf[0], jitted(arm, mesh)[0](inputs))
+    members = jax.jit(jax.vmap(partial(init_member, arm, key)))(points)
     clock = 0
 
     def step(steps: int) -> None:
         nonlocal members, clock
-        members = jax.block_until_ready(advance(members, inputs, np.int32(clock)))
+        members = jax.block_until_ready(advance(members, points, data, np.int32(clock)))
         clock += steps
 
     return Training(work.members, step, lambda: flat(jax.device_get(members.state.params)))

@@ -1,4 +1,4 @@
-"""Choosing: searches that cover what they should, results on a table whose best is known, the experiment in small."""
+"""Choosing: how searches cover their range, what they find in a table whose best is known, the experiment in small."""
 
 import io
 
@@ -7,10 +7,11 @@ import pytest
 import xarray as xr
 from rich.console import Console
 
-from experiments.article.choosing import BUDGETS, CLAIMS, KINDS, TRAINED, Hypers, experiment, found, regrets, table
+from experiments.article.choosing import BUDGETS, CLAIMS, KINDS, TRAINED, Hypers, experiment, found, regrets, table_of
 from wd_research.experiment import run
-from wd_research.looks import labelled
-from wd_research.search import grid
+from wd_research.flags import UserError
+from wd_research.points import grid
+from wd_research.results import labelled
 
 SIDE, SEEDS = 16, 6
 
@@ -21,14 +22,14 @@ def made_up(slope=0.01, noise=0.0):
     row, column = np.divmod(np.arange(SIDE * (SIDE + 1)), SIDE + 1)
     distance = np.where(column == 0, 10.0, np.hypot(row - 8, column - 1 - 8))
     rng = np.random.default_rng(0)
-    parts = {f"{part}_accuracy": 0.9 - slope * distance + noise * rng.normal(size=(SEEDS, len(distance)))
-             for part in ("validation", "test")}  # fmt: skip
-    return {TRAINED: labelled(points, "decay", 1, parts)}
+    metrics = {f"{split}_accuracy": 0.9 - slope * distance + noise * rng.normal(size=(SEEDS, len(distance)))
+               for split in ("validation", "test")}  # fmt: skip
+    return {TRAINED: labelled(points, "decay", 1, metrics)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("budget", BUDGETS)
-def test_a_search_has_its_trials_inside_the_square_and_its_number_makes_it_another(kind, budget):
+def test_a_search_has_its_trials_inside_the_square_and_its_seed_makes_it_another(kind, budget):
     first, again, other = KINDS[kind](budget, 0), KINDS[kind](budget, 0), KINDS[kind](budget, 1)
     assert first.shape == (budget, 2)
     assert (first > -1e-6).all()
@@ -44,26 +45,26 @@ def test_even_searches_have_as_many_trials_in_every_quarter(kind):
         np.testing.assert_array_equal(np.bincount(quarters, minlength=4), 4)
 
 
-def test_a_table_knows_its_best_point_and_its_best_without_decay():
-    every = table(made_up())
-    assert every.side == SIDE
-    np.testing.assert_allclose(every.best, 0.9)
-    np.testing.assert_allclose(every.without, 0.8)
+def test_a_table_has_its_best_point_and_its_best_without_decay():
+    table = table_of(made_up())
+    assert table.side == SIDE
+    np.testing.assert_allclose(table.best, 0.9)
+    np.testing.assert_allclose(table.without, 0.8)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_more_trials_fall_less_short_and_without_noise_never_below_the_grid_of_the_search(kind):
-    every = table(made_up())
-    shortfalls = [float((every.best - found(kind, budget, every)).mean()) for budget in BUDGETS]
-    assert shortfalls[0] > shortfalls[1] > shortfalls[2] >= 0
+def test_more_trials_lose_less_and_without_noise_no_more_than_the_spacing_of_the_search(kind):
+    table = table_of(made_up())
+    lost = [float((table.best - found(kind, budget, table)).mean()) for budget in BUDGETS]
+    assert lost[0] > lost[1] > lost[2] >= 0
     # the nearest of 32 even trials is at most about two and a half cells away
-    assert shortfalls[2] < 0.03
+    assert lost[2] < 0.03
 
 
 def test_a_search_uses_the_validation_data_of_the_seed_and_not_its_test_data():
     arms = made_up(noise=0.02)
     worse = {TRAINED: arms[TRAINED].assign(test_accuracy=arms[TRAINED].test_accuracy * 0 + 0.5)}
-    np.testing.assert_allclose(found("random", 8, table(worse)), 0.5)
+    np.testing.assert_allclose(found("random", 8, table_of(worse)), 0.5)
     assert {name: cell.values.mean() for name, cell in regrets((8,), worse).items()} == dict.fromkeys(
         [f"{kind}, 8 trials" for kind in KINDS], 0.0
     )
@@ -74,11 +75,11 @@ def test_a_diverged_point_is_never_found():
     results = arms[TRAINED].copy(deep=True)
     best = int(results.test_accuracy[0, :, 0].to_numpy().argmax())
     results.diverged_at[:, best] = 3
-    every = table({TRAINED: results})
-    assert float(found("grid", 32, every).max()) < 0.9
+    table = table_of({TRAINED: results})
+    assert float(found("grid", 32, table).max()) < 0.9
 
 
-def test_the_experiment_answers_every_claim(tmp_path):
+def test_the_experiment_judges_every_claim(tmp_path):
     small = experiment(side=6, seeds=2, steps=10, width=8)
     result = run(small, tmp_path, tensorboard=False, console=Console(file=io.StringIO()))
     assert [claim["id"] for claim in result.summary["claims"]] == [claim.id for claim in CLAIMS]
@@ -89,5 +90,5 @@ def test_the_experiment_answers_every_claim(tmp_path):
 
 @pytest.mark.parametrize(("flags", "says"), [({"side": 5}, "--side 5 is too few: give 6"), ({"seeds": 1}, "--seeds 1")])
 def test_bad_flags_get_one_sentence(flags, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(UserError, match=says):
         experiment(**flags)

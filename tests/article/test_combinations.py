@@ -1,4 +1,4 @@
-"""Combinations: eight ways to switch three techniques, equal trials, and what one gains beside the others."""
+"""Combinations: three techniques on or off, equal trials, and what one gains beside the others."""
 
 import io
 
@@ -14,16 +14,15 @@ from experiments.article.combinations import (
     CLEAN_DECAY,
     TRIALS,
     Hypers,
-    adam,
     best_beside_others,
     experiment,
     gap,
     interactions,
     on_edge,
-    with_l2,
 )
 from experiments.article.rows import ROWS, row_of
 from wd_research.experiment import run
+from wd_research.flags import UserError
 
 pytestmark = pytest.mark.slow  # the experiment itself, in little
 
@@ -37,7 +36,7 @@ COMBINATIONS = {
 def finished(tmp_path_factory):
     """The experiment for a few steps."""
     folder = tmp_path_factory.mktemp("combinations") / "small"
-    return run(experiment(seeds=2, steps=8), folder, audit="", tensorboard=False, console=Console(file=io.StringIO()))
+    return run(experiment(seeds=2, steps=8), folder, tensorboard=False, console=Console(file=io.StringIO()))
 
 
 def known(test, train=None, best=1):
@@ -47,8 +46,8 @@ def known(test, train=None, best=1):
     metrics = {"test": test, "train": test if train is None else train, "validation": validation}
     return xr.Dataset(
         {
-            f"{part}_accuracy": (("seed", "point", "step"), (np.broadcast_to(of_part, (4, 4)) + wiggle)[..., None])
-            for part, of_part in metrics.items()
+            f"{split}_accuracy": (("seed", "point", "step"), (np.broadcast_to(values, (4, 4)) + wiggle)[..., None])
+            for split, values in metrics.items()
         }
         | {"diverged_at": (("seed", "point"), np.full((4, 4), -1))},
         {"strength": ("point", np.float32([1, 2, 3, 4])), "dropout": ("point", np.zeros(4, np.float32)), "step": [10]},
@@ -56,22 +55,21 @@ def known(test, train=None, best=1):
     )
 
 
-def test_every_combination_has_as_many_trials_and_switches_what_it_is_called():
+def test_every_combination_has_as_many_trials_and_the_techniques_of_its_name():
     arms = experiment().trained
     assert set(arms) == COMBINATIONS | {CLEAN, CLEAN_DECAY}
     for name, arm in arms.items():
-        parts = name.replace(", clean labels", "").split(" + ")
+        techniques = name.replace(", clean labels", "").split(" + ")
         assert len(set(zip(*arm.points, strict=True))) == TRIALS
-        assert (arm.points.strength > 0).all() == ("decay" in parts) == (arm.points.strength > 0).any()
-        assert (arm.points.dropout > 0).all() == ("dropout" in parts) == (arm.points.dropout > 0).any()
+        assert (arm.points.strength > 0).all() == ("decay" in techniques) == (arm.points.strength > 0).any()
+        assert (arm.points.dropout > 0).all() == ("dropout" in techniques) == (arm.points.dropout > 0).any()
         variables = jax.eval_shape(arm.task.init, jax.random.key(0))[0]
-        assert ("BatchNorm_0" in variables) == ("batch norm" in parts)
+        assert ("BatchNorm_0" in variables) == ("batch norm" in techniques)
 
 
 def test_clean_labels_differ_by_their_labels_alone():
     arms = experiment().trained
     noisy, clean = arms["none"].task, arms[CLEAN].task
-    assert (clean.loss, clean.evaluate) == (noisy.loss, noisy.evaluate)  # one program
     seen, unseen = noisy.split(0), clean.split(0)
     np.testing.assert_array_equal(seen.train, unseen.train)
     truth = np.asarray(clean.data.targets)[unseen.train]
@@ -80,19 +78,18 @@ def test_clean_labels_differ_by_their_labels_alone():
 
 
 def test_decay_is_l2_in_the_loss_and_in_nothing_else():
-    task = experiment().trained["none"].task
+    arm = experiment(steps=10).trained["none"]
+    task, split = arm.task, arm.task.split(0)
     params, extras = task.init(jax.random.key(0))
-    split = task.split(0)
     batch = task.gather(task.data, split, np.arange(5))
 
     def value(strength):
-        loss = with_l2(task, Hypers(1e-3, strength, 0.0))
-        return float(loss(params, extras, batch, jax.random.key(1))[0])
+        return float(arm.minimised(Hypers(1e-3, strength, 0.0))(params, extras, batch, jax.random.key(1))[0])
 
     squares = sum(float((layer["kernel"] ** 2).sum()) for layer in params.values())
     assert value(2.0) - value(0.0) == pytest.approx(squares, rel=1e-4)
     zero = jax.tree.map(np.zeros_like, params)
-    optimizer = adam(10, Hypers(1e-3, 2.0, 0.0))
+    optimizer = arm.optimizer(Hypers(1e-3, 2.0, 0.0))
     updates, _ = optimizer.update(zero, optimizer.init(params), params)
     assert not any(np.asarray(update).any() for update in jax.tree.leaves(updates))
 
@@ -130,7 +127,7 @@ def test_a_best_strength_or_dropout_at_the_end_of_its_grid_decides_nothing():
     assert on_edge(swapped.assign_attrs(axis="strength"))
 
 
-def test_two_programs_train_all_of_it(finished):
+def test_two_programs_train_every_arm(finished):
     assert '"programs": 2' in (finished.folder / "experiment.json").read_text()
     assert experiment().members == 16 * TRIALS * 10
 
@@ -162,6 +159,6 @@ def test_the_picture_is_the_first_figure(finished):
     ("flags", "says"), [({"seeds": 1}, "--seeds 1 is too few"), ({"steps": 0}, "--steps 0 is too few")]
 )
 def test_bad_flags_get_one_sentence(flags, says):
-    with pytest.raises(ValueError, match=says) as refused:
+    with pytest.raises(UserError, match=says) as refused:
         experiment(**flags)
     assert "\n" not in str(refused.value)

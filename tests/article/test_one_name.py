@@ -1,6 +1,7 @@
-"""One name for two things: the chain that holds both, distances of known results, the experiment in small."""
+"""One name for two things: the chain of both decays, distances of known results, the experiment in small."""
 
 import io
+import json
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +23,10 @@ from experiments.article.one_name import (
     both_places,
     experiment,
 )
-from tests.article.test_worlds import known, means
+from tests.article.test_data_regimes import known, means
 from wd_research.experiment import run
-from wd_research.looks import labelled
+from wd_research.flags import UserError
+from wd_research.results import labelled
 
 pytestmark = pytest.mark.slow  # the experiment itself, in little
 
@@ -33,7 +35,7 @@ pytestmark = pytest.mark.slow  # the experiment itself, in little
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one_name")
     small = experiment(numbers=(0.0, 0.1, 1.0), seeds=2, steps=20)
-    return run(small, folder, audit="", tensorboard=False, console=Console(file=io.StringIO()))
+    return run(small, folder, tensorboard=False, console=Console(file=io.StringIO()))
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -53,10 +55,10 @@ def test_the_chain_holds_l2_before_the_optimizer_and_decay_after_it(core):
     np.testing.assert_allclose(after, step(plain, gradients) - 0.1 * 0.4 * params["kernel"], rtol=1e-6)
 
 
-def test_both_places_of_an_optimizer_share_a_program_and_a_grid():
-    arms = experiment(seeds=2, steps=20).trained
+def test_both_places_of_an_optimizer_share_a_program_and_a_grid(finished):
+    arms = finished.experiment.trained
     assert len(arms) == 2 * len(LEARNING_RATES)
-    assert len({(id(arm.task), id(arm.optimizer)) for arm in arms.values()}) == len(LEARNING_RATES)
+    assert json.loads((finished.folder / "experiment.json").read_text())["programs"] == len(LEARNING_RATES)
     for core in LEARNING_RATES:
         l2, decay = (arms[f"{core}, {place}"].points for place in PLACES)
         np.testing.assert_array_equal(l2.strength, decay.decay)
@@ -65,7 +67,7 @@ def test_both_places_of_an_optimizer_share_a_program_and_a_grid():
         assert not np.any(decay.strength)
 
 
-def test_distances_are_taken_at_the_same_number_or_where_the_other_seeds_are_nearest():
+def test_distances_are_taken_at_the_same_value_or_where_the_other_seeds_are_nearest():
     distances = np.tile([0.5, 0.9, 0.2, 0.7], (3, 1)) + 0.01 * np.arange(3)[:, None]
     distances[0] = [0.5, 0.1, 0.4, 0.7]  # its own nearest one is not that of the others
     arms = {"SGD, followed": labelled(Factor(np.array([1.0, 0.1, 1, 10])), "factor", 1, {"apart": distances})}
@@ -73,7 +75,7 @@ def test_distances_are_taken_at_the_same_number_or_where_the_other_seeds_are_nea
     np.testing.assert_allclose(apart("SGD", True, arms)["any factor"].values, [0.4, 0.21, 0.22])
 
 
-def test_the_same_number_is_the_one_that_is_best_for_l2():
+def test_the_same_value_is_the_one_that_is_best_for_l2():
     arms = {}
     for core in LEARNING_RATES:
         arms[f"{core}, L2"] = known([0, 1, 2], "strength", validation_accuracy=[[0.1], [0.9], [0.5]],
@@ -83,7 +85,7 @@ def test_the_same_number_is_the_one_that_is_best_for_l2():
     assert means(at_the_same_number(arms)) == pytest.approx(dict.fromkeys(LEARNING_RATES, -0.5))
 
 
-def test_one_name_is_right_for_sgd_and_wrong_for_adam_even_in_small(finished):
+def test_they_are_the_same_under_sgd_and_not_under_adam_even_in_small(finished):
     claims = {claim["id"]: claim for claim in finished.summary["claims"]}
     assert set(claims) == {claim.id for claim in CLAIMS}
     assert claims["C0-sgd"]["verdict"] == "holds"
@@ -92,14 +94,14 @@ def test_one_name_is_right_for_sgd_and_wrong_for_adam_even_in_small(finished):
     assert (finished.folder / "figures" / "one_name.png").exists()
 
 
-def test_without_rescaling_no_other_rate_is_as_near_under_sgd(finished):
+def test_no_other_rate_is_as_near_under_sgd(finished):
     distances = finished.arms["SGD, followed"].apart[:, :, -1].to_numpy()
     far = np.abs(np.log(FACTORS)) > 0.01
     assert (distances[:, far] > 100 * distances[:, :1]).all()
 
 
 def test_bad_flags_get_one_sentence():
-    with pytest.raises(ValueError, match="--numbers has no 0: include it"):
+    with pytest.raises(UserError, match="--numbers has no 0: include it"):
         experiment(numbers=(0.1, 1.0))
-    with pytest.raises(ValueError, match="--seeds 1 is too few"):
+    with pytest.raises(UserError, match="--seeds 1 is too few"):
         experiment(seeds=1)

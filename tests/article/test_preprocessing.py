@@ -1,4 +1,4 @@
-"""Preprocessing: four worlds that are what they are called and share a program, known results, the whole in small."""
+"""Preprocessing: four preparations that are what they are called and share a program, and the experiment in small."""
 
 import io
 import json
@@ -12,18 +12,19 @@ from experiments.article.preprocessing import (
     IRRELEVANT,
     KEPT,
     METHODS,
+    PREPARATIONS,
     SPREAD,
     TRIALS,
-    WORLDS,
     above,
     experiment,
     l1_above_decay,
+    prepared,
     select,
-    worlds,
 )
 from experiments.article.rows import ROWS, row_of
-from tests.article.test_worlds import known, means
+from tests.article.test_data_regimes import known, means
 from wd_research.experiment import run
+from wd_research.flags import UserError
 from wd_research.training.data import digits, draw_split
 
 PIXELS = digits().inputs.shape[1]
@@ -33,17 +34,17 @@ PIXELS = digits().inputs.shape[1]
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("preprocessing") / "small"
     small = experiment(seeds=2, steps=20)
-    return run(small, folder, audit="", tensorboard=False, console=Console(file=io.StringIO()))
+    return run(small, folder, tensorboard=False, console=Console(file=io.StringIO()))
 
 
 @pytest.fixture(scope="module")
 def tasks():
-    return worlds(0.2)
+    return prepared(0.2)
 
 
-def train_part(task, seed=0):
+def train_inputs(task, seed=0):
     """The standardised training inputs, f32[n, 161]."""
-    return np.asarray(task.parts(task.data, task.split(seed))["train"].inputs)
+    return np.asarray(task.splits(task.data, task.split(seed))["train"].inputs)
 
 
 def test_every_method_has_as_many_trials():
@@ -55,11 +56,11 @@ def test_every_method_has_as_many_trials():
         assert (np.asarray(getattr(arm.points, arm.axis)) == 0).any()
 
 
-def test_all_worlds_are_one_program(finished):
+def test_all_preparations_are_one_program(finished):
     assert json.loads((finished.folder / "experiment.json").read_text())["programs"] == 1
 
 
-def test_every_world_has_the_same_digits_and_labels(tasks):
+def test_every_preparation_has_the_same_digits_and_labels(tasks):
     plain = draw_split(digits(), 3, 200, 400, 0.2)
     for task in tasks.values():
         split = task.split(3)
@@ -68,17 +69,17 @@ def test_every_world_has_the_same_digits_and_labels(tasks):
 
 
 def test_the_reference_is_the_digits_standardised(tasks):
-    inputs, plain = train_part(tasks["standardised"]), draw_split(digits(), 0, 200, 400, 0.2)
+    inputs, plain = train_inputs(tasks["standardised"]), draw_split(digits(), 0, 200, 400, 0.2)
     np.testing.assert_allclose(
         inputs[:, :PIXELS], (digits().inputs[plain.train] - plain.mean) * plain.scale, rtol=1e-4, atol=1e-5
     )
     assert not inputs[:, PIXELS:].any()
 
 
-def test_irrelevant_features_are_there_and_know_nothing_of_the_class(tasks):
+def test_irrelevant_features_are_there_and_say_nothing_about_the_class(tasks):
     task = tasks["irrelevant features"]
-    inputs = train_part(task)
-    np.testing.assert_array_equal(inputs[:, :PIXELS], train_part(tasks["standardised"])[:, :PIXELS])
+    inputs = train_inputs(task)
+    np.testing.assert_array_equal(inputs[:, :PIXELS], train_inputs(tasks["standardised"])[:, :PIXELS])
     assert inputs.shape[1] == PIXELS + IRRELEVANT
     np.testing.assert_allclose(inputs[:, PIXELS:].std(axis=0), 1, rtol=1e-4)
     noise, targets = np.asarray(task.data.inputs)[:, PIXELS:], np.asarray(task.data.targets)
@@ -87,13 +88,13 @@ def test_irrelevant_features_are_there_and_know_nothing_of_the_class(tasks):
     assert of_classes.std() == pytest.approx(0.075, rel=0.1)
 
 
-def test_selection_keeps_pixels_and_looks_at_the_training_part_only(tasks):
+def test_selection_keeps_pixels_and_depends_on_the_training_examples_only(tasks):
     task = tasks["features selected"]
     kept = np.flatnonzero(task.split(0).scale)
     assert len(kept) == KEPT
     assert (kept < PIXELS).mean() > 0.9
-    amid = train_part(tasks["irrelevant features"])
-    np.testing.assert_array_equal(train_part(task)[:, kept], amid[:, kept])
+    amid = train_inputs(tasks["irrelevant features"])
+    np.testing.assert_array_equal(train_inputs(task)[:, kept], amid[:, kept])
     # with other test data the same columns are kept
     split = tasks["irrelevant features"].split(0)
     inputs = np.asarray(task.data.inputs).copy()
@@ -115,7 +116,7 @@ def test_a_column_that_tells_the_classes_apart_is_kept_and_a_constant_one_is_not
 
 def test_inputs_as_they_come_are_pixels_in_units_of_their_own(tasks):
     task, plain = tasks["not standardised"], tasks["standardised"]
-    inputs, pixels = train_part(task), np.asarray(plain.data.inputs)[plain.split(0).train]
+    inputs, pixels = train_inputs(task), np.asarray(plain.data.inputs)[plain.split(0).train]
     used = np.flatnonzero(pixels[:, :PIXELS].any(axis=0))
     factors = inputs[:, used].max(axis=0) / pixels[:, used].max(axis=0)
     np.testing.assert_allclose(inputs[:, used], pixels[:, used] * factors, rtol=1e-4, atol=1e-4)
@@ -123,7 +124,7 @@ def test_inputs_as_they_come_are_pixels_in_units_of_their_own(tasks):
     assert np.log10(factors).std() == pytest.approx(2 * SPREAD / 12**0.5, rel=0.2)
     assert not inputs[:, PIXELS:].any()
     # no seed has units of its own
-    other = train_part(task, seed=1)[:, used].max(axis=0)
+    other = train_inputs(task, seed=1)[:, used].max(axis=0)
     here = np.asarray(plain.data.inputs)[plain.split(1).train][:, used].max(axis=0)
     np.testing.assert_allclose(other, here * factors, rtol=1e-4)
 
@@ -152,7 +153,7 @@ def test_every_claim_has_a_row_and_a_verdict(finished):
     assert list(claims) == [claim.id for claim in CLAIMS]
     assert {row_of(name) for name in claims} == {"B3"} <= set(ROWS)
     assert {claim["verdict"] for claim in claims.values()} <= {"holds", "fails", "undecided"}
-    assert set(finished.arms) == {f"{world}, {method}" for world in WORLDS for method in METHODS}
+    assert set(finished.arms) == {f"{name}, {method}" for name in PREPARATIONS for method in METHODS}
     assert (finished.folder / "figures" / "preprocessing.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -161,10 +162,10 @@ def test_every_claim_has_a_row_and_a_verdict(finished):
     [
         ({"seeds": 1}, "--seeds 1 is too few"),
         ({"steps": 0}, "--steps 0 is too few"),
-        ({"flipped": 2.0}, "--flipped 2.0 is not a share"),
+        ({"label_noise": 2.0}, "--label-noise 2.0 is not a share"),
     ],
 )
 def test_bad_flags_get_one_sentence(flags, says):
-    with pytest.raises(ValueError, match=says) as refused:
+    with pytest.raises(UserError, match=says) as refused:
         experiment(**flags)
     assert "\n" not in str(refused.value)

@@ -1,6 +1,7 @@
-"""Reliance: importance of a net that is known, changes of results that are known, and the experiment in small."""
+"""Reliance: the importance of pixels to a known net, changes of known results, and the experiment in small."""
 
 import io
+import json
 from functools import partial
 
 import jax
@@ -11,13 +12,16 @@ from rich.console import Console
 
 from experiments.article.reliance import CLAIMS, METHODS, TENTH, changed, experiment, importance, random_ranks
 from experiments.article.rows import row_of
-from tests.article.test_worlds import known, means
+from tests.article.test_data_regimes import known, means
 from wd_research.experiment import run
+from wd_research.flags import UserError
+from wd_research.training.data import Examples, Split
 from wd_research.training.models import Mlp
+from wd_research.training.tasks import classification
 from wd_research.types import Batch
 
 
-def test_the_importance_of_a_net_that_looks_at_two_of_ten_pixels():
+def test_the_importance_to_a_net_that_depends_on_two_of_ten_pixels():
     """Its two units pass on pixels 3 and 7; pixel 9 is constant, so that its large weights do not count."""
     first, last = np.zeros((10, 2), np.float32), np.eye(2, dtype=np.float32)
     first[3, 0], first[7, 1], first[9] = 2.0, 1.0, 50.0
@@ -28,7 +32,9 @@ def test_the_importance_of_a_net_that_looks_at_two_of_ten_pixels():
     inputs = np.random.default_rng(0).uniform(-1, 1, (200, 10)).astype(np.float32)
     inputs[:, 9] = 0
     targets = (inputs[:, 7] > 2 * inputs[:, 3]).astype(np.int32)
-    seen = jax.jit(partial(importance, Mlp((2,), 2)))(params, {}, Batch(inputs, targets))
+    split = Split(*np.split(np.arange(200), (100, 150)), targets[:100], np.zeros(10), np.ones(10))
+    task = classification(Mlp((2,), 2), Examples(inputs, targets), lambda seed: split, 50)
+    seen = jax.jit(partial(importance, task, name="test"))(params, {}, Batch(inputs, targets))
     assert float(seen["features"]) == pytest.approx(9 / 5)  # saliencies 2 and 1
     assert float(seen["weights"]) == pytest.approx(5**2 / (4 + 1 + 1 + 1))
     only_7 = np.mean((inputs[:, 7] > 0) == targets)
@@ -55,13 +61,12 @@ def test_changes_are_against_the_tuned_net_without_decay():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reliance")
-    return run(experiment(seeds=2, steps=20), folder, audit="", tensorboard=False, console=Console(file=io.StringIO()))
+    return run(experiment(seeds=2, steps=20), folder, tensorboard=False, console=Console(file=io.StringIO()))
 
 
-def test_the_methods_are_one_program_with_as_many_trials_each():
-    arms = experiment(seeds=2, steps=20).trained
-    assert len({(id(arm.task), id(arm.objective), id(arm.optimizer)) for arm in arms.values()}) == 1
-    assert {len(arm.points.learning_rate) for arm in arms.values()} == {24}
+def test_the_methods_are_one_program_with_as_many_trials_each(finished):
+    assert json.loads((finished.folder / "experiment.json").read_text())["programs"] == 1
+    assert {arm.size for arm in finished.experiment.trained.values()} == {24}
 
 
 def test_every_claim_is_judged(finished):
@@ -76,6 +81,6 @@ def test_every_claim_is_judged(finished):
 
 @pytest.mark.parametrize(("flags", "says"), [({"seeds": 1}, "--seeds 1 is too few"), ({"steps": 0}, "--steps 0 is")])
 def test_bad_flags_get_one_sentence(flags, says):
-    with pytest.raises(ValueError, match=says) as refused:
+    with pytest.raises(UserError, match=says) as refused:
         experiment(**flags)
     assert "\n" not in str(refused.value)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import experiments.article
-from experiments.article.rows import ROWS, row_of, said
+from experiments.article.rows import ROWS, row_of, source_of
 
 MODULES = [
     importlib.import_module(f"experiments.article.{found.name}")
@@ -34,7 +34,7 @@ def test_verdicts_rest_on_sixteen_seeds(name):
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_is_decided_somewhere(row):
     assert any(row_of(claim.id) == row for declared in DECLARED.values() for claim in declared.claims)
-    assert (ROWS[row].stated or ROWS[row].statement) in said(row)
+    assert (ROWS[row].stated or ROWS[row].statement) in source_of(row)
 
 
 def test_claims_of_all_experiments_have_names_of_their_own():

@@ -1,4 +1,4 @@
-"""A weight that hears no gradient: its course by hand; half-lives; the parts of a step; the experiment to its end."""
+"""A weight whose gradient is 0: its course by hand; half-lives; the parts of a step; the experiment to its end."""
 
 import io
 import subprocess
@@ -24,7 +24,7 @@ from experiments.article.shrinking_weight import (
 from wd_research.experiment import run
 
 ROOT = Path(__file__).parents[2]
-SMALL = {"steps_per_epoch": 20, "half_lives": (10.0, 20.0), "seeds": 4, "steps": 60, "looks": 15}
+SMALL = {"steps_per_epoch": 20, "half_lives": (10.0, 20.0), "seeds": 4, "steps": 60, "evaluations": 15}
 STEPS = 30
 
 
@@ -64,7 +64,7 @@ def test_l2_inside_adam_does_not_depend_on_its_strength():
 
 
 @pytest.mark.parametrize("half_life", [3.0, 10.0, 33.3])
-def test_the_half_life_of_a_geometric_course_is_found_between_looks(half_life):
+def test_the_half_life_of_a_geometric_course_is_found_between_evaluations(half_life):
     steps = np.arange(0, 80, 8)
     assert halved(steps, 0.5 ** (steps[1:] / half_life)) == pytest.approx(half_life)
 
@@ -77,7 +77,7 @@ def test_what_never_halves_has_no_half_life():
 def finished(tmp_path_factory):
     """The experiment in small form."""
     folder = tmp_path_factory.mktemp("run") / "small"
-    return run(experiment(**SMALL), folder, audit="", tensorboard=False, console=Console(file=io.StringIO()))
+    return run(experiment(**SMALL), folder, tensorboard=False, console=Console(file=io.StringIO()))
 
 
 @pytest.mark.slow
@@ -107,7 +107,7 @@ def test_the_parts_of_the_first_step_have_the_sizes_of_a_net_that_knows_nothing(
 
 @pytest.mark.slow
 def test_more_decay_leaves_less_of_the_start(finished):
-    kept = finished.arms["digits"]["train_kept"].to_numpy()[..., -1]
+    kept = finished.arms["digits"]["kept"].to_numpy()[..., -1]
     assert (np.diff(kept, axis=1) < 0).all()
 
 
@@ -120,7 +120,7 @@ def test_it_leaves_its_figure(finished):
     ("flags", "says"),
     [
         ({"steps": 300}, "--steps 300 is too few: give twice the longest of --half-lives, 320"),
-        ({"looks": 5}, "--looks 5 is too few: the shortest of --half-lives needs a look in half of it, so give 20"),
+        ({"evaluations": 5}, "--evaluations 5 is too few: half of the shortest of --half-lives needs one, so give 20"),
         ({"half_lives": (0.0,)}, "--half-lives 0.0 cannot be"),
         ({"half_lives": ()}, "--half-lives is empty"),
         ({"steps_per_epoch": 0}, "--steps-per-epoch 0 is too few"),
@@ -134,11 +134,11 @@ def test_bad_flags_get_one_sentence(flags, says):
 
 
 def test_a_bad_flag_ends_the_process_with_2_and_leaves_no_folder(tmp_path):
-    words = ["--looks", "5", "--workdir", str(tmp_path / "never")]
+    words = ["--evaluations", "5", "--workdir", str(tmp_path / "never")]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "experiments.article.shrinking_weight", *words],
         cwd=ROOT, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: --looks 5 is too few")
+    assert done.stderr.startswith("error: --evaluations 5 is too few")
     assert not (tmp_path / "never").exists()

@@ -1,6 +1,7 @@
-"""Stability: tables over decay and learning rate of results that are known, and the experiment in small."""
+"""Stability: quantities over decay and learning rate of results that are known, and the experiment in small."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ from experiments.article.stability import (
     experiment,
     finite,
     mean_size,
-    mean_size_where_none_learns,
+    mean_size_where_no_decay_learns,
     reach,
 )
-from tests.article.test_worlds import means
+from tests.article.test_data_regimes import means
 from wd_research.experiment import run
+from wd_research.flags import UserError
 
 DECAYS, FEW = np.float32([0, 0.1, 1]), np.float32([0.01, 0.1, 1])
 
@@ -36,7 +38,7 @@ def made_up(accuracy, diverged, size=1.0):
         {
             "train_accuracy": (dims, members(np.float64(accuracy))[..., None]),
             "train_loss": (dims, np.ones((2, 9, 1))),
-            "train_size": (dims, members(np.float64(size))[..., None]),
+            "size": (dims, members(np.float64(size))[..., None]),
             "diverged_at": (dims[:2], np.where(gone, 3, -1)),
         },
         {"decay": ("point", decay), "learning_rate": ("point", rate)},
@@ -69,7 +71,7 @@ def test_sizes_are_compared_where_all_nets_are_finite():
 def test_sizes_are_compared_where_the_net_without_decay_learns():
     accuracy = [[0.9, 0.9, 0.1], [0.1, 0.1, 0.1], [0.9, 0.9, 0.9]]
     sizes = [[1.0, 2.0, 9.0], [np.exp(-1), 2 * np.exp(-1), 1.0], [np.exp(-2), 2 * np.exp(-3), 1.0]]
-    changed = means(against_none(mean_size_where_none_learns, {"P": made_up(accuracy, NEVER, sizes)}))
+    changed = means(against_none(mean_size_where_no_decay_learns, {"P": made_up(accuracy, NEVER, sizes)}))
     assert changed == pytest.approx({"P 0.1": -1, "P 1": -2.5}, abs=1e-6)
 
 
@@ -77,14 +79,19 @@ def test_sizes_are_compared_where_the_net_without_decay_learns():
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stability")
     small = experiment(decays=(0.0, 0.1, 1.0), layers=2, width=8, seeds=2, steps=20)
-    return run(small, folder, audit="", tensorboard=False, console=Console(file=io.StringIO()))
+    return run(small, folder, tensorboard=False, console=Console(file=io.StringIO()))
 
 
-def test_both_places_are_one_program_at_all_rates():
-    arms = experiment(seeds=2, steps=20).trained
-    assert len({(id(arm.task), id(arm.optimizer)) for arm in arms.values()}) == 1
-    for arm in arms.values():
+def test_both_places_are_one_program_at_all_rates(finished):
+    assert json.loads((finished.folder / "experiment.json").read_text())["programs"] == 1
+    for arm in experiment(seeds=2, steps=20).trained.values():
         np.testing.assert_allclose(np.unique(arm.points.learning_rate), np.float32(RATES))
+
+
+def test_the_size_of_the_weights_is_one_metric_whatever_the_split(finished):
+    for results in finished.arms.values():
+        assert (results["size"] > 0).all()
+        assert not [name for name in results if str(name).endswith("_size")]
 
 
 def test_every_claim_is_judged_and_decay_keeps_weights_small_even_in_small(finished):
@@ -98,7 +105,7 @@ def test_every_claim_is_judged_and_decay_keeps_weights_small_even_in_small(finis
 
 
 def test_bad_flags_get_one_sentence():
-    with pytest.raises(ValueError, match="--layers 0 is too few"):
+    with pytest.raises(UserError, match="--layers 0 is too few"):
         experiment(layers=0)
-    with pytest.raises(ValueError, match="--decays has no 0"):
+    with pytest.raises(UserError, match="--decays has no 0"):
         experiment(decays=(0.1,))

@@ -11,9 +11,9 @@ from rich.console import Console
 from experiments.article import training_time
 from experiments.article.setting import digits_task
 from experiments.article.training_time import CLAIMS, WAYS, WIDTHS, Way, experiment, longer, time_saved, ways
-from tests.article.test_worlds import known, means
+from tests.article.test_data_regimes import known, means
 from wd_research.experiment import run
-from wd_research.looks import labelled
+from wd_research.results import labelled
 from wd_research.training.models import Mlp
 from wd_research.training.step import init_state, train_step
 from wd_research.types import Batch
@@ -64,7 +64,7 @@ def finished(tmp_path_factory):
         patch.setattr(training_time, "WIDTHS", (32,))
         patch.setattr(training_time, "ROUND_SECONDS", 0.001)
         declared = experiment(**small, seeds=2, steps=20)
-        return run(declared, folder, audit="", tensorboard=False, console=Console(file=io.StringIO()))
+        return run(declared, folder, tensorboard=False, console=Console(file=io.StringIO()))
 
 
 def test_every_claim_is_judged_and_times_are_times(finished):

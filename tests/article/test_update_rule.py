@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 
 from experiments.article.update_rule import (
-    APART_RATE,
     LINE_DECAYS,
+    RATE,
     Hypers,
     all_places,
     by_rule,
@@ -54,12 +54,12 @@ def test_the_formula_adds_the_solved_number_to_weights_of_either_sign(seed, shar
     solved = common_shift(number, target)
     fixed = target + solved
     assert solved > 0
-    np.testing.assert_allclose(APART_RATE * solved, number * np.sum(fixed**2), rtol=1e-9)
+    np.testing.assert_allclose(RATE * solved, number * np.sum(fixed**2), rtol=1e-9)
     np.testing.assert_allclose(descend(kindly, number, target, 2_000)[-1], fixed, rtol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_beyond_the_critical_number_there_is_no_fixed_point_and_weights_leave(seed):
+def test_beyond_the_critical_number_there_is_no_fixed_point_and_weights_diverge(seed):
     target = draw_targets(seed)
     assert np.isfinite(common_shift(0.999 * critical(target), target))
     assert np.isnan(common_shift(1.001 * critical(target), target))
@@ -69,7 +69,7 @@ def test_beyond_the_critical_number_there_is_no_fixed_point_and_weights_leave(se
 def test_the_rule_ends_between_zero_and_what_the_data_want():
     target = np.array([2.0, 0.5, -0.5, -2.0])
     end = descend(by_rule, 0.05, target, 500)[-1]
-    np.testing.assert_allclose(end, target * APART_RATE / (APART_RATE + 0.05), rtol=1e-9)
+    np.testing.assert_allclose(end, target * RATE / (RATE + 0.05), rtol=1e-9)
 
 
 def test_the_literal_reading_ends_at_zero_whatever_the_data_want():
@@ -139,7 +139,7 @@ def test_every_convention_removes_the_share_of_the_cost_with_lambda_over_2n(name
 def finished(tmp_path_factory):
     """The experiment in small form."""
     folder = tmp_path_factory.mktemp("run") / "small"
-    return run(experiment(**SMALL), folder, audit="", tensorboard=False, console=Console(file=io.StringIO()))
+    return run(experiment(**SMALL), folder, tensorboard=False, console=Console(file=io.StringIO()))
 
 
 def test_every_claim_has_a_verdict_and_those_that_a_small_run_can_decide_hold(finished):
@@ -171,7 +171,7 @@ def test_the_formula_diverges_where_its_number_is_large_and_the_rule_does_not(fi
 
 def test_the_solved_line_is_the_minimum_of_its_cost(finished):
     """By the normal equations with an intercept that the penalty leaves out."""
-    solved = finished.arms["line, solved"]["line_slope"].to_numpy()[..., 0]
+    solved = finished.arms["line, solved"]["slope"].to_numpy()[..., 0]
     for seed in range(4):
         line = draw_line(seed)
         design = np.column_stack([line.inputs[:, 0], np.ones(len(line.targets))])
@@ -196,7 +196,7 @@ def test_it_leaves_its_figure(finished):
         ({"convention": 0.0}, "--convention 0.0 cannot be"),
         ({"learning_rate": -0.1}, "--learning-rate -0.1 cannot be"),
         ({"train_size": 5}, "--train-size 5 does not fit"),
-        ({"flipped": 2.0}, "--flipped 2.0 is not a share"),
+        ({"label_noise": 2.0}, "--label-noise 2.0 is not a share"),
         ({"steps": 0}, "--steps 0 is too few"),
         ({"seeds": 1}, "--seeds 1 is too few"),
     ],

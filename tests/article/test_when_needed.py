@@ -1,6 +1,7 @@
-"""When decay is needed: equal trials, worlds that are what they are called, known results, the experiment in small."""
+"""When decay is needed: equal trials, data regimes as they are called, known results, the experiment in small."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from rich.console import Console
 from experiments.article.rows import ROWS, row_of
 from experiments.article.when_needed import (
     CLAIMS,
-    FLIPS,
+    LABEL_NOISES,
     SIZES,
     SMALLER,
     SMALLER_SIZE,
@@ -20,15 +21,15 @@ from experiments.article.when_needed import (
     experiment,
     gains,
     name_of,
+    share,
     smaller,
 )
-from tests.article.test_worlds import known, means
-from wd_research.arms import program_of
+from tests.article.test_data_regimes import known, means
 from wd_research.experiment import run
 
 pytestmark = pytest.mark.slow  # the experiment itself, in little
 
-LARGER = [(size, flipped) for size in SIZES for flipped in FLIPS]
+LARGER = [(size, label_noise) for size in SIZES for label_noise in LABEL_NOISES]
 
 
 def results(none, decayed, decays=(1.0, 2.0, 3.0)):
@@ -38,15 +39,15 @@ def results(none, decayed, decays=(1.0, 2.0, 3.0)):
 
 
 def made_up():
-    """In every world decay gains 0.01 per flipped tenth, and 0.001 more for each place of the size before the last."""
+    """In every regime decay gains 0.01 per mislabelled tenth, and 0.001 more per place of the size before the last."""
     arms = {}
-    for size, flipped in LARGER:
-        gain = 0.1 * flipped + 0.001 * (len(SIZES) - 1 - SIZES.index(size))
+    for size, label_noise in LARGER:
+        gain = 0.1 * label_noise + 0.001 * (len(SIZES) - 1 - SIZES.index(size))
         best, none = [0.5, 0.8 + gain], [[0.7, 0.8], [0.85, 0.1]]
-        arms[name_of(size, flipped)] = results(none, [[0.2, 0.3], best, [0.2, 0.4]])
-    for flipped in FLIPS:
+        arms[name_of(size, label_noise)] = results(none, [[0.2, 0.3], best, [0.2, 0.4]])
+    for label_noise in LABEL_NOISES:
         for width in SMALLER:
-            arms[name_of(SMALLER_SIZE, flipped, width)] = results([[0.1, 0.7 + 0.001 * width]], [], ())
+            arms[name_of(SMALLER_SIZE, label_noise, width)] = results([[0.1, 0.7 + 0.001 * width]], [], ())
     return arms
 
 
@@ -57,14 +58,15 @@ def declared():
 
 @pytest.fixture(scope="module")
 def finished(declared, tmp_path_factory):
-    """The experiment to its end, but every net learns the first world: six programs would take most of the time."""
-    folder, first = tmp_path_factory.mktemp("when_needed") / "small", next(iter(declared.trained.values()))
-    arms = {name: arm._replace(task=first.task, objective=first.objective) for name, arm in declared.trained.items()}
-    small = declared._replace(arms=arms, looks=2)
-    return run(small, folder, audit="", tensorboard=False, console=Console(file=io.StringIO()))
+    """The experiment to its end, but every net learns the fewest digits: six programs would take most of the time."""
+    folder = tmp_path_factory.mktemp("when_needed") / "small"
+    fewest = {share(label_noise): declared.arms[name_of(SIZES[0], label_noise)].task for label_noise in LABEL_NOISES}
+    arms = {name: replace(arm, task=fewest[name.split(", ")[1]]) for name, arm in declared.trained.items()}
+    small = replace(declared, arms=arms, evaluations=2)
+    return run(small, folder, tensorboard=False, console=Console(file=io.StringIO()))
 
 
-def test_as_many_trials_without_decay_as_with_it_in_every_world(declared):
+def test_as_many_trials_without_decay_as_with_it_in_every_regime(declared):
     for name, arm in declared.trained.items():
         points = np.stack([np.asarray(leaf) for leaf in arm.points], axis=1)
         assert len(np.unique(points, axis=0)) == len(points)
@@ -72,58 +74,61 @@ def test_as_many_trials_without_decay_as_with_it_in_every_world(declared):
         assert (arm.points.decay > 0).sum() == (0 if "width" in name else TRIALS)
 
 
-def test_a_world_has_the_digits_and_the_flips_it_is_called_by(declared):
-    for size, flipped in LARGER:
-        task = declared.arms[name_of(size, flipped)].task
+def test_a_regime_has_the_digits_and_the_label_noise_of_its_name(declared):
+    for size, label_noise in LARGER:
+        task = declared.arms[name_of(size, label_noise)].task
         split = task.split(0)
         assert len(split.train) == size
-        assert (split.train_targets != np.asarray(task.data.targets)[split.train]).sum() == round(flipped * size)
+        assert (split.train_targets != np.asarray(task.data.targets)[split.train]).sum() == round(label_noise * size)
 
 
-def test_a_program_for_every_size_and_every_smaller_net(declared):
-    programs = {program_of(arm) for arm in declared.trained.values()}
-    assert len(programs) == len(SIZES) + len(SMALLER)
+def test_regimes_that_differ_in_label_noise_alone_share_a_program(finished):
+    """One for the nets with 15 trials with decay and 15 without, one for those with 15 without."""
+    assert '"programs": 2' in (finished.folder / "experiment.json").read_text()
 
 
 def test_the_gain_is_that_of_the_best_decay_over_the_best_without():
     assert means(gains(made_up())) == pytest.approx(
-        {name_of(size, flipped): 0.1 * flipped + 0.001 * (3 - SIZES.index(size)) for size, flipped in LARGER}
+        {
+            name_of(size, label_noise): 0.1 * label_noise + 0.001 * (3 - SIZES.index(size))
+            for size, label_noise in LARGER
+        }
     )
 
 
 def test_a_gain_is_negative_where_every_decay_is_worse():
     arms = made_up()
-    name = name_of(SIZES[0], FLIPS[0])
+    name = name_of(SIZES[0], LABEL_NOISES[0])
     arms[name] = results([[0.7, 0.8]], [[0.2, 0.75], [0.2, 0.7], [0.1, 0.6]])
     assert means(gains(arms))[name] == pytest.approx(-0.05)
 
 
 def test_the_last_decay_of_the_grid_decides_nothing():
     arms = made_up()
-    name = name_of(SMALLER_SIZE, FLIPS[0])
+    name = name_of(SMALLER_SIZE, LABEL_NOISES[0])
     arms[name] = results([[0.7, 0.8]], [[0.2, 0.7], [0.2, 0.8], [0.1, 0.9]])
     assert gains(arms)[name].on_edge
-    assert not gains(arms)[name_of(SMALLER_SIZE, FLIPS[1])].on_edge
-    assert smaller(arms)[name_of(SMALLER_SIZE, FLIPS[0], SMALLER[0])].on_edge
+    assert not gains(arms)[name_of(SMALLER_SIZE, LABEL_NOISES[1])].on_edge
+    assert smaller(arms)[name_of(SMALLER_SIZE, LABEL_NOISES[0], SMALLER[0])].on_edge
     assert by_noise(arms)[f"{SMALLER_SIZE} digits"].on_edge
 
 
 def test_sizes_are_compared_with_the_largest_and_shares_with_none():
-    assert means(by_size(SIZES[:1], made_up())) == pytest.approx({name_of(SIZES[0], f): 0.003 for f in FLIPS})
-    assert len(by_size(SIZES[:-1], made_up())) == (len(SIZES) - 1) * len(FLIPS)
+    assert means(by_size(SIZES[:1], made_up())) == pytest.approx({name_of(SIZES[0], f): 0.003 for f in LABEL_NOISES})
+    assert len(by_size(SIZES[:-1], made_up())) == (len(SIZES) - 1) * len(LABEL_NOISES)
     assert means(by_noise(made_up())) == pytest.approx({f"{size:,} digits": 0.04 for size in SIZES})
 
 
 def test_smaller_nets_are_compared_with_tuned_decay():
     decayed = 0.8 + 0.001 * (3 - SIZES.index(SMALLER_SIZE))
     assert means(smaller(made_up())) == pytest.approx({
-        name_of(SMALLER_SIZE, flipped, width): 0.7 + 0.001 * width - decayed - 0.1 * flipped
-        for width in SMALLER for flipped in FLIPS
+        name_of(SMALLER_SIZE, label_noise, width): 0.7 + 0.001 * width - decayed - 0.1 * label_noise
+        for width in SMALLER for label_noise in LABEL_NOISES
     })  # fmt: skip
 
 
-def test_early_stopping_takes_the_best_look_without_decay():
-    """That is the first look of the second point, with 0.85, which ends at 0.1."""
+def test_early_stopping_takes_the_best_evaluation_without_decay():
+    """That is the first evaluation of the second point, with 0.85, which ends at 0.1."""
     cells = means(early(made_up()))
     assert cells[name_of(1_000, 0.0)] == pytest.approx(0.05)
     assert cells[name_of(50, 0.4)] == pytest.approx(0.05 - 0.043)
@@ -134,7 +139,7 @@ def test_every_claim_has_a_row_and_a_verdict(finished):
     assert list(claims) == [claim.id for claim in CLAIMS]
     assert {row_of(name) for name in claims} == {"C7"} <= set(ROWS)
     assert {claim["verdict"] for claim in claims.values()} <= {"holds", "fails", "undecided"}
-    assert set(claims["C7-not-always"]["cells"]) == {name_of(size, flipped) for size, flipped in LARGER}
+    assert set(claims["C7-not-always"]["cells"]) == {name_of(size, label_noise) for size, label_noise in LARGER}
     assert (finished.folder / "figures" / "when_needed.png").read_bytes()[:4] == b"\x89PNG"
 
 

@@ -1,4 +1,4 @@
-"""Which layers decay: every leaf hears its own rate, every way has equal trials."""
+"""Which layers decay: every leaf decays at its own rate, every choice of layers has equal trials."""
 
 import io
 
@@ -15,10 +15,9 @@ from experiments.article.which_layers import (
     DECAYED,
     UNDER_NORMS,
     Hypers,
-    above,
     alike,
     experiment,
-    over_none,
+    gain,
     rates,
     rates_under_norms,
 )
@@ -44,7 +43,7 @@ LEAVES = {  # name of a leaf -> the field of Hypers that is its rate, without no
 def finished(tmp_path_factory):
     """The experiment for a few steps."""
     folder = tmp_path_factory.mktemp("which_layers") / "small"
-    return run(experiment(seeds=2, steps=8), folder, audit="", tensorboard=False, console=Console(file=io.StringIO()))
+    return run(experiment(seeds=2, steps=8), folder, tensorboard=False, console=Console(file=io.StringIO()))
 
 
 def known(accuracy):
@@ -77,7 +76,7 @@ def test_the_rates_name_every_layer_and_no_other():
         assert set(of_leaves(Hypers(*range(6)))) == layers
 
 
-def test_every_way_has_equal_trials_and_decays_what_it_says_alike():
+def test_every_choice_has_equal_trials_and_decays_its_layers_at_one_rate():
     arms = experiment().trained
     assert set(arms) == set(DECAYED) | set(UNDER_NORMS)
     assert len({len(arm.points.input) for arm in arms.values()}) == 1
@@ -90,19 +89,17 @@ def test_every_way_has_equal_trials_and_decays_what_it_says_alike():
             np.testing.assert_array_equal(getattr(arm.points, field), shared if field in fields else 0)
 
 
-def test_the_ways_are_told_apart_by_what_decays():
-    everywhere = [tuple(fields) for fields in DECAYED.values()]
-    assert len(set(everywhere)) == len(everywhere)
+def test_the_choices_differ_in_what_decays():
+    assert len(set(DECAYED.values())) == len(DECAYED)
     assert set(DECAYED["all layers"]) - set(DECAYED["all but the output"]) == {"output"}
     assert set(DECAYED["all layers and biases"]) - set(DECAYED["all layers"]) == {"biases"}
     assert set(UNDER_NORMS["normalized, norms too"]) - set(UNDER_NORMS["normalized"]) == {"norms"}
 
 
-def test_gains_are_over_the_same_net_without_and_differences_over_another_way():
+def test_gains_are_over_the_same_net_without_and_differences_over_another_choice():
     arms = {"hidden": known([0.5, 0.5, 0.6, 0.5]), "all layers": known([0.5, 0.5, 0.58, 0.5])}
-    assert over_none("hidden", arms)["hidden"].values.mean() == pytest.approx(0.1)
-    (difference,) = above("hidden", "all layers", arms).values()
-    assert difference.values.mean() == pytest.approx(0.02)
+    assert judge(gain("C8-x", "", "hidden"), arms)["measured"] == pytest.approx(0.1)
+    assert judge(alike("C8-x", "", "hidden", "all layers"), arms)["measured"] == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +117,7 @@ def test_two_programs_train_all_of_it(finished):
     assert set(finished.arms) == set(DECAYED) | set(UNDER_NORMS)
 
 
-def test_without_decay_the_ways_of_one_net_are_the_same_net(finished):
+def test_without_decay_all_choices_are_the_same_net(finished):
     for names in (DECAYED, UNDER_NORMS):
         losses = [
             results.test_loss.to_numpy()[:, results[results.attrs["axis"]].to_numpy() == 0]

@@ -14,16 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from wd_research.decay.masks import everything, leaf_name, matching, matrices
-from wd_research.decay.penalties import (
-    distance,
-    elastic_net,
-    group_lasso,
-    huber,
-    l1,
-    l2,
-    orthogonality,
-    penalized,
-)
+from wd_research.decay.penalties import distance, elastic_net, group_lasso, huber, l1, l2, orthogonality, penalized
 from wd_research.decay.places import coupled, decoupled
 from wd_research.decay.pulls import down
 from wd_research.decay.transforms import decay_toward_start, decay_weights

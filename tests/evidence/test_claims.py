@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from wd_research.evidence.claims import NUMBER, POINTS, Cell, Claim, can, does, expected, judge, measured
+from wd_research.evidence.claims import NUMBER, POINTS, Cell, Claim, everywhere, judge, somewhere
+from wd_research.reporting.sentences import format_expected, format_measured
 
 UP, DOWN, NONE = (Cell(sign * np.array([1.0, 1.1, 0.9, 1.2, 0.8])) for sign in (1, -1, 0.0))
 VAGUE = Cell(np.array([1.0, -1.2, 0.4, -0.3, 0.6]))
@@ -13,22 +14,22 @@ EDGE = Cell(UP.values, on_edge=True)
 ABOVE, BELOW, MARGIN = (0.0, np.inf), (-np.inf, 0.0), (-0.005, 0.005)
 
 TABLE = [
-    ((UP,), ABOVE, does, "holds"),
-    ((UP,), BELOW, does, "fails"),
-    ((VAGUE,), ABOVE, does, "undecided"),
-    ((EDGE,), ABOVE, does, "undecided"),
-    ((EDGE,), BELOW, can, "undecided"),
-    ((NONE,), MARGIN, does, "holds"),
-    ((UP,), MARGIN, does, "fails"),
-    ((VAGUE,), MARGIN, does, "undecided"),
-    ((UP, UP), ABOVE, does, "holds"),
-    ((UP, VAGUE), ABOVE, does, "undecided"),
-    ((UP, DOWN), ABOVE, does, "fails"),
-    ((VAGUE, DOWN), ABOVE, does, "fails"),
-    ((UP, DOWN), ABOVE, can, "holds"),
-    ((VAGUE, DOWN), ABOVE, can, "undecided"),
-    ((DOWN, DOWN), ABOVE, can, "fails"),
-    ((EDGE, DOWN), ABOVE, can, "undecided"),
+    ((UP,), ABOVE, everywhere, "holds"),
+    ((UP,), BELOW, everywhere, "fails"),
+    ((VAGUE,), ABOVE, everywhere, "undecided"),
+    ((EDGE,), ABOVE, everywhere, "undecided"),
+    ((EDGE,), BELOW, somewhere, "undecided"),
+    ((NONE,), MARGIN, everywhere, "holds"),
+    ((UP,), MARGIN, everywhere, "fails"),
+    ((VAGUE,), MARGIN, everywhere, "undecided"),
+    ((UP, UP), ABOVE, everywhere, "holds"),
+    ((UP, VAGUE), ABOVE, everywhere, "undecided"),
+    ((UP, DOWN), ABOVE, everywhere, "fails"),
+    ((VAGUE, DOWN), ABOVE, everywhere, "fails"),
+    ((UP, DOWN), ABOVE, somewhere, "holds"),
+    ((VAGUE, DOWN), ABOVE, somewhere, "undecided"),
+    ((DOWN, DOWN), ABOVE, somewhere, "fails"),
+    ((EDGE, DOWN), ABOVE, somewhere, "undecided"),
 ]
 
 
@@ -46,20 +47,20 @@ def test_verdicts(cells, expected, quantifier, verdict):
 
 
 def test_the_verdict_names_the_cell_it_hangs_on():
-    assert judge(claim((UP, DOWN), ABOVE, does), None)["cell"] == "b"
-    assert judge(claim((DOWN, UP), ABOVE, can), None)["cell"] == "b"
-    assert judge(claim((UP, VAGUE), ABOVE, does), None)["cell"] == "b"
+    assert judge(claim((UP, DOWN), ABOVE, everywhere), None)["cell"] == "b"
+    assert judge(claim((DOWN, UP), ABOVE, somewhere), None)["cell"] == "b"
+    assert judge(claim((UP, VAGUE), ABOVE, everywhere), None)["cell"] == "b"
 
 
-def test_a_can_pays_for_its_many_cells():
+def test_somewhere_pays_for_its_many_cells():
     """One cell just sure enough alone is not sure enough when it was picked among three."""
     barely = Cell(np.array([0.1, 1.9, 0.7, 1.4, 0.3, 0.9, -0.2, 1.2]) - 0.18)
-    assert judge(claim((barely,), ABOVE, can), None)["verdict"] == "holds"
-    assert judge(claim((barely, VAGUE, VAGUE), ABOVE, can), None)["verdict"] == "undecided"
+    assert judge(claim((barely,), ABOVE, somewhere), None)["verdict"] == "holds"
+    assert judge(claim((barely, VAGUE, VAGUE), ABOVE, somewhere), None)["verdict"] == "undecided"
 
 
 def test_a_verdict_is_json_but_for_infinity():
-    json.dumps(judge(claim((UP,), MARGIN, does), None), allow_nan=False)
+    json.dumps(judge(claim((UP,), MARGIN, everywhere), None), allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +73,11 @@ def test_a_verdict_is_json_but_for_infinity():
         (NUMBER, [None, 2.5], "below 2.5"),
     ],
 )
-def test_what_was_expected_is_said_in_the_unit_of_the_claim(unit, bounds, says):
-    assert expected({"unit": unit._asdict(), "expected": bounds}) == says
+def test_what_was_expected_is_in_the_unit_of_the_claim(unit, bounds, says):
+    assert format_expected({"unit": unit._asdict(), "expected": bounds}) == says
 
 
-def test_what_was_measured_is_said_in_the_unit_of_the_claim():
+def test_what_was_measured_is_in_the_unit_of_the_claim():
     row = {"unit": POINTS._asdict(), "measured": 0.05712, "low": 0.046, "high": 0.0682}
-    assert measured(row) == "+5.71 points [+4.60, +6.82]"
-    assert measured({**row, "unit": NUMBER._asdict()}) == "+0.05712 [+0.046, +0.0682]"
+    assert format_measured(row) == "+5.71 points [+4.60, +6.82]"
+    assert format_measured({**row, "unit": NUMBER._asdict()}) == "+0.05712 [+0.046, +0.0682]"

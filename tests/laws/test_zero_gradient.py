@@ -16,8 +16,8 @@ import pytest
 from wd_research.decay.masks import everything, matching, matrices
 from wd_research.decay.places import constant, decoupled, independent
 from wd_research.decay.transforms import decay_weights
-from wd_research.search import grid
-from wd_research.training.population import all_devices, fetch, jitted, place
+from wd_research.points import grid
+from wd_research.training.population import all_devices, compile_population
 from wd_research.types import Arm, Array, Batch, Task
 
 STEPS, SEEDS = 10, 2
@@ -39,7 +39,7 @@ PLACES = {  # what each takes from the weights at step t
 
 
 class Hypers(NamedTuple):
-    """The numbers of a member."""
+    """The hyperparameters of a member."""
 
     learning_rate: Array
     rate: Array
@@ -54,7 +54,7 @@ def init(key):
     return {optimizer: dict.fromkeys(MASKS, layer) for optimizer in OPTIMIZERS}, {}
 
 
-def silent_loss(hypers):
+def flat_loss(hypers):
     """Every weight has a gradient, and it is 0."""
     return lambda params, extras, batch, key: (
         0.0 * sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params)),
@@ -68,9 +68,7 @@ TASK = Task(
     init=init,
     order=lambda key, start, steps: jnp.zeros((steps, 1), jnp.int32),
     gather=lambda data, split, indices: Batch(data[split[indices]], indices),
-    parts=lambda data, split: {},
-    loss=silent_loss,
-    evaluate=lambda params, extras, part: {},
+    loss=flat_loss,
 )
 
 
@@ -87,18 +85,16 @@ def trained(decay_place, block):
     core = optax.partition(OPTIMIZERS, {name: name for name in OPTIMIZERS})
     arm = Arm(
         TASK,
-        TASK.loss,
         lambda h: decay_place(core, decay_weights(h.rate, mask=side_by_side), h.learning_rate, COSINE),
         POINTS,
         axis="rate",
     )
-    mesh = all_devices()
-    inputs = place(arm, SEEDS, mesh, block)
-    begin, advance, _ = jitted(arm, mesh, block)
-    members = begin(inputs)
-    start = fetch(members.state.params, arm)
-    end, _ = advance(members, inputs, np.int32(0), np.int32(STEPS), length=STEPS)
-    return start, fetch(end.state.params, arm)
+    programs = compile_population(arm, SEEDS, STEPS, all_devices(), block)
+    inputs = programs.put(arm)
+    members = programs.init(inputs)
+    start = programs.fetch(members.state.params)
+    end, _ = programs.advance(members, inputs, np.int32(0), np.int32(STEPS))
+    return start, programs.fetch(end.state.params)
 
 
 @pytest.mark.parametrize("mask", MASKS)

@@ -1,37 +1,42 @@
-"""Gradients near the end of training: the gauge, the noise, and the experiment in small."""
+"""Gradients near the end of training: what is measured of a step, the noise, and the experiment in small."""
 
 import json
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from experiments.literature import gradients_at_the_end
 from experiments.literature.gradients_at_the_end import (
     Hypers,
     during,
+    equilibrium_ratio,
     experiment,
-    gauged,
     growth,
     noisy,
-    ratio_at_rest,
+    squares,
 )
 from experiments.literature.scale_invariant import random_walk
 from wd_research.cli import main
 from wd_research.decay.masks import everything, matching
 from wd_research.experiment import run
-from wd_research.types import Batch
+from wd_research.points import grid
+from wd_research.training.step import init_state, train_step
+from wd_research.types import Arm, Batch
 
 pytestmark = pytest.mark.slow  # the experiment itself, in little
 
 HYPERS = Hypers(*np.array([0.01, 0.1, 1.0, 0.0, 0.3], np.float32))
+POINTS = grid(Hypers, decay=(0.1,))
 WALK = random_walk(4)
 
 
 @pytest.mark.parametrize("mask", [everything, matching("first")])
-def test_the_gauge_measures_the_gradient_that_training_sees_on_the_leaves_of_its_mask(mask):
+def test_a_step_is_measured_by_its_gradient_and_the_weights_before_it_on_the_leaves_of_the_mask(mask):
     def loss(hypers):
         return lambda params, extras, batch, key: (
             jnp.sum(params["first"] ** 3) + jnp.sum(params["second"] ** 2),
@@ -39,12 +44,13 @@ def test_the_gauge_measures_the_gradient_that_training_sees_on_the_leaves_of_its
         )
 
     params = {"first": jnp.arange(1.0, 4.0), "second": jnp.ones(2)}
-    objective = gauged(WALK._replace(loss=loss), mask).loss(HYPERS)
-    batch = Batch(jnp.zeros(1), jnp.zeros(1))
-    gradients, (_, metrics) = jax.grad(objective, has_aux=True)(params, {}, batch, jax.random.key(0))
-    np.testing.assert_allclose(gradients["first"], 3 * params["first"] ** 2)  # the gauge leaves it as it was
-    seen = [name for name, taken in mask(params).items() if taken]
-    of_gradient, of_weights = (sum(np.sum(tree[name] ** 2) for name in seen) for tree in (gradients, params))
+    task = WALK._replace(loss=loss, init=lambda key: (params, {}))
+    arm = Arm(task, lambda hypers: optax.sgd(0.1), POINTS, axis="decay", observe=partial(squares, mask))
+    state = init_state(arm, HYPERS, jax.random.key(0))
+    _, metrics = train_step(arm, HYPERS, state, Batch(jnp.zeros(1), jnp.zeros(1)), jax.random.key(0))
+    gradients = {"first": 3 * params["first"] ** 2, "second": 2 * params["second"]}
+    taken_in = [name for name, taken in mask(params).items() if taken]
+    of_gradient, of_weights = (sum(np.sum(tree[name] ** 2) for name in taken_in) for tree in (gradients, params))
     np.testing.assert_allclose(metrics["squared_gradient"], of_gradient, rtol=1e-6)
     np.testing.assert_allclose(metrics["squared_weights"], of_weights, rtol=1e-6)
     np.testing.assert_allclose(metrics["squared_ratio"], of_gradient / of_weights, rtol=1e-6)
@@ -77,7 +83,7 @@ def small(tmp_path_factory):
 def test_the_gradient_to_weight_ratio_of_a_walk_is_the_predicted_one(small):
     results = small.arms["walk, constant"]
     measured = during(results, "ratio", 0.5, 1.0).mean(axis=0)
-    np.testing.assert_allclose(measured, ratio_at_rest(results), rtol=0.01)
+    np.testing.assert_allclose(measured, equilibrium_ratio(results), rtol=0.01)
 
 
 def test_decoupled_decay_makes_gradients_grow_and_corrected_decay_does_not(small):
@@ -101,7 +107,7 @@ def test_every_claim_has_a_verdict_and_the_claims_are_the_answer(small):
     ]  # fmt: skip
     assert all(claim["verdict"] in ("holds", "fails", "undecided") for claim in claims)
     cells = {claim["id"]: set(claim["cells"]) for claim in claims}
-    assert cells["net-grows"] == {"decay 3"}  # decay of 0.01 does not come to rest
+    assert cells["net-grows"] == {"decay 3"}  # with decay 0.01 no equilibrium is reached
     assert cells["corrected-lower-loss"] == {"decay 0.01", "decay 3"}
     assert "of 8 claims" in small.summary["answer"]
 
@@ -129,6 +135,6 @@ def test_bad_input_gets_one_sentence(capsys, monkeypatch, words, says):
     with pytest.raises(SystemExit) as stopped:
         main(gradients_at_the_end.experiment)
     assert stopped.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith(says)
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith(says)
+    assert message.count("\n") == 1

@@ -1,4 +1,4 @@
-"""A linear net that decays: what its parts measure, what it ends at, and the experiment to its end."""
+"""A linear net that decays: what its splits measure, the minimum that it ends at, and the experiment to its end."""
 
 import io
 import subprocess
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.literature.krogh_hertz import experiment, kept, parts, penalties_of, sampled
+from experiments.literature.krogh_hertz import course, experiment, penalties_of, sampled, splits
 from experiments.literature.linear import Setting
 from wd_research.experiment import run
 
@@ -28,37 +28,37 @@ def test_a_sample_has_inputs_of_length_1_and_a_teacher_of_mean_square_1(examples
     assert np.mean(sample.teacher**2) == pytest.approx(1, rel=1e-5)
 
 
-def test_the_silent_directions_are_those_that_no_example_has():
+def test_the_null_space_holds_the_directions_that_no_example_has():
     sample = sampled(Setting(30, 0.5), 0, 12)
-    assert sample.silent.shape == (18, 30)
-    np.testing.assert_allclose(sample.silent @ sample.silent.T, np.eye(18), atol=1e-6)
-    np.testing.assert_allclose(sample.silent @ sample.inputs.T, 0, atol=1e-6)
-    assert set(parts((), sample)) == {"train", "test", "silent"}
-    assert set(parts((), sampled(Setting(30, 0.5), 0, 31))) == {"train", "test"}
+    assert sample.null_space.shape == (18, 30)
+    np.testing.assert_allclose(sample.null_space @ sample.null_space.T, np.eye(18), atol=1e-6)
+    np.testing.assert_allclose(sample.null_space @ sample.inputs.T, 0, atol=1e-6)
+    assert set(splits((), sample)) == {"train", "test", "null_space"}
+    assert set(splits((), sampled(Setting(30, 0.5), 0, 31))) == {"train", "test"}
 
 
-def test_the_parts_measure_the_error_on_new_examples_and_the_silent_component():
+def test_the_splits_measure_the_error_on_new_examples_and_the_null_space_component():
     sample, rng = sampled(Setting(30, 0.5), 1, 12), np.random.default_rng(0)
     weights, new = rng.normal(size=30), rng.normal(size=(100_000, 30)) / np.sqrt(30)
-    seen = parts((), sample)
+    seen = splits((), sample)
     assert error(weights, seen["test"]) == pytest.approx(np.mean((new @ (weights - sample.teacher)) ** 2), rel=0.03)
-    heard = weights - sample.silent.T @ (sample.silent @ weights)
-    assert error(heard, seen["silent"]) == pytest.approx(0, abs=1e-10)
-    assert error(weights, seen["silent"]) == pytest.approx(np.sum((weights - heard) ** 2) / 18, rel=1e-5)
+    in_row_space = weights - sample.null_space.T @ (sample.null_space @ weights)
+    assert error(in_row_space, seen["null_space"]) == pytest.approx(0, abs=1e-10)
+    assert error(weights, seen["null_space"]) == pytest.approx(np.sum((weights - in_row_space) ** 2) / 18, rel=1e-5)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The experiment in small form."""
     declared = experiment(**SMALL)
-    folder = tmp_path_factory.mktemp("run") / "small"
-    return run(declared, folder, audit="", console=Console(file=io.StringIO()))
+    return run(declared, tmp_path_factory.mktemp("run") / "small", console=Console(file=io.StringIO()))
 
 
 def test_every_claim_has_a_verdict_and_those_that_a_small_run_can_decide_hold(finished):
     verdicts = {claim["id"]: claim["verdict"] for claim in finished.summary["claims"]}
     assert set(verdicts.values()) <= {"holds", "fails", "undecided"}
-    for claim in ("silence-stays", "silence-goes", "silence-course", "nothing-to-gain", "decay-harms-without-noise"):
+    for claim in ("null-space-stays", "null-space-vanishes", "null-space-course", "nothing-to-gain",
+                  "decay-harms-without-noise"):  # fmt: skip
         assert verdicts[claim] == "holds"
     assert verdicts["best-is-noise-over-teacher"] != "fails"
 
@@ -75,9 +75,9 @@ def test_training_ends_at_the_minimum_of_the_energy(finished):
             assert results["test_error"].to_numpy()[seed, k, -1] == pytest.approx(expected, rel=1e-3)
 
 
-def test_the_silent_component_of_clean_and_noisy_labels_is_the_same(finished):
-    """It hears no label, and both arms start from the same weights."""
-    clean, noisy = (kept(finished.arms[f"{labels}, p = 20"])[1] for labels in ("clean", "noisy"))
+def test_the_null_space_component_of_clean_and_noisy_labels_is_the_same(finished):
+    """No gradient reaches it, and both arms start from the same weights."""
+    clean, noisy = (course(finished.arms[f"{labels}, p = 20"])[1] for labels in ("clean", "noisy"))
     np.testing.assert_allclose(clean, noisy, atol=1e-5)
 
 

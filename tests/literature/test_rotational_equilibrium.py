@@ -6,43 +6,69 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import xarray as xr
 
 from experiments.literature import rotational_equilibrium
 from experiments.literature.rotational_equilibrium import (
     ANGLES,
-    NormalizedMlp,
     Walker,
     angle,
     coordinates,
     experiment,
     late,
     layers,
-    watched,
+    rotation,
+    with_decay,
 )
-from experiments.literature.scale_invariant import random_walk, unit
+from experiments.literature.scale_invariant import NormalizedMlp, random_walk, unit
 from wd_research.cli import main
 from wd_research.experiment import run
-from wd_research.types import Batch
+from wd_research.points import grid
+from wd_research.training.ledger import turned
+from wd_research.training.step import init_state, train_step
+from wd_research.types import Arm, Batch
 
 pytestmark = pytest.mark.slow  # the experiment itself, in little
 
 HYPERS = Walker(*np.array([0.01, 0.0, 0.1, 0.3], np.float32))
 NOTHING = Batch(np.zeros(1), np.zeros(1))
+WALK = random_walk(16)
 
 
-@pytest.mark.parametrize("turned", [1e-5, 1e-3, 0.1, 1.0, 3.0])
+@pytest.mark.parametrize("angle", [1e-5, 1e-3, 0.1, 1.0, 3.0])
 @pytest.mark.parametrize("grown", [0.01, 1.0, 100.0])
-def test_the_angle_is_the_angle_that_a_matrix_was_turned_by(turned, grown):
-    """Whatever its norm did; a scalar product in float32 could not see 1e-5."""
+def test_the_angle_is_the_angle_that_a_matrix_was_rotated_by(angle, grown):
+    """Whatever its norm did; a scalar product in float32 could not resolve 1e-5."""
     first, second = np.linalg.qr(np.random.default_rng(0).normal(size=(256, 2)))[0].T.reshape(2, 16, 16)
-    after = grown * (np.cos(turned) * first + np.sin(turned) * second)
-    loss = watched(random_walk(16)).loss(HYPERS)
-    _, (now, metrics) = loss({"w": jnp.float32(after)}, {"w": jnp.float32(first)}, NOTHING, jax.random.key(0))
-    np.testing.assert_allclose(np.sqrt(metrics["squared_angle_0"]), turned, rtol=1e-2 if turned < 1e-4 else 1e-4)
-    np.testing.assert_allclose(metrics["norm_0"], grown, rtol=1e-5)
-    np.testing.assert_allclose(now["w"], after / grown, atol=1e-6)
+    after = grown * (np.cos(angle) * first + np.sin(angle) * second)
+    metrics = rotation({"w": jnp.float32(3 * first)}, {}, {"w": jnp.float32(after)})
+    np.testing.assert_allclose(np.sqrt(metrics["squared_angle_0"]), angle, rtol=1e-2 if angle < 1e-4 else 1e-4)
+    np.testing.assert_allclose(metrics["norm_0"], 3, rtol=1e-5)
+
+
+def test_the_angle_is_of_the_step_itself_and_not_of_the_one_before_it():
+    """A loss that remembers the weights of the step before would measure the same angles one step later."""
+
+    def remembering(hypers):
+        loss = WALK.loss(hypers)
+
+        def of_step(params, before, batch, key):
+            value, _ = loss(params, {}, batch, key)
+            return value, (params, {"squared_angle_before": turned(before["w"], params["w"]) ** 2})
+
+        return of_step
+
+    task = WALK._replace(init=lambda key: 2 * WALK.init(key)[:1], loss=remembering)
+    arm = Arm(task, with_decay(optax.trace(0.9)), grid(Walker, decay=(0.1,)), axis="decay", observe=rotation)
+    state, found = init_state(arm, HYPERS, jax.random.key(0)), []
+    for step in range(6):
+        state, metrics = train_step(arm, HYPERS, state, NOTHING, jax.random.key(1 + step))
+        found.append((float(metrics["squared_angle_0"]), float(metrics["squared_angle_before"])))
+    of_step, of_step_before = np.transpose(found)  # rad^2
+    assert of_step_before[0] == 0
+    np.testing.assert_allclose(of_step[:-1], of_step_before[1:], rtol=1e-5)
 
 
 @pytest.mark.parametrize("norm", [0.1, 10.0])
@@ -133,7 +159,7 @@ def test_the_figure_and_the_measurements_are_there(small):
         (["--seeds", "1"], "error: --seeds 1 is too few"),
         (["--steps", "0"], "error: --steps 0 is too few"),
         (["--train-size", "5000"], "error: --train-size 5000 does not fit"),
-        (["--flipped", "2"], "error: --flipped 2.0 is not a share"),
+        (["--label-noise", "2"], "error: --label-noise 2.0 is not a share"),
         (["--widths"], "error: --widths is empty: give the units"),
         (["--widths", "8", "0"], "error: --widths 0 is too few"),
     ],
@@ -143,6 +169,6 @@ def test_bad_input_gets_one_sentence(capsys, monkeypatch, words, says):
     with pytest.raises(SystemExit) as stopped:
         main(rotational_equilibrium.experiment)
     assert stopped.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith(says)
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith(says)
+    assert message.count("\n") == 1

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as of_numpy
 
+from wd_research.flags import UserError
 from wd_research.training.data import draw_split, standardised
 from wd_research.training.loading import from_arrays, from_csv, from_frame, from_npz, from_openml, windows
 
@@ -63,7 +64,7 @@ def test_words_and_booleans_are_classes_and_other_numbers_stay(targets, numbered
     ],
 )
 def test_what_cannot_be_right_is_one_sentence(inputs, targets, said):
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(UserError, match=said) as caught:
         from_arrays(inputs, targets, "mine")
     assert str(caught.value).startswith("mine: ")
     assert "\n" not in str(caught.value)
@@ -73,12 +74,12 @@ def test_a_npz_file(tmp_path):
     np.savez(tmp_path / "my.npz", x=INPUTS, y=CLASSES, z=np.array([{}, []], object))
     assert (from_npz(tmp_path / "my.npz", "x", "y").inputs == INPUTS).all()
     for names, said in {("x", "t"): "has no array t: it has x, y, z", ("z", "y"): "holds Python objects"}.items():
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(UserError, match=said):
             from_npz(tmp_path / "my.npz", *names)
     (tmp_path / "torn.npz").write_bytes((tmp_path / "my.npz").read_bytes()[:200])
     (tmp_path / "text.npz").write_text("no arrays")
     for name, said in (("torn", "numpy.savez"), ("text", "numpy.savez"), ("none", "there is no such file")):
-        with pytest.raises(ValueError, match=rf"{name}\.npz is no \.npz file: .*{said}"):
+        with pytest.raises(UserError, match=rf"{name}\.npz is no \.npz file: .*{said}"):
             from_npz(tmp_path / f"{name}.npz")
 
 
@@ -101,9 +102,9 @@ def test_a_csv_file(tmp_path):
 )
 def test_a_csv_file_that_cannot_be_right(tmp_path, text, target, said):
     (tmp_path / "my.csv").write_text(text)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(UserError, match=said):
         from_csv(tmp_path / "my.csv", target)
-    with pytest.raises(ValueError, match="cannot be read as a CSV file"):
+    with pytest.raises(UserError, match="cannot be read as a CSV file"):
         from_csv(tmp_path / "none.csv", target)
 
 
@@ -176,7 +177,7 @@ def test_without_a_network_one_sentence_says_what_to_do(tmp_path, monkeypatch):
 
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
     monkeypatch.setattr(loader, "urlopen", unreachable)
-    with pytest.raises(ValueError, match=r"OpenML cannot be reached for adult: .*CSV"):
+    with pytest.raises(UserError, match=r"OpenML cannot be reached for adult: .*CSV"):
         from_openml("adult")
 
 
@@ -184,7 +185,7 @@ def test_without_a_network_one_sentence_says_what_to_do(tmp_path, monkeypatch):
 def test_windows_lie_side_by_side_and_each_target_is_the_next_token(size, length):
     tokens = np.arange(size)
     if size < length + 1:
-        with pytest.raises(ValueError, match=f"at least {length + 1} whole numbers"):
+        with pytest.raises(UserError, match=f"at least {length + 1} whole numbers"):
             windows(tokens, length)
         return
     examples = windows(tokens, length)
@@ -195,7 +196,7 @@ def test_windows_lie_side_by_side_and_each_target_is_the_next_token(size, length
 
 @pytest.mark.parametrize("tokens", [np.arange(9.0), -np.arange(9), np.arange(9).reshape(3, 3)])
 def test_what_is_no_text_is_said(tokens):
-    with pytest.raises(ValueError, match="cannot be cut into windows"):
+    with pytest.raises(UserError, match="cannot be cut into windows"):
         windows(tokens, 2)
 
 
@@ -208,13 +209,13 @@ def test_tokens_and_numbers_split_without_classes():
         assert (batch.targets == examples.targets[split.train]).all()
         if examples.inputs.dtype == np.int32:
             assert (batch.inputs == examples.inputs[split.train]).all()
-        with pytest.raises(ValueError, match="no classes to flip"):
-            draw_split(examples, 0, 10, 5, flipped=0.1)
+        with pytest.raises(UserError, match=r"--label-noise .* has no classes"):
+            draw_split(examples, 0, 10, 5, label_noise=0.1)
 
 
 def test_a_class_too_small_for_all_parts_is_named():
     examples = from_arrays(np.eye(31), np.array([0, 1] * 15 + [2]))
-    with pytest.raises(ValueError, match="class 2 has too few examples"):
+    with pytest.raises(UserError, match="class 2 has too few examples"):
         draw_split(examples, 0, 10, 5)
 
 

@@ -1,6 +1,11 @@
-"""Laws of the population engine."""
+"""Laws of the population engine.
 
-from functools import partial
+Those that rest on rounding are tried in float64; those that are true to the last bit in float32, on the machine code
+that users run. One case, a net with dropout, serves all laws that are not about the kind of the net.
+"""
+
+from dataclasses import replace
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -8,98 +13,124 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
-from tests.training.worlds import KINDS, arm, assert_close, in_double, leaves_equal, points
-from wd_research.training.population import (
-    INIT,
-    NEVER,
-    NOISE,
-    ORDER,
-    _advance,
-    all_devices,
-    check_types,
-    compile_programs,
-    fetch,
-    jitted,
-    place,
-)
+from tests.training.cases import KINDS, arm, assert_close, in_double, leaves_equal, parabola, points
+from wd_research.training import population
+from wd_research.training.member import INIT, NEVER, NOISE, ORDER
+from wd_research.training.population import _advance, all_devices, check_types, compile_population, fetch, put
 from wd_research.training.step import init_state, train_step
+from wd_research.types import Batch, no_splits
 
-SEEDS = 2
+SEEDS, LENGTH = 2, 20
+DECAYS = (0.0, 0.1, 1.0)
 
 
-def train(arm, segments, mesh=None, block=1, seeds=SEEDS):
+def one_device():
+    return jax.make_mesh((1,), ("points",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
+
+
+def case(kind="dropout"):
+    """An arm of three points, without examples to be evaluated on."""
+    of_kind = arm(kind)
+    return replace(of_kind, task=of_kind.task._replace(splits=no_splits), points=points(DECAYS, dropouts=(0.4,)))
+
+
+COMPILED = {}
+
+
+def compiled(kind="dropout", mesh=None, block=1, double=False):
+    """The arm and its population, which is compiled once for all tests."""
+    wanted = kind, mesh, block, double
+    if wanted not in COMPILED:
+        of_kind = in_double(case(kind)) if double else case(kind)
+        COMPILED[wanted] = of_kind, compile_population(of_kind, SEEDS, LENGTH, mesh or all_devices(), block)
+    return COMPILED[wanted]
+
+
+def train(segments, mesh=None, block=1, kind="dropout", double=False, **changes):
     """The members after the segments, without padding."""
-    mesh = mesh or all_devices()
-    inputs = place(arm, seeds, mesh, block)
-    init, advance, _ = jitted(arm, mesh, block)
-    members, start = init(inputs), 0
+    of_kind, programs = compiled(kind, mesh, block, double)
+    inputs = programs.put(replace(of_kind, **changes))
+    members, start = programs.init(inputs), 0
     for length in segments:
-        members, _ = advance(members, inputs, np.int32(start), np.int32(length), length=20)
+        members, _ = programs.advance(members, inputs, np.int32(start), np.int32(length))
         start += length
-    return fetch(members, arm)
+    return programs.fetch(members)
 
 
-def train_one_by_one(arm, steps, seeds=SEEDS):
-    """The same training as a loop over seeds, points and steps: no vmap, no scan, no mesh."""
-    step = jax.jit(lambda hypers, state, batch, key: train_step(arm, hypers, state, batch, key)[0])
-    rows = []
-    for seed in range(seeds):
-        key, split = jax.random.key(seed), arm.task.split(seed)
-        data, split = jax.tree.map(jnp.asarray, (arm.task.data, split))
-        order = arm.task.order(jax.random.fold_in(key, ORDER), jnp.int32(0), steps)
-        row = []
-        for point in zip(*arm.points, strict=True):
-            hypers = type(arm.points)(*map(jnp.asarray, point))
-            state = init_state(arm, hypers, jax.random.fold_in(key, INIT))
+@cache
+def train_sequentially(kind, steps=(1, LENGTH)):
+    """The same training as a loop over seeds, points and steps: no vmap, no scan, no mesh. The states after `steps`."""
+    of_kind, _ = compiled(kind, double=True)
+    task = of_kind.task
+    init = jax.jit(lambda hypers, key: init_state(of_kind, hypers, key))
+
+    @jax.jit
+    def step(hypers, state, data, split, indices, key):
+        return train_step(of_kind, hypers, state, task.gather(data, split, indices), key)[0]
+
+    rows = {number: [] for number in steps}
+    for seed in range(SEEDS):
+        key, split = jax.random.key(seed), task.split(seed)
+        order = task.order(jax.random.fold_in(key, ORDER), jnp.int32(0), max(steps))
+        row = {number: [] for number in steps}
+        for point in zip(*of_kind.points, strict=True):
+            hypers = type(of_kind.points)(*map(jnp.asarray, point))
+            state = init(hypers, jax.random.fold_in(key, INIT))
             for time, indices in enumerate(order):
                 noise = jax.random.fold_in(jax.random.fold_in(key, NOISE), time)
-                state = step(hypers, state, arm.task.gather(data, split, indices), noise)
-            row.append(state)
-        rows.append(jax.tree.map(lambda *leaves: np.stack(leaves), *row))
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+                state = step(hypers, state, task.data, split, indices, noise)
+                if time + 1 in steps:
+                    row[time + 1].append(state)
+        for number, states in row.items():
+            rows[number].append(stacked(states))
+    return {number: stacked(states) for number, states in rows.items()}
 
 
+def stacked(trees):
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+@pytest.fixture
+def double():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_step_of_the_population_is_one_step_of_each_member(kind):
-    world = arm(kind)
-    assert_close(train(world, [1]).state, train_one_by_one(world, 1), 1e-5)
+    assert_close(train([1], kind=kind, double=True).state, train_sequentially(kind)[1], 1e-9)
 
 
+@pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("kind", KINDS)
 def test_twenty_steps_of_the_population_are_twenty_steps_of_each_member(kind):
-    with jax.enable_x64(True):
-        world = in_double(arm(kind))
-        assert_close(train(world, [20]).state, train_one_by_one(world, 20), 1e-9)
+    assert_close(train([LENGTH], kind=kind, double=True).state, train_sequentially(kind)[LENGTH], 1e-9)
 
 
-@pytest.mark.parametrize("kind", ["decoupled", pytest.param("batch norm", marks=pytest.mark.slow)])
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("kind", ["dropout", pytest.param("batch norm", marks=pytest.mark.slow)])
 def test_neither_the_mesh_nor_the_block_changes_more_than_rounding(kind):
-    with jax.enable_x64(True):
-        world = in_double(arm(kind))
-        one_device = jax.make_mesh((1,), ("points",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
-        reference = train(world, [20], one_device, block=None)
-        for mesh, block in ((all_devices(), None), (all_devices(), 1), (one_device, 2)):
-            assert_close(train(world, [20], mesh, block), reference, 1e-9)
+    reference = train([LENGTH], one_device(), None, kind, double=True)
+    for mesh, block in ((None, None), (None, 1), (None, 2), (None, 3)):
+        assert_close(train([LENGTH], mesh, block, kind, double=True), reference, 1e-9)
 
 
+@pytest.mark.usefixtures("users_code")
 @pytest.mark.parametrize("block", [None, 1])
 def test_the_same_program_twice_and_one_segment_or_two_are_bitwise_the_same(block):
-    world = arm("dropout")
-    once = train(world, [20], block=block)
-    assert leaves_equal(once, train(world, [20], block=block))
-    assert leaves_equal(once, train(world, [10, 10], block=block))
+    once = train([20], block=block)
+    assert leaves_equal(once, train([20], block=block))
+    assert leaves_equal(once, train([10, 10], block=block))
 
 
+@pytest.mark.usefixtures("users_code")
 @pytest.mark.parametrize("block", [None, 1])
 def test_a_member_does_not_feel_its_neighbours_even_when_they_diverge(block):
-    world, mesh = arm("decoupled"), all_devices()
-    others = world._replace(points=points(decays=(0.0, 7.0, 1.0)))
-    broken = world._replace(points=world.points._replace(learning_rate=np.float32([0.01, 1e30, 0.01])))
-    programs = compile_programs(world, place(world, SEEDS, mesh, block), 20, mesh, block)
-    ends = []
-    for variant in (world, others, broken):
-        inputs = place(variant, SEEDS, mesh, block)
-        ends.append(fetch(programs.advance(programs.init(inputs), inputs, np.int32(0), np.int32(20))[0], variant))
+    plain = case().points
+    others = points(decays=(0.0, 7.0, 1.0), dropouts=(0.4,))
+    broken = plain._replace(learning_rate=np.float32([0.01, 1e30, 0.01]))
+    ends = [train([LENGTH], block=block, points=variant) for variant in (plain, others, broken)]
     for end in ends[1:]:
         for member in (0, 2):
             pick = lambda tree, m=member: jax.tree.map(lambda leaf: leaf[:, m], tree)  # noqa: E731
@@ -109,11 +140,11 @@ def test_a_member_does_not_feel_its_neighbours_even_when_they_diverge(block):
     assert not leaves_equal(ends[0].state.params, ends[1].state.params)
 
 
+@pytest.mark.usefixtures("users_code")
 def test_a_diverged_member_keeps_its_last_finite_weights():
     """Weights overflow at the second step: what stays are those of the first."""
-    world = arm("decoupled")
-    world = world._replace(points=points(decays=(0.0, 1e35, 0.1), learning_rates=(100.0,)))
-    first, end = train(world, [1]), train(world, [20])
+    overflowing = points(decays=(0.0, 1e35, 0.1), learning_rates=(100.0,), dropouts=(0.4,))
+    first, end = train([1], points=overflowing), train([LENGTH], points=overflowing)
     assert (end.diverged_at[:, 1] == 1).all()
     for before, after in zip(jax.tree.leaves(first.state.params), jax.tree.leaves(end.state.params), strict=True):
         assert np.isfinite(after[:, 1]).all()
@@ -121,14 +152,14 @@ def test_a_diverged_member_keeps_its_last_finite_weights():
         assert not np.array_equal(before[:, 2], after[:, 2]) or not before.any()
 
 
+@pytest.mark.usefixtures("users_code")
 def test_where_a_step_overflows_the_weights_that_stay_finite_take_it_and_then_nothing_moves():
     """The first step takes 1e38 * 100 times a weight from it: too much where that is not a float32."""
-    world, mesh = arm("decoupled"), all_devices()
-    world = world._replace(points=points(decays=(0.0, 1e38, 0.1), learning_rates=(100.0,)))
-    initial = fetch(jitted(world, mesh)[0](place(world, SEEDS, mesh)), world).state.params
-    first, end = train(world, [1]), train(world, [20])
+    overflowing = points(decays=(0.0, 1e38, 0.1), learning_rates=(100.0,), dropouts=(0.4,))
+    initial, first, end = (train(segments, points=overflowing) for segments in ([], [1], [LENGTH]))
     assert (end.diverged_at[:, 1] == 0).all()
-    for before, once, after in zip(*map(jax.tree.leaves, (initial, first.state.params, end.state.params)), strict=True):
+    params = (initial.state.params, first.state.params, end.state.params)
+    for before, once, after in zip(*map(jax.tree.leaves, params), strict=True):
         assert np.isfinite(after[:, 1]).all()
         assert np.array_equal(once[:, 1], after[:, 1])
         decayed = before.ndim == 4  # [s, h, in, out]: matrices
@@ -137,37 +168,35 @@ def test_where_a_step_overflows_the_weights_that_stay_finite_take_it_and_then_no
         assert overflows.any() == decayed
 
 
+@pytest.mark.usefixtures("double")
 def test_members_with_batches_of_their_own_train_as_with_one_for_all():
     """What a GPU does, on whatever is here."""
-    with jax.enable_x64(True):
-        world = in_double(arm("dropout"))
-        mesh = jax.make_mesh((1,), ("points",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
-        inputs = place(world, SEEDS, mesh)
-        members = jitted(world, mesh)[0](inputs)
-        apart, shared = (
-            jax.jit(partial(_advance, world, None, own_batches, 20))(members, inputs, np.int32(0), np.int32(20))
-            for own_batches in (True, False)
-        )
-        assert_close(apart, shared, 1e-9)
+    of_kind, programs = compiled(mesh=one_device(), block=None, double=True)
+    inputs = programs.put(of_kind)
+    own = partial(_advance, of_kind, None, True, LENGTH)
+    clock = np.int32(0), np.int32(LENGTH)
+    apart, _ = jax.jit(own, compiler_options=population.CPU_OPTIONS)(programs.init(inputs), inputs, *clock)
+    assert_close(programs.fetch(apart), train([LENGTH], one_device(), None, double=True), 1e-9)
 
 
+@pytest.mark.usefixtures("users_code")
 def test_new_values_and_the_second_segment_neither_trace_nor_compile_again():
-    world, mesh, traces = arm("decoupled"), all_devices(), []
+    of_kind, traces = case(), []
 
-    def counted(hypers, build=world.optimizer):
+    def counted(hypers, build=of_kind.optimizer):
         traces.append(1)
         return build(hypers)
 
-    world = world._replace(optimizer=counted)
-    init, advance, _ = jitted(world, mesh, 1)
-    inputs = place(world, SEEDS, mesh, 1)
-    members, _ = advance(init(inputs), inputs, np.int32(0), np.int32(5), length=5)
+    of_kind = replace(of_kind, optimizer=counted)
+    programs = compile_population(of_kind, SEEDS, LENGTH, all_devices(), 1)
     traced = len(traces)
-    members, _ = advance(members, inputs, np.int32(5), np.int32(5), length=5)
-    other = place(world._replace(points=points(decays=(0.3, 0.7, 5.0), learning_rates=(0.1,))), SEEDS, mesh, 1)
-    advance(init(other), other, np.int32(0), np.int32(5), length=5)
+    inputs = programs.put(of_kind)
+    members, _ = programs.advance(programs.init(inputs), inputs, np.int32(0), np.int32(5))
+    programs.advance(members, inputs, np.int32(5), np.int32(5))
+    others = points(decays=(0.3, 0.7, 5.0), learning_rates=(0.1,), dropouts=(0.1,))
+    other = programs.put(replace(of_kind, points=others))
+    programs.advance(programs.init(other), other, np.int32(0), np.int32(5))
     assert len(traces) == traced > 0
-    assert advance._cache_size() == 1
 
 
 def equations(jaxpr):
@@ -183,13 +212,13 @@ def equations(jaxpr):
 
 @pytest.mark.parametrize(("block", "seeds"), [(None, (SEEDS,)), (1, ())])
 def test_a_batch_is_gathered_and_a_dropout_mask_drawn_once_per_seed(block, seeds):
-    world, mesh = arm("dropout"), all_devices()
-    init, advance, _ = jitted(world, mesh, block)
-    inputs = place(world, SEEDS, mesh, block)
+    of_kind, mesh = case(), all_devices()
+    init, advance, _ = population.functions(of_kind, mesh, block)
+    inputs = put(of_kind, SEEDS, mesh, block)
     members = jax.eval_shape(init, inputs)
-    jaxpr = advance.trace(members, inputs, np.int32(0), np.int32(4), length=4).jaxpr
+    jaxpr = jax.make_jaxpr(partial(advance, length=4))(members, inputs, np.int32(0), np.int32(4))
     found = list(equations(jaxpr.jaxpr))
-    pixels = world.task.data.inputs.shape
+    pixels = of_kind.task.data.inputs.shape
     gathered = [e.outvars[0].aval.shape for e in found if e.primitive.name == "gather" and shape_in(e) == pixels]
     drawn = [e.outvars[0].aval.shape for e in found if e.primitive.name == "random_bits"]
     assert gathered == [(*seeds, 16, pixels[1])]
@@ -201,46 +230,86 @@ def shape_in(equation):
     return equation.invars[0].aval.shape
 
 
+@pytest.mark.usefixtures("double")
 def test_no_collective_and_donated_state():
-    world, mesh = arm("batch norm"), all_devices()
-    init, advance, _ = jitted(world, mesh, 1)
-    inputs = place(world, SEEDS, mesh, 1)
-    members = init(inputs)
-    compiled = advance.lower(members, inputs, np.int32(0), np.int32(4), length=4).compile()
-    text = compiled.as_text()
+    of_kind, programs = compiled("batch norm", double=True)
+    inputs = programs.put(of_kind)
+    members = programs.init(inputs)
+    text = programs.advance.executable.as_text()
     collectives = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
     assert not [word for word in collectives if word in text]
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(members)) / mesh.size
-    assert compiled.memory_analysis().alias_size_in_bytes >= size
-    compiled(members, inputs, np.int32(0), np.int32(4))
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(members)) / jax.device_count()
+    assert programs.advance.executable.memory_analysis().alias_size_in_bytes >= size
+    programs.advance(members, inputs, np.int32(0), np.int32(4))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(members))
 
 
+@pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("block", [1, 2, 3, None])
 def test_points_are_padded_to_whole_blocks_and_nobody_sees_it(block):
-    world, mesh = arm("decoupled"), all_devices()
-    padded, at_once = len(place(world, SEEDS, mesh, block).points.decay), mesh.size * (block or 1)
+    of_kind, programs = compiled(block=block, double=True)
+    inputs = programs.put(of_kind)
+    padded, at_once = len(inputs.points.decay), jax.device_count() * (block or 1)
     assert padded % at_once == 0
     assert 0 <= padded - 3 < at_once
-    end = train(world, [3], block=block)
+    assert (np.asarray(inputs.points.decay)[3:] == DECAYS[-1]).all()
+    end = train([LENGTH], block=block, double=True)
     assert {leaf.shape[:2] for leaf in jax.tree.leaves(end)} == {(SEEDS, 3)}
-    assert_close(end.state.params, train_one_by_one(world, 3).params, 1e-4)
+    assert_close(end.state.params, train_sequentially("dropout")[LENGTH].params, 1e-9)
 
 
+def test_what_is_fetched_is_what_was_computed_without_the_padding():
+    table = np.arange(SEEDS * 4).reshape(SEEDS, 4)
+    fetched = fetch({"a": table, "b": (jnp.asarray(table)[..., None],)}, case())
+    assert fetched["a"].tolist() == table[:, :3].tolist()
+    assert fetched["b"][0].tolist() == table[:, :3, None].tolist()
+    assert isinstance(fetched["b"][0], np.ndarray)
+
+
+@pytest.mark.usefixtures("users_code")
 def test_points_share_what_a_seed_fixes_and_seeds_do_not():
     """At step 0 all points of a seed have the same weights, and two seeds have others."""
-    world, mesh = arm("decoupled"), all_devices()
-    inputs = place(world, SEEDS, mesh, 1)
-    kernel = fetch(jitted(world, mesh, 1)[0](inputs), world).state.params["Dense_0"]["kernel"]
+    kernel = train([]).state.params["Dense_0"]["kernel"]
     np.testing.assert_array_equal(kernel[:, 0], kernel[:, 1])
     assert not np.array_equal(kernel[0], kernel[1])
 
 
 def test_a_step_that_changes_a_type_is_refused_by_name():
-    world, mesh = arm("decoupled"), all_devices()
-    members = jax.eval_shape(jitted(world, mesh, 1)[0], place(world, SEEDS, mesh, 1))
+    of_kind = case()
+    init, *_ = population.functions(of_kind, all_devices(), 1)
+    members = jax.eval_shape(init, put(of_kind, SEEDS, all_devices(), 1))
     changed = jax.tree.map(lambda leaf: leaf, members)
     kernel = changed.state.params["Dense_0"]["kernel"]
     changed.state.params["Dense_0"]["kernel"] = jax.ShapeDtypeStruct(kernel.shape, jnp.bfloat16)
     with pytest.raises(TypeError, match=r"kernel.*bfloat16"):
         check_types(members, changed)
+
+
+def built_apart(constant=1.0, target=0.0):
+    """An arm whose functions are its own: its loss holds a number, and an array with another number in its middle."""
+    far = np.full(10_000, 1.0, np.float32)
+    far[5_000] = target
+    return parabola(
+        constant=constant,
+        splits=lambda data, split: {"train": Batch(data, split)},
+        evaluate=lambda params, extras, batch, name: {"far": jnp.sum(params["w"][0] * far)},
+    )
+
+
+SHARED = {}  # programs by their texts
+
+
+def population_of(**numbers):
+    return compile_population(built_apart(**numbers), SEEDS, 3, all_devices(), 1, SHARED)
+
+
+def test_arms_built_apart_share_a_program_where_they_compute_the_same():
+    first, known = population_of(), len(SHARED)
+    assert population_of().text == first.text
+    assert len(SHARED) == known
+
+
+@pytest.mark.parametrize("other", [{"constant": 2.0}, {"target": 0.5}])
+def test_arms_whose_functions_hold_another_number_do_not_share_a_program(other):
+    """Nor where the number is one in an array of 10,000, which a text leaves out when it is printed for people."""
+    assert population_of(**other).text != population_of().text

@@ -5,10 +5,11 @@ import re
 import jax
 import jax.numpy as jnp
 
+from wd_research.flags import UserError
 from wd_research.types import Array, Mask, Number, Params
 
 
-class DecayError(ValueError):
+class DecayError(UserError):
     """A decay that does not fit the params: a mask that matches nothing, rates for other leaves."""
 
 

@@ -30,7 +30,7 @@ def toward(target: Params) -> Pull:
 
 
 def down(penalty: Penalty) -> Pull:
-    """Down any penalty's slope: the pull is grad penalty(w), so that every penalty is also a decoupled decay.
+    """Decay along the gradient of a penalty: the pull is grad penalty(w), so every penalty can be decoupled.
 
     The penalty's own mask counts, and then that of the link.
     """

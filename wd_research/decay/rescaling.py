@@ -8,6 +8,7 @@ decay was given. The rules disagree: each holds where its authors looked.
 from typing import Literal, NamedTuple
 
 from wd_research.decay.units import Family, Setting, Unit, check, find, number_of, obstacle, possible, share_of
+from wd_research.flags import UserError
 
 Quantity = Literal["batch_size", "steps", "examples", "width"]
 
@@ -80,12 +81,12 @@ def rescale(number: float, source: str, setting: Setting, quantity: Quantity, ne
 
     A rule applies where it speaks of the optimizer, and of the family of `source` or one that converts exactly.
 
-    Raises ValueError as `units.table` does, and when the setting does not know the quantity.
+    Raises UserError as `units.table` does, and when the setting does not know the quantity.
     """
     unit, old = find(source), getattr(setting, quantity)
     share = share_of(number, unit, setting)
     if old is None:
-        raise ValueError(f"a new {quantity.replace('_', ' ')} says too little alone: give the old one too")
+        raise UserError(f"a new {quantity.replace('_', ' ')} says too little alone: give the old one too")
     check(setting._replace(**{"warmup": 0, quantity: new}))
     k = new / old
     applying = [

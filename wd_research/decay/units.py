@@ -1,4 +1,4 @@
-"""One decay under many names: every convention of papers and libraries, and the conversions between them.
+"""Units of decay: the conventions of papers and libraries, and the conversions between them.
 
 With eta the learning rate at its peak, s_t the schedule with peak 1, n training examples, a batch size b and T steps, a
 convention names the share of a weight that a step removes at the peak; for decay in the gradient, the share that a step
@@ -17,6 +17,8 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
+
+from wd_research.flags import UserError
 
 MOST = 10**15  # of whatever is counted
 
@@ -148,7 +150,7 @@ class Effect(NamedTuple):
 def table(number: float, source: str, setting: Setting) -> tuple[Row, ...]:
     """The decay `number` in the convention named `source`, in every convention.
 
-    Raises ValueError, with one sentence, when the name is not known, the numbers cannot be, or one is missing that
+    Raises UserError, with one sentence, when the name is not known, the numbers cannot be, or one is missing that
     `source` itself needs.
     """
     given = find(source)
@@ -159,13 +161,13 @@ def table(number: float, source: str, setting: Setting) -> tuple[Row, ...]:
 def convert(number: float, source: str, target: str, setting: Setting) -> float:
     """The decay `number` in the convention named `source`, in that named `target`.
 
-    Raises ValueError as `table` does, and when no exact conversion exists.
+    Raises UserError as `table` does, and when no exact conversion exists.
     """
     given = find(source)
     row = _row(share_of(number, given, setting), given, find(target), setting)
     if row.number is None:
         why = row.obstacle or f"that needs the {_words(row.missing)}"
-        raise ValueError(f"{source} cannot become {target}: {why}")
+        raise UserError(f"{source} cannot become {target}: {why}")
     return row.number
 
 
@@ -186,7 +188,7 @@ def effect(number: float, source: str, setting: Setting) -> Effect | None:
     """What a decay does over the run: it removes 1 - prod_t (1 - s_t share), s_t = 1 where it is unscheduled.
 
     None where decay has no share of its own (in the gradient, other than under plain SGD) or the steps are not known.
-    Beyond a million steps the schedule is sampled at a million of them. Raises ValueError as `table` does.
+    Beyond a million steps the schedule is sampled at a million of them. Raises UserError as `table` does.
     """
     unit = find(source)
     share = share_of(number, unit, setting)
@@ -219,26 +221,26 @@ def is_constant(setting: Setting) -> bool:
 
 
 def find(name: str) -> Unit:
-    """The convention of that name. Raises ValueError when there is none."""
+    """The convention of that name. Raises UserError when there is none."""
     names = [unit.name for unit in UNITS]
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1, cutoff=0.3)
         meant = f"did you mean {close[0]}? Known" if close else "known"
-        raise ValueError(f"no convention is called {name!r}: {meant} are {', '.join(names)}")
+        raise UserError(f"no convention is called {name!r}: {meant} are {', '.join(names)}")
     return UNITS[names.index(name)]
 
 
 def share_of(number: float, unit: Unit, setting: Setting) -> float:
-    """The share of a weight that a step removes at the peak. Raises ValueError as `table` does."""
+    """The share of a weight that a step removes at the peak. Raises UserError as `table` does."""
     check(setting)
     if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{unit.name} {number:g} cannot be: give a finite number above 0")
+        raise UserError(f"{unit.name} {number:g} cannot be: give a finite number above 0")
     missing = _missing(unit, setting)
     if missing:
-        raise ValueError(f"{unit.name} {number:g} says too little alone: give the {_words(missing)} too")
+        raise UserError(f"{unit.name} {number:g} says too little alone: give the {_words(missing)} too")
     share = unit.share(number, *(getattr(setting, name) for name in unit.needs))
     if not possible(share, unit, setting):
-        raise ValueError(f"{unit.name} {number:g} cannot be: a step would remove {share:.3g} times the weight")
+        raise UserError(f"{unit.name} {number:g} cannot be: a step would remove {share:.3g} times the weight")
     return share
 
 
@@ -253,18 +255,18 @@ def possible(share: float, unit: Unit, setting: Setting) -> bool:
 
 
 def check(setting: Setting) -> None:
-    """Raise ValueError, with one sentence, unless the numbers that are given can be those of a run."""
+    """Raise UserError, with one sentence, unless the numbers that are given can be those of a run."""
     rate = setting.learning_rate
     if rate is not None and not (math.isfinite(rate) and rate > 0):
-        raise ValueError(f"the learning rate {rate:g} cannot be: give a finite number above 0")
+        raise UserError(f"the learning rate {rate:g} cannot be: give a finite number above 0")
     for name in ("steps", "batch_size", "examples", "width"):
         count = getattr(setting, name)
         if count is not None and not 1 <= count <= MOST:
-            raise ValueError(f"the {_words((name,))} cannot be {count}: give a whole number from 1 to {MOST:g}")
+            raise UserError(f"the {_words((name,))} cannot be {count}: give a whole number from 1 to {MOST:g}")
     if not 0 <= setting.warmup < (setting.steps or math.inf):
-        raise ValueError(f"the warm-up cannot take {setting.warmup} steps: give 0 or more, and fewer than the run has")
+        raise UserError(f"the warm-up cannot take {setting.warmup} steps: give 0 or more, and fewer than the run has")
     if setting.batch_size and setting.examples and setting.batch_size > setting.examples:
-        raise ValueError(f"a batch of {setting.batch_size} cannot be drawn from {setting.examples} training examples")
+        raise UserError(f"a batch of {setting.batch_size} cannot be drawn from {setting.examples} training examples")
 
 
 def _row(share: float, given: Unit, unit: Unit, setting: Setting) -> Row:

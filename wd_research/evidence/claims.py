@@ -1,4 +1,4 @@
-"""Claims: a statement, what would be measured if it were true, and the verdict."""
+"""Claims: a statement about weight decay, the range that a measurement has if it is true, and the verdict."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ ALPHA = 1 - LEVEL
 
 
 class Unit(NamedTuple):
-    """In what a measurement is shown; what is measured, expected and recorded stays as it is."""
+    """The unit in which a measurement is shown; recorded values are not converted."""
 
     name: str
     factor: float  # measurement times factor is the number shown
@@ -39,10 +39,10 @@ class Decision(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What somebody says of weight decay, as something that a run can decide.
+    """A statement about weight decay that a run can decide.
 
-    `quantifier` is `does` or `can`. `expected` bounds the measured quantity where the statement is true; for "no
-    effect" it is the margin, stated before the run.
+    `quantifier` is `everywhere` or `somewhere`. `expected` bounds the measured quantity where the statement
+    is true; for "no effect" it is the margin, stated before the run.
     """
 
     id: str
@@ -54,16 +54,16 @@ class Claim(NamedTuple):
     unit: Unit = NUMBER
 
 
-def does(names: Sequence[str], inside: np.ndarray, outside: np.ndarray) -> Decision:
-    """In every declared cell: holds when every interval lies in what is expected, fails when one (Holm) is outside."""
+def everywhere(names: Sequence[str], inside: np.ndarray, outside: np.ndarray) -> Decision:
+    """In every cell: holds when every interval lies in the expected range, fails when one (by Holm) lies outside."""
     weakest, refuting = int(inside.argmax()), int(outside.argmin())
     if holm(outside)[refuting] <= ALPHA:
         return Decision("fails", names[refuting])
     return Decision("holds" if inside[weakest] <= ALPHA else "undecided", names[weakest])
 
 
-def can(names: Sequence[str], inside: np.ndarray, outside: np.ndarray) -> Decision:
-    """In at least one declared cell: holds when one interval (Holm) is in what is expected, fails when all lie out."""
+def somewhere(names: Sequence[str], inside: np.ndarray, outside: np.ndarray) -> Decision:
+    """In at least one cell: holds when one interval (by Holm) lies in the expected range, fails when all lie out."""
     strongest = int(inside.argmin())
     if holm(inside)[strongest] <= ALPHA:
         return Decision("holds", names[strongest])
@@ -95,24 +95,6 @@ def judge(claim: Claim, results: Any) -> dict[str, Any]:
         "unit": claim.unit._asdict(),
         "cells": {name: _row(estimates[name], cell) for name, cell in cells.items()},
     }
-
-
-def measured(row: Mapping[str, Any]) -> str:
-    """What a judged claim measured, for a person: `+5.71 points [+4.60, +6.82]`."""
-    unit = Unit(**row["unit"])
-    mean, low, high = (format(unit.factor * row[key], unit.form) for key in ("measured", "low", "high"))
-    return f"{f'{mean} {unit.name}'.rstrip()} [{low}, {high}]"
-
-
-def expected(row: Mapping[str, Any]) -> str:
-    """What a judged claim expected, for a person: `above 0`, `-0.5 to 0.5 points`; None, as in JSON, is no bound."""
-    unit = Unit(**row["unit"])
-    low, high = (
-        none if bound is None else unit.factor * bound
-        for bound, none in zip(row["expected"], (-np.inf, np.inf), strict=True)
-    )
-    bounds = f"below {high:g}" if low == -np.inf else f"above {low:g}" if high == np.inf else f"{low:g} to {high:g}"
-    return f"{bounds} {unit.name}".rstrip()
 
 
 def _row(estimate: Estimate, cell: Cell) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def smallest_effect(values: np.ndarray, level: float = LEVEL, power: float = 0.8) -> float:
-    """The smallest mean that this design would have told from 0 with the given power, from differences f64[s].
+    """The minimum detectable mean: found different from 0 with the given power, from differences f64[s].
 
     (t_{(1+level)/2} + t_{power}) sd / sqrt(s), both quantiles at s - 1 degrees of freedom; an approximation from below.
     """

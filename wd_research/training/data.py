@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from wd_research.flags import UserError
 from wd_research.types import Batch, Numbers
 
 
@@ -21,7 +22,7 @@ class Split(NamedTuple):
     train: Numbers  # i32[n_train] indices into the pool
     validation: Numbers  # i32[n_validation]
     test: Numbers  # i32[n_test]
-    train_targets: Numbers  # [n_train, ...], some classes flipped
+    train_targets: Numbers  # [n_train, ...], with label noise
     mean: Numbers  # f32[...] of the training inputs; f32[] 0 for tokens
     scale: (
         Numbers  # f32[...] 1 / standard deviation of the training inputs, 0 where they are constant; f32[] 1 for tokens
@@ -40,21 +41,21 @@ def digits() -> Examples:
     return Examples(inputs[:, inputs.std(axis=0) > 0].astype(np.float32), targets.astype(np.int32))
 
 
-def draw_split(examples: Examples, seed: int, train_size: int, validation_size: int, flipped: float = 0.0) -> Split:
+def draw_split(examples: Examples, seed: int, train_size: int, validation_size: int, label_noise: float = 0.0) -> Split:
     """Draw a seed's split: train and validation as large as asked, the rest for testing; classes in equal shares.
 
-    round(flipped * train_size) training labels become another class, each other class equally likely. Validation and
-    test labels are left as they are. Inputs that are constant in the training part get scale 0 and hence become 0
+    round(label_noise * train_size) training labels become another class, each other class equally likely. Validation
+    and test labels are left as they are. Inputs that are constant in the training part get scale 0 and hence become 0
     everywhere: they hold nothing to learn. Tokens are not scaled.
 
-    Raises ValueError when the sizes do not fit the pool (`check_sizes`), or a class has too few examples.
+    Raises UserError when the sizes do not fit the pool (`check_sizes`), or a class has too few examples.
     """
-    check_sizes(examples, train_size, validation_size, flipped)
+    check_sizes(examples, train_size, validation_size, label_noise)
     rest, train = _parted(examples, np.arange(len(examples.targets)), train_size, seed)
     test, validation = _parted(examples, rest, validation_size, seed)
     targets = np.asarray(examples.targets)[train]
     if classes(examples):
-        targets = flip(targets, flipped, classes(examples), seed)
+        targets = with_label_noise(targets, label_noise, classes(examples), seed)
     train, validation, test = (np.asarray(part, np.int32) for part in (train, validation, test))
     return Split(train, validation, test, targets, *_mean_and_scale(np.asarray(examples.inputs)[train]))
 
@@ -77,7 +78,7 @@ def _parted(examples: Examples, among: np.ndarray, size: int, seed: int) -> tupl
         rest, drawn = train_test_split(among, test_size=size, stratify=strata, random_state=seed)
     except ValueError as error:  # the sizes fit, so it is a class
         numbers, counts = np.unique(targets, return_counts=True)
-        raise ValueError(
+        raise UserError(
             f"class {numbers[counts.argmin()]} has too few examples to be in each part in its share ({counts.min()} of "
             f"{len(among)} where {size} are drawn): leave that class out, or ask for larger parts"
         ) from error
@@ -92,7 +93,7 @@ def _mean_and_scale(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return inputs.mean(axis=0), np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
 
 
-def flip(targets: np.ndarray, share: float, classes: int, seed: int) -> np.ndarray:
+def with_label_noise(targets: np.ndarray, share: float, classes: int, seed: int) -> np.ndarray:
     """Give round(share * n) of the labels i32[n] another class, every other class equally likely; i32[n]."""
     rng = np.random.default_rng([seed, 0xF11])
     chosen = rng.permutation(len(targets))[: round(share * len(targets))]
@@ -101,19 +102,19 @@ def flip(targets: np.ndarray, share: float, classes: int, seed: int) -> np.ndarr
     return shifted
 
 
-def check_sizes(examples: Examples, train_size: int, validation_size: int, flipped: float = 0.0) -> None:
-    """Raise ValueError, with one sentence, unless a split of these sizes can be drawn from the pool."""
+def check_sizes(examples: Examples, train_size: int, validation_size: int, label_noise: float = 0.0) -> None:
+    """Raise UserError, with one sentence, unless a split of these sizes can be drawn from the pool."""
     pool, least = len(examples.targets), max(1, classes(examples))
     most = pool - validation_size - least
     if not least <= train_size <= most:
-        raise ValueError(
+        raise UserError(
             f"--train-size {train_size} does not fit: of {pool} examples, {validation_size} are for validation and at "
             f"least {least} for testing, so give {least} to {most}"
         )
-    if not 0 <= flipped <= 1:
-        raise ValueError(f"--flipped {flipped} is not a share: give a number from 0 to 1")
-    if flipped and not classes(examples):
-        raise ValueError(f"--flipped {flipped} has no classes to flip: targets are numbers or tokens, so give 0")
+    if not 0 <= label_noise <= 1:
+        raise UserError(f"--label-noise {label_noise} is not a share: give a number from 0 to 1")
+    if label_noise and not classes(examples):
+        raise UserError(f"--label-noise {label_noise} has no classes: targets are numbers or tokens, so give 0")
 
 
 def standardised(examples: Examples, split: Split, indices: Numbers, targets: Numbers) -> Batch:

@@ -1,5 +1,8 @@
-"""How a population is cut: into waves that fit in memory, and into blocks that are quick."""
+"""How arms are trained on this machine: in waves of points that fit in memory, in blocks that are fast."""
 
+from collections import Counter
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -7,136 +10,166 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from wd_research.training.population import Inputs, Programs, compile_programs, place
+from wd_research.flags import UserError
+from wd_research.training.population import Block, Compiled, Inputs, Population, all_devices, compile_population
 from wd_research.types import Arm
 
-Block = int | None  # points of a device that advance together; None: all of them
 CHOOSING = 0.04  # the share of a run's time that choosing the block may take
+Segments = Sequence[tuple[int, int]]  # the first step and the length of each
 
 
-class PlanError(ValueError):
+class PlanError(UserError):
     """A population does not fit."""
 
 
-class Cut(NamedTuple):
-    """How a population may be cut."""
+class Limits(NamedTuple):
+    """What a population may take, and the blocks in which it may advance."""
 
-    blocks: tuple[Block, ...]  # the first is taken; the others are timed against it where that pays
     memory: float | None = None  # bytes that a wave may need, on all devices together
+    blocks: tuple[Block, ...] = ()  # the first is taken, the others are timed against it where that pays; (): any
 
 
 class Plan(NamedTuple):
     """How an arm is trained."""
 
-    programs: Programs
+    population: Population  # of one wave
     block: Block
-    height: int  # points of a wave
+    points_per_wave: int
     waves: int
-    memory: int  # bytes that a wave needs, on all devices together
     seconds_per_step: float  # of a wave, measured before step 0 on copies that are thrown away
     compile_seconds: float
 
     def record(self) -> dict[str, Any]:
-        """What a run's record keeps of it."""
-        return {**self._asdict(), "programs": None, "block": words(self.block)}
+        """What the record of a run keeps of it."""
+        kept = {**self._asdict(), "block": format_block(self.block), "memory": self.population.memory}
+        return {name: value for name, value in kept.items() if name != "population"}
 
 
-def as_fits_here() -> Cut:
-    """All in one wave; a CPU takes points one by one or together, whichever is quicker, a GPU all together."""
-    return Cut((1, None) if jax.default_backend() == "cpu" else (None,))
+def blocks_here() -> tuple[Block, ...]:
+    """A CPU trains points sequentially or vmapped, whichever is faster; a GPU vmapped."""
+    return (1, None) if jax.default_backend() == "cpu" else (None,)
 
 
-def words(block: Block) -> str:
-    """`one by one`, `together`."""
-    return "together" if block is None else "one by one" if block == 1 else f"{block} by {block}"
+def format_block(block: Block) -> str:
+    """`sequential`, `vmapped`, or `4 at a time`."""
+    return "vmapped" if block is None else "sequential" if block == 1 else f"{block} at a time"
 
 
-def make_plan(arm: Arm, seeds: int, length: int, steps: int, mesh: Mesh, cut: Cut) -> Plan:
+def make_plans(
+    arms: Mapping[str, Arm], seeds: int, segments: Segments, limits: Limits, announce: Callable[[str], None]
+) -> dict[str, Plan]:
+    """Plan and compile every arm; arms whose programs have equal texts share them, and the block is chosen once for all
+    arms of one size.
+
+    Raises PlanError when one point per device does not fit.
+    """
+    mesh, sizes = all_devices(), {name: size_of(arm) for name, arm in arms.items()}
+    alike, chosen = Counter(sizes.values()), {}
+    length, steps = segments[0][1], sum(length for _, length in segments)
+    compiled, known, plans = {}, {}, {}
+    for name, arm in arms.items():
+        announce(f"compiling {name}")
+        size = sizes[name]
+        within = limits._replace(blocks=chosen.get(size, limits.blocks or blocks_here()))
+        plan = make_plan(arm, seeds, length, steps * alike[size], mesh, within, compiled, known)
+        plans[name], chosen[size] = plan, (plan.block,)
+    return plans
+
+
+def size_of(arm: Arm) -> tuple[Any, ...]:
+    """How many points an arm has, and the shapes of its weights."""
+    weights, _ = jax.eval_shape(arm.task.init, jax.random.key(0))
+    return arm.size, *(leaf.shape for leaf in jax.tree.leaves(weights))
+
+
+def make_plan(
+    arm: Arm, seeds: int, length: int, steps: int, mesh: Mesh, limits: Limits, compiled: Compiled | None = None,
+    known: MutableMapping[str, Plan] | None = None,
+) -> Plan:  # fmt: skip
     """Compile an arm for segments of at most `length` steps, in waves that fit, and choose the block.
 
-    Choosing is left out where it would take more than 4 % of a run of `steps` steps. Raises PlanError when one point
-    per device does not fit.
+    Choosing is left out where it would take more than 4 % of a run of `steps` steps. Programs that are in `compiled`,
+    and plans that are `known` of equal programs, are taken from there. Raises PlanError when one point per device does
+    not fit.
     """
-    plan, inputs = fitted(arm, seeds, length, mesh, cut)
-    for block in cut.blocks[1:]:
+    compiled, known = {} if compiled is None else compiled, {} if known is None else known
+    plan = fitted(arm, seeds, length, mesh, limits, compiled)
+    if plan.population.text in known:
+        return known[plan.population.text]._replace(population=plan.population)
+    wave = points_of(arm, 0, plan.points_per_wave)
+    inputs = plan.population.put(wave)
+    plan = plan._replace(seconds_per_step=seconds_of_step(plan.population, inputs, length))
+    for block in limits.blocks[1:]:
         if plan.compile_seconds > CHOOSING * plan.seconds_per_step * steps * plan.waves:
             break
-        other = compiled(arm_of(arm, 0, plan.height), inputs, length, mesh, block, plan.programs)
+        other = planned(wave, seeds, length, mesh, block, compiled)
         seconds = plan.compile_seconds + other.compile_seconds
-        if cut.memory is None or other.memory <= cut.memory:
-            plan = quicker(plan, other._replace(waves=plan.waves), inputs, length)
+        if limits.memory is None or other.population.memory <= limits.memory:
+            plan = faster(plan, other._replace(waves=plan.waves), inputs, length)
         plan = plan._replace(compile_seconds=seconds)
+    known[plan.population.text] = plan
     return plan
 
 
-def fitted(arm: Arm, seeds: int, length: int, mesh: Mesh, cut: Cut) -> tuple[Plan, Inputs]:
-    """The plan with as many of an arm's points to a wave as fit, and the inputs of the first wave."""
-    points = height = len(jax.tree.leaves(arm.points)[0])
+def fitted(arm: Arm, seeds: int, length: int, mesh: Mesh, limits: Limits, compiled: Compiled) -> Plan:
+    """The plan with as many of an arm's points to a wave as fit, compiled, nothing of it run yet."""
+    points = arm.size
     while True:
-        wave = arm_of(arm, 0, height)
-        inputs = place(wave, seeds, mesh, cut.blocks[0])
-        plan = compiled(wave, inputs, length, mesh, cut.blocks[0])
-        if cut.memory is None or plan.memory <= cut.memory:
-            seconds = seconds_of_step(plan.programs, inputs, length)
-            return plan._replace(seconds_per_step=seconds, waves=-(-points // height)), inputs
-        if height <= mesh.size:
+        wave = points_of(arm, 0, points)
+        plan = planned(wave, seeds, length, mesh, limits.blocks[0], compiled)
+        memory = plan.population.memory
+        if limits.memory is None or memory <= limits.memory:
+            return plan._replace(waves=-(-arm.size // points))
+        if points <= mesh.size:
             raise PlanError(
-                f"--memory {cut.memory / 1e9:g} is not enough: {height} point(s) at {seeds} seed(s) need "
-                f"{plan.memory / 1e9:.2g} GB, so give that or take fewer seeds"
+                f"--memory {limits.memory / 1e9:g} is not enough: {points} point(s) at {seeds} seed(s) need "
+                f"{memory / 1e9:.2g} GB, so give that or take fewer seeds"
             )
         # What all points share does not shrink with the wave; the rest is taken to be proportional to its points.
+        inputs = plan.population.put(wave)
         shared = mesh.size * sum(leaf.nbytes for leaf in jax.tree.leaves((inputs.data, inputs.splits)))
-        share = max(0.0, cut.memory - shared) / (plan.memory - shared)
-        fitting = int(height * share) // mesh.size * mesh.size
-        height = max(mesh.size, min(fitting, height - 1))
+        share = max(0.0, limits.memory - shared) / (memory - shared)
+        points = max(mesh.size, min(int(points * share) // mesh.size * mesh.size, points - 1))
 
 
-def compiled(wave: Arm, inputs: Inputs, length: int, mesh: Mesh, block: Block, known: Programs | None = None) -> Plan:
-    """The plan of one wave with this block, compiled and its memory known, nothing of it run yet."""
+def planned(wave: Arm, seeds: int, length: int, mesh: Mesh, block: Block, compiled: Compiled) -> Plan:
+    """The plan of one wave with this block, compiled, nothing of it run yet."""
     begin = perf_counter()
-    programs = compile_programs(wave, inputs, length, mesh, block, known)
-    seconds = perf_counter() - begin
-    return Plan(programs, block, len(jax.tree.leaves(wave.points)[0]), 1, programs.memory(mesh), 0.0, seconds)
+    population = compile_population(wave, seeds, length, mesh, block, compiled)
+    return Plan(population, block, wave.size, 1, 0.0, perf_counter() - begin)
 
 
-def quicker(one: Plan, other: Plan, inputs: Inputs, length: int) -> Plan:
-    """The quicker of two plans, by calls in turn and the quickest of each: a machine's speed changes."""
+def faster(one: Plan, other: Plan, inputs: Inputs, length: int) -> Plan:
+    """The faster of two plans: three interleaved timings each, compared by their minima, because the machine's speed
+    drifts.
+    """
     steps = min(5, length)
-    calls = [[seconds_of_call(plan.programs, inputs, steps) for plan in (one, other)] for _ in range(3)]
+    calls = [[seconds_of_call(plan.population, inputs, steps) for plan in (one, other)] for _ in range(3)]
     of_one, of_other = map(min, zip(*calls, strict=True))
     if of_one <= of_other:
         return one
     return other._replace(seconds_per_step=one.seconds_per_step * of_other / of_one)
 
 
-def in_waves(arm: Arm, height: int) -> list[Arm]:
-    """The arm cut into arms of `height` points, the last one filled with copies of the last point."""
-    return [arm_of(arm, first, height) for first in range(0, len(jax.tree.leaves(arm.points)[0]), height)]
+def points_of(arm: Arm, first: int, count: int) -> Arm:
+    """The arm with `count` of its points from `first` on, copies of the last where there are no more."""
+    indices = np.minimum(np.arange(first, first + count), arm.size - 1)
+    return replace(arm, points=jax.tree.map(lambda leaf: np.asarray(leaf)[indices], arm.points))
 
 
-def arm_of(arm: Arm, first: int, height: int) -> Arm:
-    """The arm with `height` of its points from `first` on, copies of the last where there are no more."""
-
-    def cut(leaf: np.ndarray) -> np.ndarray:
-        part = np.asarray(leaf)[first : first + height]
-        return np.pad(part, (0, height - len(part)), mode="edge")
-
-    return arm._replace(points=jax.tree.map(cut, arm.points))
-
-
-def seconds_of_step(programs: Programs, inputs: Inputs, length: int) -> float:
+def seconds_of_step(population: Population, inputs: Inputs, length: int) -> float:
     """How long a step of all members takes: what nine steps take more than one does, divided by eight.
 
     So the order of the data, which a call draws for a whole segment, is not counted as a step's.
     """
     many = min(9, length)
-    _, one, nine = (seconds_of_call(programs, inputs, steps) for steps in (1, 1, many))  # the first is a warm-up
+    _, one, nine = (seconds_of_call(population, inputs, steps) for steps in (1, 1, many))  # the first is a warm-up
     return max(nine - one, 1e-9) / 8 if length >= 9 else nine / length
 
 
-def seconds_of_call(programs: Programs, inputs: Inputs, steps: int) -> float:
+def seconds_of_call(population: Population, inputs: Inputs, steps: int) -> float:
     """How long the first steps of all members take, on members that are thrown away."""
-    members = jax.block_until_ready(programs.init(inputs))
+    members = jax.block_until_ready(population.init(inputs))
     begin = perf_counter()
-    jax.block_until_ready(programs.advance(members, inputs, np.int32(0), np.int32(steps)))
+    jax.block_until_ready(population.advance(members, inputs, np.int32(0), np.int32(steps)))
     return perf_counter() - begin

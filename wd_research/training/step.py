@@ -16,9 +16,10 @@ def train_step(arm: Arm, hypers: Hypers, state: State, batch: Batch, key: Key) -
     """Take one step: w <- w + update(grad objective(w)).
 
     Objective and optimizer are built here from the hyperparameters f32[], so each of their numbers may be traced.
-    The metrics are the loss's own, and "objective": what was minimised, penalties included.
+    The metrics are the loss's own, those that `arm.observe` takes of the step, and "objective": what was minimised,
+    penalties included.
     """
-    objective, optimizer = arm.objective(hypers), arm.optimizer(hypers)
+    objective, optimizer = arm.minimised(hypers), arm.optimizer(hypers)
 
     # forward, loss, backward
     gradient = jax.value_and_grad(objective, has_aux=True)
@@ -28,4 +29,5 @@ def train_step(arm: Arm, hypers: Hypers, state: State, batch: Batch, key: Key) -
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
 
-    return State(params, extras, opt_state), {**metrics, "objective": value}
+    observed = arm.observe(state.params, gradients, params)
+    return State(params, extras, opt_state), {**metrics, **observed, "objective": value}

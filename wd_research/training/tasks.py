@@ -1,4 +1,4 @@
-"""Tasks: data, a net and a loss, put together as pure functions."""
+"""Tasks: data, a net and a loss as pure functions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from wd_research.flags import UserError
 from wd_research.training.data import Examples, Split, standardised
 from wd_research.training.nets import Net, as_net
 from wd_research.types import Array, Batch, Extras, Hypers, Key, Loss, Metrics, Numbers, Params, Task
@@ -33,14 +34,14 @@ def classification(
     each of t tokens. `split(seed)` draws what a seed sees. `settings(hypers)` are keyword arguments of the net in
     training, such as a dropout rate. The metrics of each part are "accuracy" (a share) and "loss" (nats per example).
 
-    Raises ValueError when the targets are no classes, or the net makes logits of another shape.
+    Raises UserError when the targets are no classes, or the net makes logits of another shape.
     """
     net, targets = as_net(model), np.asarray(examples.targets)
     if targets.dtype.kind not in "iu":
-        raise ValueError(f"targets of type {targets.dtype} are no classes: give whole numbers, or use regression")
+        raise UserError(f"targets of type {targets.dtype} are no classes: give whole numbers, or use regression")
     made, wanted = outputs_of(net, examples), targets.shape[1:]
     if made[:-1] != wanted or len(made) != len(wanted) + 1 or made[-1] <= targets.max():
-        raise ValueError(f"the net makes outputs of shape {made} from an example: classes 0 to {targets.max()} need "
+        raise UserError(f"the net makes outputs of shape {made} from an example: classes 0 to {targets.max()} need "
                          f"logits of shape {(*wanted, int(targets.max()) + 1)}")  # fmt: skip
 
     def measure(logits: Array, targets: Numbers) -> Metrics:
@@ -64,14 +65,14 @@ def regression(
     z = (y - mean) / deviation over the whole pool, number by number, so that a net which always says the mean has
     loss 1. The net makes f32[b, ...] as the targets are, or f32[b, 1] of f32[b]. The metric of each part is "loss".
 
-    Raises ValueError when the targets are classes, or the net makes outputs of another shape.
+    Raises UserError when the targets are classes, or the net makes outputs of another shape.
     """
     net, targets = as_net(model), np.asarray(examples.targets)
     if targets.dtype.kind != "f":
-        raise ValueError(f"targets of type {targets.dtype} are classes: give them as floats to predict numbers")
+        raise UserError(f"targets of type {targets.dtype} are classes: give them as floats to predict numbers")
     made, wanted = outputs_of(net, examples), targets.shape[1:]
     if made not in (wanted, (*wanted, 1)):
-        raise ValueError(f"the net makes outputs of shape {made} from an example: its targets are of shape {wanted}")
+        raise UserError(f"the net makes outputs of shape {made} from an example: its targets are of shape {wanted}")
     mean, deviation = targets.mean(axis=0), targets.std(axis=0)
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
 
@@ -99,7 +100,7 @@ def supervised(
     def gather(data: Examples, split: Split, indices: Array) -> Batch:
         return standardised(data, split, split.train[indices], split.train_targets[indices])
 
-    def parts(data: Examples, split: Split) -> dict[str, Batch]:
+    def splits(data: Examples, split: Split) -> dict[str, Batch]:
         return {
             "train": standardised(data, split, split.train, split.train_targets),
             "validation": standardised(data, split, split.validation, data.targets[split.validation]),
@@ -116,19 +117,23 @@ def supervised(
 
         return of_batch
 
-    def evaluate(params: Params, extras: Extras, part: Batch) -> Metrics:
-        return measure(net.apply(params, extras, part.inputs, False)[0], part.targets)
+    def predict(params: Params, extras: Extras, inputs: Numbers) -> Array:
+        return net.apply(params, extras, inputs, False)[0]
+
+    def evaluate(params: Params, extras: Extras, batch: Batch, name: str) -> Metrics:
+        del name
+        return measure(predict(params, extras, batch.inputs), batch.targets)
 
     def order(key: Key, start: Array, steps: int) -> Array:
         return shuffled_epochs(key, start, steps, train_size, batch_size)
 
-    return Task(examples, split, init, order, gather, parts, loss, evaluate)
+    return Task(examples, split, init, order, gather, loss, splits, evaluate, predict)
 
 
 def outputs_of(net: Net, examples: Examples) -> tuple[int, ...]:
     """The shape of what the net makes of one example; nothing is computed.
 
-    Raises ValueError, with one sentence, when it does not take such inputs.
+    Whatever the net raises is raised, with a note of the example's shape and type.
     """
     pool = np.asarray(examples.inputs)
 
@@ -139,24 +144,24 @@ def outputs_of(net: Net, examples: Examples) -> tuple[int, ...]:
 
     try:
         return jax.eval_shape(made, jax.eval_shape(lambda: jax.random.key(0))).shape[1:]
-    except Exception as error:  # whatever a person's net raises
-        why = str(error).partition("\n")[0]
-        raise ValueError(f"the net fails on an example of shape {pool.shape[1:]}, type {pool.dtype}: {why}") from error
+    except Exception as error:  # whatever a person's net raises: a bug keeps its traceback
+        error.add_note(f"This came up when the net was given an example of shape {pool.shape[1:]}, type {pool.dtype}.")
+        raise
 
 
-def measuring(task: Task, measure: Callable[[Params, Extras, Batch], Metrics]) -> Task:
-    """The task with more metrics of each part: measure(params, extras, part), f32[] each."""
+def with_metrics(task: Task, measure: Callable[[Params, Extras, Batch, str], Metrics]) -> Task:
+    """The task with more metrics of each split: measure(params, extras, batch, name of the split), f32[] each."""
 
-    def evaluate(params: Params, extras: Extras, part: Batch) -> Metrics:
-        return {**task.evaluate(params, extras, part), **measure(params, extras, part)}
+    def evaluate(params: Params, extras: Extras, batch: Batch, name: str) -> Metrics:
+        return {**task.evaluate(params, extras, batch, name), **measure(params, extras, batch, name)}
 
     return task._replace(evaluate=evaluate)
 
 
-def remembering(task: Task, measure: Callable[[Params, Params, Batch], Metrics]) -> Task:
-    """The task with the weights that training starts from kept in its extras, and more metrics of each part.
+def with_start(task: Task) -> Task:
+    """The task with the weights that training starts from in its extras: {"start": params, "task": its own extras}.
 
-    `measure(params, start, part)` are those metrics, f32[] each.
+    So a metric of the way from there reads `extras["start"]`.
     """
 
     def init(key: Key) -> tuple[Params, Extras]:
@@ -172,10 +177,16 @@ def remembering(task: Task, measure: Callable[[Params, Params, Batch], Metrics])
 
         return of_batch
 
-    def evaluate(params: Params, extras: Extras, part: Batch) -> Metrics:
-        return {**task.evaluate(params, extras["task"], part), **measure(params, extras["start"], part)}
+    def with_own_extras(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda params, extras, *others: function(params, extras["task"], *others)
 
-    return task._replace(init=init, loss=loss, evaluate=evaluate)
+    return task._replace(
+        init=init,
+        loss=loss,
+        evaluate=with_own_extras(task.evaluate),
+        predict=with_own_extras(task.predict),
+        measure=with_own_extras(task.measure),
+    )
 
 
 def cross_entropy(logits: Array, targets: Numbers) -> Array:

@@ -1,0 +1,153 @@
+"""The report of a run's folder: whole, self-contained, escaped; of a run that broke off, too."""
+
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from tests.evidence.cases import diverged, results
+from wd_research.evidence.claims import POINTS, Cell, Claim, everywhere, judge
+from wd_research.evidence.selection import summarise
+from wd_research.reporting.figures import training
+from wd_research.reporting.folder import RECORD, write_figures, write_json
+from wd_research.reporting.page import report
+from wd_research.reporting.record import read_run
+from wd_research.reporting.sentences import sentence
+from wd_research.reporting.table import arms_rows
+from wd_research.results import diverged as points_that_diverged
+
+RECORD_OF_A_RUN = {
+    "question": "Does decay <help>?", "command": "python -m experiments.tiny --decays '0 1'", "flags": {"seeds": 8},
+    "seeds": 8, "steps": 200, "evaluations": 2, "members": 120, "status": "finished",
+    "versions": {"python": "3.11", "jax": "0.10", "wd_research": "0.1"}, "git_commit": None,
+    "device": {"platform": "cpu", "kind": "cpu", "count": 2, "machine": "Linux x86_64", "matmul_precision": "float32"},
+    "seconds": {"import": 1.0, "train": 2.5},
+}  # fmt: skip
+
+
+def measure(arms):
+    return {"arm": Cell(arms["arm"].test_accuracy[:, 2, -1].to_numpy() - 0.8)}
+
+
+CLAIM = Claim("helps", "It helps & more.", "somebody", measure, (0.0, math.inf), everywhere, POINTS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    arms = {"arm": diverged(results(), 4, seed=[1, 2])}
+    summary = {**summarise(arms), "claims": [judge(CLAIM, arms)]}
+    summary |= {"diverged": {"arm": points_that_diverged(arms["arm"])}, "answer": sentence(summary)}
+    figures = {name: Figure(figsize=(1, 1)) for name in ("accuracy", "heat_map", "time_scale")}
+    write_figures(folder / "figures", figures)
+    write_json(folder / "summary.json", summary)
+    write_json(folder / RECORD, {**RECORD_OF_A_RUN, "figures": list(figures)})
+    (folder / "audit.txt").write_text("kernel 8x4 decays <at 0.1>\n")
+    return folder
+
+
+class Page(HTMLParser):
+    """Sees that every tag is closed, and gathers the text and what is loaded."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.loaded, self.text = [], [], ""
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.open += [] if tag in self.VOID else [tag]
+        self.loaded += [value for name, value in attrs if name in ("src", "href", "srcset")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_it_has_all_that_was_asked_and_nothing_is_loaded(folder):
+    run = read_run(folder)
+    page = Page(report([run]))
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in page.loaded)
+    assert len(page.loaded) == len(run.figures) == 3
+    for text in (
+        "Does decay <help>?", run.summary["answer"], "It helps & more.", "holds", "kernel 8x4 decays <at 0.1>",
+        "python -m experiments.tiny --decays '0 1'", "jax 0.10", "3.5: import 1.0, train 2.5", "120 members",
+        "learning rate 0.001, decay 10",
+    ):  # fmt: skip
+        assert text in page.text, text
+    for row in arms_rows(run.summary["best"]).rows:
+        assert all(cell.strip() in page.text for cell in row)
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_every_run_begins_with_its_first_figure_and_has_the_others_behind_the_claims(folder, runs):
+    for article in report([read_run(folder)] * runs).split("<article>")[1:]:
+        begin, _, behind = article.partition("<h2>Claims</h2>")
+        assert (begin.count("<img"), behind.count("<img")) == (1, 2)
+
+
+def test_it_fits_a_telephone_and_paper(folder):
+    page = report([read_run(folder)])
+    assert '<meta name="viewport" content="width=device-width' in page
+    assert "@media print" in page
+    assert not re.search(r"https?://(?!www\.w3\.org)", re.sub(r"base64,[^\"]*", "", page))
+
+
+def test_a_run_that_broke_off_has_a_report_of_what_there_is(tmp_path):
+    write_json(tmp_path / RECORD, {**RECORD_OF_A_RUN, "status": "interrupted"})
+    page = Page(report([read_run(tmp_path)]))
+    assert 'the status of this run is "interrupted"' in page.text
+    assert page.loaded == []
+
+
+def test_several_runs_stand_side_by_side_with_their_differences_first(folder, tmp_path):
+    write_json(tmp_path / RECORD, {**RECORD_OF_A_RUN, "flags": {"seeds": 2}})
+    text = Page(report([read_run(folder), read_run(tmp_path)])).text
+    head = text[: text.index("It helps & more.")]
+    assert re.search(r"seeds\s*8\s*2", head)
+    assert "0.10" not in head.partition("</style>")[2]
+    assert text.count("Does decay <help>?") == 4  # title, head and both runs
+
+
+def test_what_json_cannot_say_comes_back(folder, tmp_path):
+    write_json(tmp_path / RECORD, RECORD_OF_A_RUN)
+    claim = {
+        **json.loads((folder / "summary.json").read_text())["claims"][0],
+        "measured": None,
+        "low": None,
+        "high": None,
+    }
+    write_json(tmp_path / "summary.json", {"answer": "", "best": {}, "claims": [claim], "diverged": {}})
+    assert "+nan points [+nan, +nan]" in Page(report([read_run(tmp_path)])).text
+
+
+@pytest.mark.parametrize("content", [None, "", "{"])
+def test_a_folder_without_a_run_is_one_sentence(tmp_path, content):
+    if content is not None:
+        (tmp_path / RECORD).write_text(content)
+    with pytest.raises(ValueError, match=rf"holds no run: name a folder with a file {RECORD}"):
+        read_run(tmp_path)
+
+
+def test_training_shows_the_curves_and_the_weights():
+    figure = training("arm", with_weights(results()))
+    curves, losses, weights = figure.axes
+    assert curves.get_title() == "arm: accuracy"
+    assert losses.get_title() == "arm: loss"
+    assert {line.get_label() for line in curves.lines} >= {"train, chosen", "test, without decay"}
+    assert len(weights.patches) == 2
+
+
+def with_weights(arm):
+    """The arm with two edges: all weights lie between them."""
+    below = np.zeros((*arm.test_accuracy.shape, 2))
+    below[..., 1] = 1
+    return arm.assign(weights_below=(("seed", "point", "step", "edge"), below)).assign_coords(edge=[-1.0, 1.0])

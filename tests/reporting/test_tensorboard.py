@@ -1,0 +1,176 @@
+"""Event files as the real tensorboard server shows them."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.evidence.cases import results
+from wd_research.evidence.selection import best_among
+from wd_research.evidence.statistics import paired_t
+from wd_research.reporting.tensorboard import EventFile, event_files, write_summary
+from wd_research.types import Position
+
+
+@pytest.fixture(scope="module")
+def arm():
+    return results(evaluations=3)
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory, arm):
+    """Ask the real server about a folder that was written as a run writes it, evaluation by evaluation."""
+    folder = tmp_path_factory.mktemp("tensorboard")
+    with event_files(folder, {"decoupled": arm.sizes["point"]}, 300) as observe:
+        for position in positions(arm):
+            observe("decoupled", position)
+    write_summary(folder, "Which decay?", "That one.", {"accuracy": picture(), "heat_map": picture()}, 300)
+    with served(folder) as address:
+        yield lambda path, **query: fetch(f"{address}/data/{path}?{urllib.parse.urlencode(query)}")
+
+
+def positions(results):
+    """What an observer is told of points that train together."""
+    for number, step in enumerate(results["step"].to_numpy().tolist(), start=1):
+        yield Position(step, None, results.isel(step=slice(number)))
+
+
+def picture():
+    """A PNG file."""
+    png = io.BytesIO()
+    Figure(figsize=(1, 1)).savefig(png, format="png", dpi=20)
+    return png.getvalue()
+
+
+@contextlib.contextmanager
+def served(folder):
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", "0", "--host", "127.0.0.1",
+               "--reload_interval", "1"]  # fmt: skip
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr
+        for line in server.stderr:
+            if found := re.search(r"(http://127\.0\.0\.1:\d+)/", line):
+                yield found[1]
+                break
+        else:
+            raise AssertionError("tensorboard did not start")
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+def fetch(address):
+    with urllib.request.urlopen(address) as answer:
+        return answer.read()
+
+
+def eventually(condition):
+    """The server loads in the background: ask until it has, for so long that no loaded machine fails."""
+    for _ in range(6_000):
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("the server never showed it")
+
+
+def test_the_server_shows_every_run(ask):
+    runs = eventually(lambda: (r := set(json.loads(ask("runs")))) and len(r) >= 4 and r)
+    assert runs == {".", "decoupled", "decoupled without decay", "decoupled over decay"}
+
+
+@pytest.mark.parametrize("key", ["mean", "low", "high"])
+def test_the_curve_over_steps_is_the_best_points(ask, arm, key):
+    tag = f"test_accuracy/{key}"
+    curve = eventually(lambda: scalars(ask, "decoupled", tag, 3))
+    assert [step for _, step, _ in curve] == [100, 200, 300]
+    for number, (_, _, value) in enumerate(curve):
+        now = arm.isel(step=[number])
+        expected = paired_t(now.test_accuracy[:, best_among(now), 0].to_numpy())
+        assert value == pytest.approx(getattr(expected, key), rel=1e-5)
+
+
+def test_the_curve_over_decays_has_a_step_per_value(ask):
+    curve = eventually(lambda: scalars(ask, "decoupled over decay", "over_decay/test_accuracy/mean", 5))
+    assert [step for _, step, _ in curve] == [0, 1, 2, 3, 4]
+    assert max(curve, key=lambda row: row[2])[1] == 2
+
+
+def scalars(ask, run, tag, count):
+    try:
+        curve = json.loads(ask("plugin/scalars/scalars", run=run, tag=tag))
+    except urllib.error.HTTPError:
+        return None
+    return curve if len(curve) == count else None
+
+
+def test_the_figures_are_images(ask):
+    tags = eventually(lambda: json.loads(ask("plugin/images/tags")).get("."))
+    assert set(tags) == {"figures/accuracy", "figures/heat_map"}
+    listed = json.loads(ask("plugin/images/images", run=".", tag="figures/accuracy", sample=0))
+    png = ask("plugin/images/individualImage", **dict(urllib.parse.parse_qsl(listed[0]["query"])))
+    assert png[:4] == b"\x89PNG"
+
+
+def test_the_answer_is_a_text(ask):
+    found = eventually(lambda: json.loads(ask("plugin/text/tags")).get("."))
+    assert any("answer" in tag for tag in found)
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_an_evaluation_is_written_once_when_all_its_waves_have_come(tmp_path, arm, judged):
+    arm = arm if judged else arm.drop_vars(["validation_accuracy", "validation_loss"])
+    written = {}
+    for name, waves in (("whole", [slice(0, 15)]), ("in waves", [slice(0, 6), slice(6, 12), slice(12, 15)])):
+        folder = tmp_path / name
+        with event_files(folder, {"arm": 15}, 300) as observe:
+            for wave in waves:
+                assert not folder.exists()
+                for position in positions(arm.isel(point=wave)):
+                    observe("arm", position)
+        runs = sorted(folder.iterdir())
+        assert len(runs) == (3 if judged else 1)
+        written[name] = {(run.name, *row) for run in runs for row in rows_of(run)}
+    assert written["whole"] == written["in waves"]
+    of_one = {row[2] for row in written["whole"] if row[:2] == ("arm", "test_loss/mean" if judged else LAST_POINT)}
+    assert of_one == {100, 200, 300}
+
+
+LAST_POINT = "test_loss/learning_rate_0.1__decay_10/mean"
+
+
+def rows_of(run):
+    """Tag, step and value of every scalar of a run; each is there once."""
+    events = EventAccumulator(str(run), {"scalars": 0}).Reload()
+    rows = [(tag, event.step, event.value) for tag in events.Tags()["scalars"] for event in events.Scalars(tag)]
+    assert len(rows) == len({row[:2] for row in rows})
+    return rows
+
+
+def test_a_full_disk_raises_and_does_not_hang(tmp_path, arm):
+    """/dev/full takes the file and refuses its content."""
+    file = EventFile(tmp_path)
+    file.writer._writer.close()
+    file.writer._writer = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
+    with pytest.raises(OSError, match="No space left"):
+        file.band("x", paired_t(arm.test_accuracy[:, 0, 0].to_numpy()), 1)
+    file.writer._writer.close()
+
+
+def test_where_pytorch_is_installed_nobody_waits_for_it(tmp_path):
+    (tmp_path / "torch.py").write_text("raise RuntimeError('imported')")
+    program = "import sys, wd_research.experiment; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(tmp_path)},
+                          capture_output=True, text=True)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

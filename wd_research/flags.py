@@ -1,0 +1,58 @@
+"""Flags: checks of what a person typed, each of which says in one sentence what is wrong and what would be right."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+
+class UserError(ValueError):
+    """Bad input, as one sentence for a person; the command line prints it and exits with code 2, without a traceback.
+
+    Every other exception is a bug, ours or a fork's, and keeps its traceback.
+    """
+
+
+def counts(**flags: int) -> None:
+    """Raise UserError unless every number is at least 1."""
+    for name, value in flags.items():
+        if value < 1:
+            raise UserError(f"{flag(name)} {value} is too few: give 1 or more")
+
+
+def seeds(count: int) -> None:
+    """Raise UserError unless there are seeds enough for an interval."""
+    if count < 2:
+        raise UserError(
+            f"--seeds {count} is too few: the decay for one seed is chosen on the others, so give 2 or more"
+        )
+
+
+def positive(**flags: Sequence[float]) -> None:
+    """Raise UserError unless every list has values, each once, all of them finite and above 0."""
+    _values(flags, lambda value: value > 0, "above 0")
+
+
+def decays(**flags: Sequence[float]) -> None:
+    """Raise UserError unless every list has values, each once, all of them finite, none negative, and 0 among them."""
+    _values(flags, lambda value: value >= 0, "0 or more")
+    for name, values in flags.items():
+        if 0 not in values:
+            raise UserError(f"{flag(name)} has no 0: include it, gains are measured against no decay")
+
+
+def _values(flags: Mapping[str, Sequence[float]], allowed: Callable[[float], bool], wanted: str) -> None:
+    for name, values in flags.items():
+        if not values:
+            raise UserError(f"{flag(name)} is empty: give at least one number, e.g. {flag(name)} 0.01")
+        with np.errstate(over="ignore", under="ignore"):
+            as_trained = [float(np.float32(value)) for value in values]
+        for value, single in zip(values, as_trained, strict=True):
+            if not (np.isfinite(single) and allowed(single) and (single != 0) == (value != 0)):
+                raise UserError(f"{flag(name)} {value} cannot be: give finite numbers {wanted} that float32 can hold")
+        if len(set(as_trained)) < len(values):
+            raise UserError(f"{flag(name)} names a value twice: give each once")
+
+
+def flag(name: str) -> str:
+    """`learning_rates` -> `--learning-rates`."""
+    return "--" + name.replace("_", "-")

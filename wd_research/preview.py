@@ -1,0 +1,30 @@
+"""Previews: what decay would do in a run and what the run would take, before it is started."""
+
+from wd_research.audit.arms import audit_text
+from wd_research.experiment import Experiment
+from wd_research.training.devices import prepare_jax
+from wd_research.training.plan import Limits, format_block, make_plans
+
+
+def audited(experiment: Experiment) -> str:
+    """The audit of the experiment's arms, before any run. Raises DecayError when a decay does not fit."""
+    prepare_jax()
+    return audit_text(experiment.trained, experiment.steps)
+
+
+def plan_text(experiment: Experiment, limits: Limits) -> str:
+    """What a run would take: memory, time, compilations, waves and blocks, after compiling and timing a few steps."""
+    prepare_jax()
+    plans = make_plans(experiment.trained, experiment.seeds, experiment.segments, limits, print)
+    seconds = {name: plan.seconds_per_step * plan.waves * experiment.steps for name, plan in plans.items()}
+    distinct = {plan.population.text: plan for plan in plans.values()}.values()
+    lines = [
+        f"{name}: {plan.population.memory / 1e9:.2g} GB, {plan.waves} wave(s) of {plan.points_per_wave} points at "
+        f"{experiment.seeds} seeds, {format_block(plan.block)}, {seconds[name]:.1f} s of training"
+        for name, plan in plans.items()
+    ]
+    total = (
+        f"{len(distinct)} program(s), compiled in {sum(plan.compile_seconds for plan in distinct):.1f} s; "
+        f"{experiment.members:,} members, {sum(seconds.values()):.0f} s of training; evaluating and writing come on top"
+    )
+    return "\n".join([*lines, total]) + "\n"

@@ -1,0 +1,1 @@
+"""Reporting: what a run tells people, as sentences, tables, figures, event files, a page and a folder."""

@@ -1,0 +1,196 @@
+"""Figures of any experiment: the score against decay and against its time scale, heat maps, training, its steps."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from wd_research.evidence.selection import best_among
+from wd_research.evidence.statistics import best_set
+from wd_research.reporting.drawing import (
+    LINES,
+    PARTS,
+    STAR,
+    STYLES,
+    Axes,
+    Figure,
+    Style,
+    draw_against_axis,
+    draw_band,
+    drawn_at,
+    in_units,
+    mark_zero,
+    panel_grid,
+    slices,
+)
+from wd_research.results import BETTER, axis_values, has_value, humanize, judged_by, surviving
+from wd_research.types import Results
+
+
+def all_figures(arms: Mapping[str, Results]) -> dict[str, Figure]:
+    """The figures of arms that can be tuned, by the names of their files."""
+    figures = {judged_by(next(iter(arms.values()))): score_against_axis(arms), "heat_map": heat_map(arms)}
+    if all("learning_rate" in results.coords for results in arms.values()):
+        figures["time_scale"] = score_against_time_scale(arms)
+    return figures
+
+
+def score_against_axis(arms: Mapping[str, Results]) -> Figure:
+    """Train, validation and test accuracy (or loss) against the axis: a row per arm, a column per setting of others."""
+    columns = max(len(slices(results)) for results in arms.values())
+    figure, panels = panel_grid(len(arms), columns, width=3.4, height=3.0)
+    for row, (name, results) in zip(panels, arms.items(), strict=True):
+        chosen, by = best_among(results), judged_by(results)
+        for panel, (setting, among) in zip(row, slices(results).items(), strict=False):
+            for part, (color, dashes) in PARTS.items():
+                draw_against_axis(panel, results, among, f"{part}_{by}", label=part, color=color, linestyle=dashes)
+            mark_zero(panel, results, among)
+            if among[chosen]:
+                height = surviving(results, f"test_{by}")[:, chosen].mean()
+                panel.plot(drawn_at(results)[chosen], height, label="chosen on validation", **STAR)
+            panel.set_title(f"{name}, {setting}" if setting else name)
+            panel.set_xlabel(humanize(results.attrs["axis"]))
+            in_units(panel, by)
+        row[0].set_ylabel(by)
+    legends = [panel.get_legend_handles_labels() for panel in panels.flat]
+    figure.legend(*max(legends, key=lambda legend: len(legend[1])), loc="outside lower center", ncols=4)
+    return figure
+
+
+def score_against_time_scale(arms: Mapping[str, Results]) -> Figure:
+    """Test accuracy (or loss) against 1 / (learning rate * axis), the time scale, in steps, of the decay."""
+    figure, panels = panel_grid(1, len(arms), width=5.0, height=3.6)
+    for panel, (name, results) in zip(panels[0], arms.items(), strict=True):
+        axis, by = results.attrs["axis"], judged_by(results)
+        for (setting, among), (color, dashes) in zip(slices(results).items(), LINES, strict=False):
+            among = among & ~has_value(results, 0)
+            product = results["learning_rate"].to_numpy().astype(float) * results[axis].to_numpy().astype(float)
+            time_scale = 1 / product[among]
+            draw_band(panel, time_scale, surviving(results, f"test_{by}")[:, among], setting, color, dashes)
+        panel.axvline(float(results["step"][-1]), color="0.6", linewidth=1)
+        panel.annotate("length of training", (float(results["step"][-1]), 0.02), xycoords=("data", "axes fraction"),
+                       rotation=90, fontsize=8, color="0.4", ha="right")  # fmt: skip
+        panel.set(title=name, xscale="log", xlabel=f"1 / (learning rate * {humanize(axis)}), steps")
+        in_units(panel, by)
+        panels[0, 0].set_ylabel(f"test {by}")
+        if len(panel.lines) > 2:
+            panel.legend(fontsize=8)
+    return figure
+
+
+def heat_map(arms: Mapping[str, Results]) -> Figure:
+    """Mean test accuracy by axis and setting of the other numbers, down to 20 points below the best of all.
+
+    Losses are shown up to twice the best of all. A star marks the point that validation data choose; outlined is the
+    95 % confidence set of the best point on test data (`statistics.best_set`).
+    """
+    from matplotlib.patches import Rectangle
+
+    height = 1.2 + 0.45 * max(len(slices(results)) for results in arms.values())
+    figure, panels = panel_grid(len(arms), 1, width=9.5, height=height, share=False)
+    for panel, (name, results) in zip(panels[:, 0], arms.items(), strict=True):
+        settings, values, by = slices(results), axis_values(results), judged_by(results)
+        column = np.searchsorted(values, results[results.attrs["axis"]].to_numpy().astype(float))
+        row = np.argmax(list(settings.values()), axis=0)
+        table = np.full((len(settings), len(values)), np.nan)
+        table[row, column] = surviving(results, f"test_{by}").mean(axis=0)
+        image = panel.imshow(table, aspect="auto", **shades(arms, by))
+        likely = best_set(BETTER[by] * surviving(results, f"test_{by}"))
+        for x, y in zip(column[likely], row[likely], strict=True):
+            panel.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor="#D55E00", linewidth=2))
+        panel.plot(column[best_among(results)], row[best_among(results)], **STAR)
+        panel.set_xticks(
+            range(len(values)), [f"{float(f'{value:.2g}'):g}" for value in values], rotation=60, fontsize=8
+        )
+        panel.set_yticks(range(len(settings)), list(settings))
+        panel.set(title=f"{name}: mean test {by}", xlabel=humanize(results.attrs["axis"]))
+        accuracy = by == "accuracy"
+        figure.colorbar(image, ax=panel, format="{x:.0%}" if accuracy else None, extend="min" if accuracy else "max")
+    figure.supxlabel(
+        "★ chosen on validation data     ▢ 95 % confidence set of the best point, on test data", fontsize=9
+    )
+    return figure
+
+
+def shades(arms: Mapping[str, Results], by: str) -> dict[str, Any]:
+    """The colours of a heat map, brighter where better, and the values that they reach between."""
+    means = np.concatenate([surviving(arm, f"test_{by}").mean(axis=0) for arm in arms.values() if judged_by(arm) == by])
+    if by == "accuracy":
+        return {"cmap": "cividis", "vmin": np.nanmax(means) - 0.2, "vmax": np.nanmax(means)}
+    return {"cmap": "cividis_r", "vmin": np.nanmin(means), "vmax": 2 * np.nanmin(means)}
+
+
+def training(name: str, results: Results) -> Figure:
+    """The training of an arm at its chosen point and at its best point without decay.
+
+    Left the metric that members are judged by, in the middle the loss, both over steps; right the distribution of the
+    weights at the end.
+    """
+    chosen = {"chosen": (best_among(results), "-"), "without decay": (best_among(results, has_value(results, 0)), ":")}
+    figure, panels = panel_grid(1, 3, width=3.8, height=3.2, share=False)
+    for panel, by in zip(panels[0], (judged_by(results), "loss"), strict=False):
+        for label, (point, dashes) in chosen.items():
+            for part in ("train", "test"):
+                curve = results[f"{part}_{by}"].isel(point=point).to_numpy()
+                draw_band(panel, results["step"].to_numpy(), curve, f"{part}, {label}", PARTS[part][0], dashes)
+        panel.set(xlabel="step", title=f"{name}: {by}")
+        panel.grid(alpha=0.3)
+        in_units(panel, by)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=4, fontsize=8)
+    draw_weights(panels[0, 2], results, {label: point for label, (point, _) in chosen.items()})
+    return figure
+
+
+def draw_weights(panel: Axes, results: Results, chosen: Mapping[str, int]) -> None:
+    """The share of the weights in each bin in the end, mean over seeds, for some points."""
+    edges, last = results["edge"].to_numpy(), results["weights_below"].isel(step=-1).to_numpy()
+    for (label, point), (color, dashes) in zip(chosen.items(), LINES, strict=False):
+        panel.stairs(np.diff(last[:, point].mean(axis=0)), edges, label=label, color=color, linestyle=dashes)
+    panel.set_xscale("symlog", linthresh=1e-4, linscale=0.3)
+    panel.set_xticks([-10, -0.1, -1e-3, 0, 1e-3, 0.1, 10], ["-10", "-0.1", "", "0", "", "0.1", "10"])
+    panel.set(xlabel="weight", title="distribution of the weights")
+    panel.legend(fontsize=8)
+
+
+LEDGER = {"ratio": "size of a step / norm of the leaf", "angle": "angle per step, rad"}
+
+
+def ledger_leaves(results: Results) -> list[str]:
+    """The leaves whose steps an arm with `observe=ledger` has recorded; none where it has no such metrics."""
+    leaves = [str(name).removeprefix("running_").removesuffix("_angle") for name in results.data_vars]
+    return [leaf for leaf in leaves if all(f"running_{leaf}_{kind}" in results for kind in LEDGER)]
+
+
+def ledger_figure(name: str, results: Results) -> Figure:
+    """The steps of an arm at its chosen point, leaf by leaf: left their size relative to the leaf's norm, right the
+    angle by which they turn it; both are means over the steps since the evaluation before.
+
+    Leaves of one layer share a color, from dark at the first to bright at the last, and a marker; leaves of one kind
+    share their dashes.
+    """
+    chosen, leaves = results.isel(point=best_among(results)), ledger_leaves(results)
+    columns = max(1, 150 // (10 + max(map(len, leaves))))  # of the legend
+    figure, panels = panel_grid(1, 2, width=4.6, height=3.0 + 0.17 * -(-len(leaves) // columns), share=False)
+    for panel, (kind, label) in zip(panels[0], LEDGER.items(), strict=True):
+        for leaf, style in leaf_styles(leaves).items():
+            values = chosen[f"running_{leaf}_{kind}"].to_numpy()
+            draw_band(panel, chosen["step"].to_numpy(), values, leaf, style.color, style.dashes)
+            panel.lines[-1].set(marker=style.marker, markersize=3.5, markevery=0.1)
+        panel.set(title=f"{name}: {label}", xlabel="step", yscale="log")
+        panel.grid(alpha=0.3)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=columns, fontsize=8,
+                  handlelength=3.5)  # fmt: skip
+    return figure
+
+
+def leaf_styles(leaves: Sequence[str]) -> dict[str, Style]:
+    """The style of every leaf's line: its layer gives the color and the marker, its kind the dashes."""
+    from matplotlib import colormaps
+
+    layers, kinds = (list(dict.fromkeys(leaf.rpartition(".")[part] for leaf in leaves)) for part in (0, 2))
+    colors = colormaps["viridis"](np.linspace(0, 0.8, len(layers)))
+    places = {leaf: (layers.index(leaf.rpartition(".")[0]), kinds.index(leaf.rpartition(".")[2])) for leaf in leaves}
+    return {
+        leaf: Style(colors[layer], STYLES[kind % len(STYLES)].dashes, STYLES[layer % len(STYLES)].marker)
+        for leaf, (layer, kind) in places.items()
+    }

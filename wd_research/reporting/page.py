@@ -1,0 +1,99 @@
+"""The report: one HTML page of a run, or of several side by side, made from their folders; it needs no other file."""
+
+import base64
+import json
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from wd_research.reporting.folder import RECORD, write_json, write_text
+from wd_research.reporting.record import RunRecord, read_record, read_run
+from wd_research.reporting.sentences import format_expected, format_measured
+from wd_research.reporting.table import Rows, arms_rows
+from wd_research.results import humanize
+
+
+def report(runs: Sequence[RunRecord]) -> str:
+    """One run, or several side by side, as HTML; figures lie inside it, what is text is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # here, because it takes a tenth of a second
+
+    environment = Environment(
+        loader=PackageLoader("wd_research", "reporting"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals |= {"table": table, "figure": figure, "arms_rows": arms_rows, "format_record": format_record}
+    environment.globals |= {"format_measured": format_measured, "format_expected": format_expected}
+    title = " | ".join(dict.fromkeys(str(run.record["question"]) for run in runs))
+    compared = differences(runs) if len(runs) > 1 else None
+    return environment.get_template("page.html").render(title=title, runs=runs, differences=compared)
+
+
+def table(rows: Rows) -> Any:
+    """A table, its first column as heads of the rows."""
+    from markupsafe import Markup, escape
+
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in rows.head)
+    head = f"<tr>{head}</tr>" if any(rows.head) else ""
+    body = "".join(
+        f"<tr><th>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in others)}</tr>"
+        for first, *others in rows.rows
+    )
+    return Markup(f'<div class="wide"><table>{head}{body}</table></div>')
+
+
+def figure(name: str, svg: bytes) -> Any:
+    """A figure that lies inside the page."""
+    from markupsafe import Markup, escape
+
+    data = base64.b64encode(svg).decode()
+    return Markup(f'<figure><img alt="{escape(humanize(name))}" src="data:image/svg+xml;base64,{data}"></figure>')
+
+
+def format_record(record: Mapping[str, Any]) -> Rows:
+    """Status, size, device, versions, commit, and the seconds that each stage took."""
+    device, seconds = record["device"], record.get("seconds") or {}
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    spent = ", ".join(f"{what} {spent:.1f}" for what, spent in seconds.items())
+    return Rows(["", ""], [
+        ["status", record["status"]],
+        ["trained", f"{record['members']:,} members, {record['steps']:,} steps each, {record['seeds']} seeds"],
+        ["device", f"{device['count']} x {device['kind']} ({device['machine']})"],
+        ["versions", versions],
+        ["commit", record["git_commit"] or "not in a git checkout"],
+        ["seconds", f"{sum(seconds.values()):.1f}: {spent}"],
+    ])  # fmt: skip
+
+
+def differences(runs: Sequence[RunRecord]) -> Rows:
+    """The choices in which several runs differ, a column per run."""
+    described = [recorded_choices(run.record) for run in runs]
+    names = dict.fromkeys(name for run in described for name in run)
+    rows = [[humanize(name), *(run.get(name, "") for run in described)] for name in names]
+    return Rows(["", *(run.name for run in runs)], [row for row in rows if len(set(row[1:])) > 1])
+
+
+def recorded_choices(record: Mapping[str, Any]) -> dict[str, str]:
+    """The question, flags, device and versions of a run, as text."""
+    chosen = {"question": record["question"], **record["flags"], "device": record["device"]["kind"]}
+    chosen |= {name: version for name, version in record["versions"].items() if name in ("jax", "wd_research")}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in chosen.items()}
+
+
+@contextmanager
+def recorded(folder: Path) -> Iterator[None]:
+    """Record the error that ends a block, and leave a report of what there is."""
+    try:
+        yield
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        errors = {status: "".join(traceback.format_exception(error))}
+        write_record(folder, {**read_record(folder), "status": status, "errors": errors})
+        raise
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write the record of a run, and the report that is made of its folder."""
+    write_json(folder / RECORD, record)
+    write_text(folder / "report.html", report([read_run(folder)]))

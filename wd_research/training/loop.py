@@ -1,0 +1,90 @@
+"""The loop: an arm trains segment by segment, is evaluated after each, and observers are told where it stands."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+import jax
+import numpy as np
+
+from wd_research.results import joined, labelled
+from wd_research.training.plan import Plan, Segments, points_of
+from wd_research.training.population import Population
+from wd_research.types import Arm, Observer, Position, Results
+
+Seconds = dict[str, float]  # wall clock by what it went into
+
+
+def train_arm(
+    name: str, arm: Arm, plan: Plan, segments: Segments, observers: Sequence[Observer], seconds: Seconds
+) -> Results:
+    """Train an arm to its end, one wave of points after the other, and return every evaluation of all its points."""
+
+    def publish(position: Position) -> None:
+        with booked(seconds, "write"):
+            for observe in observers:
+                observe(name, position)
+
+    waves = []
+    for first in range(0, arm.size, plan.points_per_wave):
+        wave = points_of(arm, first, plan.points_per_wave)
+        real = min(plan.points_per_wave, arm.size - first)  # the last wave is filled up with copies of its last point
+        position = None
+        for position in train_wave(plan.population, wave, real, segments, seconds):
+            publish(position)
+        waves += [position.results] if position else []
+    return joined(waves, "point")
+
+
+def train_wave(
+    population: Population, wave: Arm, real: int, segments: Segments, seconds: Seconds
+) -> Iterator[Position]:
+    """Train one wave, and yield its position after every segment; its results are of the first `real` points."""
+    with booked(seconds, "compile"):
+        inputs = population.put(wave)
+        members, results = population.init(inputs), None
+    for start, length in segments:
+        with booked(seconds, "train"):
+            advanced = population.advance(members, inputs, np.int32(start), np.int32(length))
+            members, running = jax.block_until_ready(advanced)
+        with booked(seconds, "evaluate"):
+            fetched = population.fetch((population.evaluate(members, inputs), running, members.diverged_at))
+            now = evaluation(wave, start + length, *fetched).isel(point=slice(real))
+            results = followed(results, now)
+        yield Position(start + length, members, results)
+
+
+def evaluation(
+    arm: Arm, step: int, evaluated: Mapping[str, Mapping[str, Any]], running: Mapping[str, Any], diverged_at: Any
+) -> Results:
+    """Label one evaluation: `train_accuracy` and so on are of whole splits, `weights_norm` and so on of the weights.
+
+    `running_loss` and so on are means over the segment's batches; the task's measurements of the weights keep the names
+    that it gave them.
+    """
+    named = {
+        "_".join(filter(None, (part, name))): metric
+        for part, metrics in evaluated.items()
+        for name, metric in metrics.items()
+    }
+    means = {f"running_{name}": metric for name, metric in running.items()}
+    return labelled(arm.points, arm.axis, step, {**named, **means}, diverged_at)
+
+
+def followed(before: Results | None, now: Results) -> Results:
+    """The evaluations so far and one more; `diverged_at` is that of the last."""
+    if before is None:
+        return now
+    both = joined([part.drop_vars("diverged_at") for part in (before, now)], "step")
+    return both.assign(diverged_at=now.diverged_at)
+
+
+@contextmanager
+def booked(seconds: Seconds, what: str) -> Iterator[None]:
+    """Book the time that a block takes under `what`."""
+    begin = perf_counter()
+    try:
+        yield
+    finally:
+        seconds[what] = seconds.get(what, 0.0) + perf_counter() - begin
