@@ -1,4 +1,4 @@
-"""Run the experiments from nothing and write what came out: docs/evidence.md, with a figure of each.
+"""Run the experiments from nothing and write the results: docs/evidence.md, with a figure of each.
 
     python scripts/reproduce.py                         # all of them, into docs/evidence.md and docs/evidence/
     python scripts/reproduce.py --quick                 # two seeds, into runs/evidence-quick/

@@ -157,7 +157,7 @@ def test_a_bug_keeps_its_traceback_and_the_exit_code_is_1(tmp_path, part, says):
     (tmp_path / "which.py").write_text(MODULE)
     done = subprocess.run(
         [sys.executable, "-m", "which", "--broken", part, "--workdir", tmp_path / "run"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1
     assert "Traceback (most recent call last)" in done.stderr

@@ -211,7 +211,7 @@ def test_a_bad_flag_ends_the_process_with_2_and_leaves_no_folder(tmp_path):
     words = ["--decays", "0", "--workdir", str(tmp_path / "never")]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "experiments.article.update_rule", *words],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
+        cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: --decays holds 0 alone")

@@ -109,7 +109,7 @@ def test_a_bad_flag_ends_the_process_with_2_and_leaves_no_folder(tmp_path):
     words = ["--few", "300", "--workdir", str(tmp_path / "never")]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "experiments.literature.krogh_hertz", *words],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
+        cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: --few 300, --inputs 200")

@@ -85,11 +85,11 @@ def auditor(
             for (path, leaf), alone, both, penalty in zip(leaves, found, whole, in_loss, strict=True)
         )
         invariant = [is_scale_invariant(slope, params, batch, leaf, penalty) for leaf, penalty in enumerate(in_loss)]
-        silent = [
+        without_gradient = [
             bool(np.all(np.abs(gradient - penalty.strength * penalty.along(leaf)) <= 1e-6 * np.abs(gradient)))
             for gradient, leaf, penalty in zip(*map(jax.tree.leaves, (gradients, params)), in_loss, strict=True)
         ]
-        return Audit(rows, tuple(_warnings(rows, steps, state, found, invariant, silent)), steps)
+        return Audit(rows, tuple(_warnings(rows, steps, state, found, invariant, without_gradient)), steps)
 
     return audit_decay
 
@@ -166,14 +166,19 @@ def _even(rate: np.ndarray, reference: np.ndarray, tolerance: float) -> bool:
 
 
 def _warnings(
-    rows: tuple[Row, ...], steps: int, state: Any, found: list[LeafDecay], invariant: list[bool], silent: list[bool]
+    rows: tuple[Row, ...],
+    steps: int,
+    state: Any,
+    found: list[LeafDecay],
+    invariant: list[bool],
+    without_gradient: list[bool],
 ) -> list[str]:
     decayed = [row for row in rows if row.place]
     vectors, matrices = [[row for row in rows if (len(row.shape) >= 2) == many] for many in (False, True)]
     decayed_vectors = [row for row in vectors if row.place]
     inverted = bool(decayed_vectors and matrices and not any(row.place for row in matrices))
     twice = [row for row in decayed if " and " in row.place]
-    unused = [row for row, without in zip(rows, silent, strict=True) if without and row.left < 1 - 1e-9]
+    unused = [row for row, without in zip(rows, without_gradient, strict=True) if without and row.left < 1 - 1e-9]
     turning = [row for row, scales in zip(rows, invariant, strict=True) if scales and row.place]
     slow = [row for row in decayed if row.time_scale > steps and row.pull != "other"]
     over = [row for row, what in zip(rows, found, strict=True) if what.rate.max() >= 1]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:
     Axes = Figure = Any  # names alone: Matplotlib takes a second that --help need not wait for
 
-# Okabe & Ito (2008): told apart with any kind of colour vision; the dashes tell them apart without colour.
+# Okabe & Ito (2008): distinguishable with any kind of colour vision, and by their dashes without colour.
 PARTS = {"train": ("#D55E00", "--"), "validation": ("#0072B2", ":"), "test": ("#000000", "-")}
 LINES = (("#000000", "-"), ("#0072B2", "--"), ("#D55E00", "-."), ("#009E73", ":"), ("#CC79A7", (0, (5, 1, 1, 1))))
 MARKERS = "os^Dv"
