@@ -64,7 +64,7 @@ def block_of(checkout: Path) -> str:
 
 
 def compare(before: Positional[Path], after: Positional[Path]) -> None:
-    """Name every measurement of two folders of runs that differs.
+    """Name every measurement of two folders of runs that differs; what has another name and the same value is counted.
 
     Args:
         before: Runs of one checkout, as `run` leaves them.
@@ -74,11 +74,21 @@ def compare(before: Positional[Path], after: Positional[Path]) -> None:
     differing = 0
     for name in names:
         old, new = dict(measurements(before / name)), dict(measurements(after / name))
-        rows = [f"  {key}: {old.get(key)} before, {new.get(key)} after" for key in sorted(old | new)
+        gone, come = ({key: value for key, value in one.items() if key not in other}
+                      for one, other in ((old, new), (new, old)))  # fmt: skip
+        values = [{fingerprint(value) for value in those.values()} for those in (gone, come)]
+        renamed = {key for those, others in ((gone, values[1]), (come, values[0]))
+                   for key, value in those.items() if fingerprint(value) in others}  # fmt: skip
+        rows = [f"  {key}: {old.get(key)} before, {new.get(key)} after" for key in sorted((old | new).keys() - renamed)
                 if not same(old.get(key), new.get(key))]  # fmt: skip
         differing += bool(rows) and name not in TIMED
-        print(f"{name}: {len(old)} measurements, {len(rows)} differ", *rows[:20], sep="\n")
+        print(f"{name}: {len(old)} measurements, {len(rows)} differ, {len(renamed)} renamed", *rows[:20], sep="\n")
     sys.exit(1 if differing or not names else 0)
+
+
+def fingerprint(value: Any) -> Any:
+    """What is equal where measurements are."""
+    return (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else repr(value)
 
 
 def same(one: Any, other: Any) -> bool:

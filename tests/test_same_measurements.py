@@ -42,7 +42,7 @@ def test_equal_runs_are_the_same(before, tmp_path, capfd):
     code, said = compared(before, tmp_path / "after", capfd)
     assert code == 0
     assert said.startswith("tiny: ")
-    assert said.rstrip().endswith(" measurements, 0 differ")
+    assert " measurements, 0 differ, 0 renamed" in said
 
 
 def test_the_last_digit_of_one_number_is_named(before, tmp_path, capfd):
@@ -54,6 +54,14 @@ def test_the_last_digit_of_one_number_is_named(before, tmp_path, capfd):
     assert "3 differ" in said
     assert "  results.nc arm test_loss: " in said
     assert "  claim helps / measured: 0.5 before, 0.500000000000001 after" in said
+
+
+def test_what_has_another_name_and_the_same_value_is_counted(before, tmp_path, capfd):
+    leave(tmp_path / "after" / "tiny", results().rename(running_loss="running_objective"))
+    code, said = compared(before, tmp_path / "after", capfd)
+    assert code == 0
+    assert " measurements, 0 differ, " in said
+    assert not said.rstrip().endswith(" 0 renamed")
 
 
 def test_what_is_missing_differs(before, tmp_path, capfd):

@@ -133,5 +133,6 @@ def draw_band(panel: Axes, x: np.ndarray, values: np.ndarray, label: str, color:
     """The mean of f64[s, k] over seeds at x f64[k], and its band."""
     order = np.argsort(x)
     mean, low, high = means(values[:, order]).T
-    panel.plot(x[order], mean, color=color, linestyle=dashes, label=label)
+    alone = "o" if len(x) == 1 else None  # a line of one value would not be seen
+    panel.plot(x[order], mean, color=color, linestyle=dashes, label=label, marker=alone, markersize=3)
     panel.fill_between(x[order], low, high, color=color, alpha=0.15, linewidth=0)
