@@ -226,9 +226,8 @@ def test_concluding_wants_a_folder_of_this_experiment_with_results(capsys, tmp_p
     def with_other_flags(*, width: int = 3) -> wd.Experiment:
         return wd.Experiment({"ridge": ridge}, seeds=width, steps=1)
 
-    assert "holds the arms ridge, and this experiment has lasso" in refused(
-        capsys, with_other_arms, "--conclude", failed
-    )
+    said = refused(capsys, with_other_arms, "--conclude", failed)
+    assert "was measured with the arms ['ridge'], and this experiment has ['lasso']" in said
     assert "which this experiment has not" in refused(capsys, with_other_flags, "--conclude", failed)
     assert "holds no run" in refused(capsys, experiment, "--conclude", tmp_path)
     (tmp_path / "experiment.json").write_text('{"flags": {}, "status": "interrupted"}')

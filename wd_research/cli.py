@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import json
 import shlex
 import sys
 import time
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import tyro
 
 from wd_research.flags import UserError, flag
-from wd_research.reporting.folder import free_folder
+from wd_research.reporting.folder import RESULTS, free_folder
 from wd_research.reporting.record import read_record
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
         declared, flags = tyro.cli(command, prog=f"python -m {name}", description=module and module.__doc__)
         check_run_flags(flags)
         if flags.conclude:
-            declared = experiment(**flags_of_run(flags.conclude, experiment, given))
+            declared = declared_in(flags.conclude, command, experiment, given)
         act(declared, flags, name, given)
     except UserError as error:
         stop(str(error))
@@ -111,7 +110,9 @@ def act(experiment: "Experiment", flags: RunFlags, name: str, given: Mapping[str
             run(experiment, folder, tensorboard=flags.tensorboard, member_runs=flags.member_runs,
                 limits=limits, launch=launch)  # fmt: skip
         except KeyboardInterrupt:
-            stop(f"interrupted; what was written so far is in {folder}", code=130)
+            there = (folder / RESULTS).exists()
+            stop(f"interrupted; what was written so far is in {folder}"
+                 + (f", and --conclude {folder} concludes from it" if there else ""), code=130)  # fmt: skip
 
 
 def check_renamed(arguments: list[str]) -> None:
@@ -132,22 +133,27 @@ def check_run_flags(flags: RunFlags) -> None:
         raise UserError("--conclude takes no other flag of a run: leave them out, nothing is trained")
 
 
-def flags_of_run(folder: Path, experiment: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags that a run was made with, so that it is judged as what it was.
+def declared_in(
+    folder: Path, command: Callable[..., Any], experiment: Callable[..., "Experiment"], given: dict[str, Any]
+) -> "Experiment":
+    """The experiment as the run in a folder declared it: its command line is read again, so flags keep their types.
 
-    Raises UserError when other ones are given, or the experiment has no such flags.
+    A run from Python has recorded no flags, and those that are `given` here count. Raises UserError when other flags
+    are given than those of the run, or the experiment has no such flags.
     """
-    recorded = {name: tuple(value) if isinstance(value, list) else value
-                for name, value in read_record(folder)["flags"].items()}  # fmt: skip
-    parameters = inspect.signature(experiment).parameters
-    for name, value in given.items():
-        if value != parameters[name].default and json.dumps(value, default=str) != json.dumps(recorded.get(name)):
-            raise UserError(f"--conclude takes the flags of that run: leave out {flag(name)}")
-    if unknown := sorted(set(recorded) - set(parameters)):
+    record, here, parameters = read_record(folder), dict(given), inspect.signature(experiment).parameters
+    if unknown := sorted(set(record["flags"]) - set(parameters)):
         raise UserError(
             f"{folder} is a run with {flag(unknown[0])}, which this experiment has not: name one of its own"
         )
-    return recorded
+    words = shlex.split(record.get("command", ""))
+    if words[:2] != ["python", "-m"]:
+        return experiment(**here)
+    declared, _ = tyro.cli(command, args=words[3:])
+    for name, value in here.items():
+        if value not in (parameters[name].default, given[name]):
+            raise UserError(f"--conclude takes the flags of that run: leave out {flag(name)}")
+    return declared
 
 
 def seconds_since_start() -> float:

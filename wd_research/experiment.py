@@ -5,9 +5,8 @@
 
 import html
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,8 +16,9 @@ from rich.console import Console
 from wd_research.audit.arms import audit_text
 from wd_research.evidence.claims import Claim, judge
 from wd_research.evidence.selection import best_point, summarise, winner_of
-from wd_research.flags import UserError
+from wd_research.flags import UserError, counts, seeds
 from wd_research.reporting.drawing import Figure
+from wd_research.reporting.errors import forgiven, formatted, kept
 from wd_research.reporting.figures import all_figures, ledger_figure, ledger_leaves, training
 from wd_research.reporting.folder import (
     RECORD,
@@ -59,7 +59,10 @@ def first_line_of_caller() -> str:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A question, and all that it takes to answer it."""
+    """A question, and all that it takes to answer it.
+
+    Raises UserError when there are fewer than two seeds, no step, no evaluation or no arm, or a name with a slash.
+    """
 
     arms: Mapping[str, Arm | ComputedArm]
     seeds: int
@@ -69,6 +72,15 @@ class Experiment:
     figures: Callable[[Mapping[str, Results]], dict[str, Figure]] = all_figures  # results -> name of the file -> it
     answer: Callable[[Mapping[str, Any]], str] = sentence  # summary -> the answer in one sentence
     question: str = field(default_factory=first_line_of_caller)
+
+    def __post_init__(self) -> None:
+        counts(steps=self.steps, evaluations=self.evaluations)
+        seeds(self.seeds)
+        if not self.arms:
+            raise UserError("there is no arm: give at least one")
+        for name in self.arms:
+            if not name.strip() or "/" in name:
+                raise UserError(f"no arm can be called {name!r}: give a name without a slash")
 
     @property
     def trained(self) -> dict[str, Arm]:
@@ -169,21 +181,9 @@ def run(
     return conclude(experiment, folder, console, errors)
 
 
-def forgiven(observe: Observer, errors: dict[str, Exception]) -> Observer:
-    """The observer, which is not called again once it has raised: an error in it costs no training."""
-    what = f"observer {getattr(observe, '__qualname__', observe)}"
-
-    def told(name: str, position: Position) -> None:
-        if what not in errors:
-            with kept(errors, what):
-                observe(name, position)
-
-    return told
-
-
 def measure(
     experiment: Experiment,
-    folder: Path,
+    folder: Path | str,
     *,
     limits: Limits | None = None,
     observers: Sequence[Observer] = (),
@@ -197,12 +197,9 @@ def measure(
     too, when the population does not.
     """
     prepare_jax()
-    claim_folder(folder)
+    folder = claim_folder(Path(folder))
     launch = dict(launch or {})
     seconds = {**launch.pop("seconds", {}), **dict.fromkeys(("audit", "compile", "train", "evaluate", "write"), 0.0)}
-    announce("auditing")
-    with booked(seconds, "audit"):
-        audit = audit_text(experiment.trained, experiment.steps)
     record = {
         "question": experiment.question,
         "command": "run(experiment)",
@@ -213,8 +210,10 @@ def measure(
         **launch,
     }
     write_json(folder / RECORD, {**record, "status": "running"})
-    write_text(folder / "audit.txt", audit)
     with recorded(folder):
+        announce("auditing")
+        with booked(seconds, "audit"):
+            write_text(folder / "audit.txt", audit_text(experiment.trained, experiment.steps))
         with booked(seconds, "compile"):
             plans = make_plans(experiment.trained, experiment.seeds, experiment.segments, limits or Limits(), announce)
         arms = {}
@@ -246,19 +245,20 @@ def compute_arm(
 
 
 def conclude(
-    experiment: Experiment, folder: Path, console: Console | None = None, errors: Mapping[str, Exception] | None = None
-) -> Result:
+    experiment: Experiment, folder: Path | str, console: Console | None = None,
+    errors: Mapping[str, Exception] | None = None,
+) -> Result:  # fmt: skip
     """Judge the claims, draw the figures and give the answer from results.nc; it can be repeated, and trains nothing.
 
     Raises UserError when the folder holds no such results; and, after everything else is written, an ExceptionGroup of
     what claims, figures and the answer raised, each with a note that names it, and of `errors` that came before. They
     stand in the report and in `experiment.json` too.
     """
-    arms, record, seconds = read_results(folder / RESULTS), read_record(folder), {}
-    if list(arms) != list(experiment.arms):
-        raise UserError(f"{folder} holds the arms {', '.join(arms)}, and this experiment has "
-                        f"{', '.join(experiment.arms)}: name a folder of this experiment")  # fmt: skip
+    folder, seconds = Path(folder), {}
+    arms, record = read_results(folder / RESULTS), read_record(folder)
+    check_measured(experiment, arms, record, folder)
     errors = dict(errors or {})
+    record.setdefault("measuring_errors", formatted(errors))
     with booked(seconds, "conclude"):
         summary = judged(experiment, arms, record, errors)
         figures = {}
@@ -273,16 +273,28 @@ def conclude(
             pictures = {path.stem: path.read_bytes() for name in figures
                         if (path := folder / "figures" / f"{name}.png").exists()}  # fmt: skip
             write_summary(folder / "tensorboard", summary["question"], summary["answer"], pictures, experiment.steps)
-    failed = {name: "".join(traceback.format_exception(error)) for name, error in errors.items()}
+    failed = {**record["measuring_errors"], **formatted(errors)}
     status = f"failed: {', '.join(failed)}" if failed else "finished"
-    spent = {**record["seconds"], **seconds}
-    record |= {"figures": list(figures), "seconds": spent, "status": status, "errors": failed}
+    record |= {"question": experiment.question, "figures": list(figures), "status": status, "errors": failed}
+    record["seconds"] = {**record.get("seconds", {}), **seconds}
     write_record(folder, record)
     if console:
         print_answer(console, summary, folder)
     if errors:
         raise ExceptionGroup(f"{', '.join(errors)} failed; all else is in {folder}", list(errors.values()))
     return Result(experiment, folder, arms, summary)
+
+
+def check_measured(
+    experiment: Experiment, arms: Mapping[str, Results], record: Mapping[str, Any], folder: Path
+) -> None:
+    """Raise UserError unless the results are of this experiment: its arms, seeds, steps and number of members."""
+    here = {"arms": list(experiment.arms), **{k: getattr(experiment, k) for k in ("seeds", "steps", "members")}}
+    for name, value in here.items():
+        there = list(arms) if name == "arms" else record[name]
+        if there != value:
+            raise UserError(f"{folder} was measured with the {name} {there}, and this experiment has {value}: name a "
+                            "folder of this experiment, with its flags")  # fmt: skip
 
 
 def judged(
@@ -298,8 +310,8 @@ def judged(
     answer = "No answer: what gives it failed."
     with kept(errors, "answer"):
         answer = experiment.answer(summary)
-    seconds = record["seconds"]
-    rate = experiment.members * experiment.steps / seconds["train"] if experiment.members else None
+    seconds = {"compile": 0.0, "train": 0.0, **record.get("seconds", {})}
+    rate = experiment.members * experiment.steps / seconds["train"] if seconds["train"] else None
     return {
         "question": experiment.question,
         "answer": answer,
@@ -312,16 +324,6 @@ def judged(
             "train_s": seconds["train"],
         },
     }
-
-
-@contextmanager
-def kept(errors: dict[str, Exception], what: str) -> Iterator[None]:
-    """Keep what a block raises under the name of what it was to do, and go on."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(f"raised by: {what}")
-        errors[what] = error
 
 
 def training_figures(

@@ -43,11 +43,14 @@ RESERVED = frozenset(  # the names that results and summary.json have for themse
 )  # fmt: skip
 
 
+PREFIXES = ("train_", "validation_", "test_", "running_", "weights_")  # of metrics
+
+
 class Batch(NamedTuple):
     """Examples that go through a net together."""
 
-    inputs: Numbers  # f32[b, ...]
-    targets: Numbers  # i32[b]
+    inputs: Numbers  # f32[b, ...], or i32[b, t] tokens
+    targets: Numbers  # i32[b] classes, i32[b, t] tokens, or f32[b, ...] numbers
 
 
 class State(NamedTuple):
@@ -62,7 +65,7 @@ class Position(NamedTuple):
     """Where the training of some points of an arm stands after a segment: all that has changed since its beginning."""
 
     step: int  # steps taken
-    members: Any  # `training.member.Member` with the axes [s, h]; None for an arm that is computed
+    members: Any  # `training.member.Member` with the axes [s, h], which the next segment takes away; None if computed
     results: Results  # every evaluation so far
 
 
@@ -128,7 +131,7 @@ class Arm:
         if self.axis not in names:
             raise UserError(f"the points have no {self.axis}: the axis is one of {', '.join(names)}")
         for name in names:
-            if name in RESERVED:
+            if name in RESERVED or name.startswith(PREFIXES):
                 raise UserError(f"no hyperparameter can be called {name}, results have that name for themselves: give "
                                 "it another one")  # fmt: skip
 

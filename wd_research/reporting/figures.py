@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from wd_research.evidence.selection import best_among
+from wd_research.evidence.selection import best_among, can_be_tuned
 from wd_research.evidence.statistics import best_set
 from wd_research.reporting.drawing import (
     LINES,
@@ -28,7 +28,10 @@ from wd_research.types import Results
 
 
 def all_figures(arms: Mapping[str, Results]) -> dict[str, Figure]:
-    """The figures of arms that can be tuned, by the names of their files."""
+    """The figures of the arms that can be tuned, by the names of their files; {} where none can."""
+    arms = {name: results for name, results in arms.items() if can_be_tuned(results)}
+    if not arms:
+        return {}
     figures = {judged_by(next(iter(arms.values()))): score_against_axis(arms), "heat_map": heat_map(arms)}
     if all("learning_rate" in results.coords for results in arms.values()):
         figures["time_scale"] = score_against_time_scale(arms)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wd_research.flags import UserError
 from wd_research.reporting.folder import RECORD, write_json, write_text
 from wd_research.reporting.record import RunRecord, read_record, read_run
 from wd_research.reporting.sentences import format_expected, format_measured
@@ -87,6 +88,9 @@ def recorded(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        if isinstance(error, UserError):  # nothing was trained, and the folder is free again
+            (folder / RECORD).unlink()
+            raise
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         errors = {status: "".join(traceback.format_exception(error))}
         write_record(folder, {**read_record(folder), "status": status, "errors": errors})

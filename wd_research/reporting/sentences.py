@@ -16,6 +16,8 @@ def sentence(summary: Mapping[str, Any]) -> str:
     The best arm is the one that validation data prefer. Where no arm can be tuned, the claims are the answer.
     """
     best = summary["best"]
+    if not best and not summary["claims"]:
+        return "No answer: no arm has validation data and a point without decay, and there are no claims."
     if not best:
         return verdicts(summary["claims"])
     winner = winner_of(best)

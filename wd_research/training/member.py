@@ -56,7 +56,8 @@ def train_segment(
         if own_batch:
             batch = _own(batch, member)
         noise = jax.random.fold_in(jax.random.fold_in(seed.key, NOISE), start + number)
-        return _step_or_stay(arm, hypers, member, batch, noise, start + number)
+        member, metrics = _step_or_stay(arm, hypers, member, batch, noise, start + number)
+        return member, _recordable(metrics)
 
     def accumulated(number: Array, carry: tuple[Member, Metrics]) -> tuple[Member, Metrics]:
         member, metrics = step(number, carry[0])
@@ -77,7 +78,12 @@ def evaluate_member(arm: Arm, splits: Any, state: State) -> dict[str, Metrics]:
     """
     task, params, extras = arm.task, state.params, state.extras
     evaluated = {name: task.evaluate(params, extras, batch, name) for name, batch in splits.items()}
-    return {**evaluated, "": task.measure(params, extras), "weights": weight_statistics(params)}
+    return _recordable({**evaluated, "": task.measure(params, extras), "weights": weight_statistics(params)})
+
+
+def _recordable(metrics: Any) -> Any:
+    """The metrics in float32 at least: sums of booleans, of small integers or in half precision would be wrong."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.promote_types(jnp.result_type(leaf), jnp.float32)), metrics)
 
 
 def _own(batch: Batch, member: Member) -> Batch:

@@ -34,8 +34,8 @@ def as_net(model: "Net | nn.Module") -> Net:
     if isinstance(model, nn.Module):
         return of_linen(model)
     raise TypeError(
-        f"a {type(model).__name__} is no net: give a flax linen module, nets.of_nnx(lambda rngs: ...) or "
-        "nets.of_functions(init, apply)"
+        f"a {type(model).__name__} is no net: give a flax linen module, of_nnx(lambda rngs: ...) or "
+        "of_functions(init, apply)"
     )
 
 

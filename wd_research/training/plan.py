@@ -95,7 +95,7 @@ def make_plan(
     compiled, known = {} if compiled is None else compiled, {} if known is None else known
     plan = fitted(arm, seeds, length, mesh, limits, compiled)
     if plan.population.text in known:
-        return known[plan.population.text]._replace(population=plan.population)
+        return known[plan.population.text]._replace(population=plan.population, waves=plan.waves)
     wave = points_of(arm, 0, plan.points_per_wave)
     inputs = plan.population.put(wave)
     plan = plan._replace(seconds_per_step=seconds_of_step(plan.population, inputs, length))

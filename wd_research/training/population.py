@@ -8,6 +8,7 @@ or seed by seed in blocks.
 
 import hashlib
 import re
+import uuid
 from collections.abc import Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -152,13 +153,6 @@ def functions(arm: Arm, mesh: Mesh, block: Block = None) -> tuple[Any, Any, Any]
     )
 
 
-def jitted(arm: Arm, mesh: Mesh, block: Block = None) -> tuple[Any, Any, Any]:
-    """The three `functions`, jitted each by itself; advance donates the members."""
-    init, advance, evaluate = functions(arm, mesh, block)
-    jit = partial(jax.jit, compiler_options=CPU_OPTIONS if mesh.devices.flat[0].platform == "cpu" else None)
-    return jit(init), jit(advance, static_argnames="length", donate_argnums=0), jit(evaluate)
-
-
 def all_devices() -> Mesh:
     """A one-dimensional mesh of all devices."""
     return jax.make_mesh((jax.device_count(),), ("points",), axis_types=(AxisType.Auto,))
@@ -185,13 +179,17 @@ def fetch(tree: Any, arm: Arm) -> Any:
 
 
 def text_hash(lowered: Any) -> str:
-    """The hash of a lowered program's text, whatever its functions are called: equal texts compute the same.
+    """The hash of a lowered program's text, whatever its own functions are called: equal texts compute the same.
 
-    Constants are part of the text, so functions that hold other numbers differ. Donation and shardings are too.
+    Constants are part of the text, so functions that hold other numbers differ; donation and shardings are too. A
+    callback into Python is not: its text has a number alone, so a program with one has a hash that no other has.
     """
-    names: dict[str, str] = {}
-    text = re.sub(r"@[\w.$-]+", lambda name: names.setdefault(name[0], f"@{len(names)}"), lowered.as_text())
-    return hashlib.sha256(text.encode()).hexdigest()
+    text = lowered.as_text()
+    own = dict.fromkeys(re.findall(r"(?:module|func\.func(?: \w+)*) (@[\w.$-]+)", text))  # not those of custom calls
+    renamed = {name: f"@{number}" for number, name in enumerate(own)}
+    text = re.sub(r"@[\w.$-]+", lambda name: renamed.get(name[0], name[0]), text)
+    unique = uuid.uuid4().hex if "callback" in text else ""
+    return hashlib.sha256((text + unique).encode()).hexdigest()
 
 
 def memory_of(programs: tuple[Program, Program, Program], mesh: Mesh) -> int:
