@@ -217,7 +217,8 @@ def measure(
         with booked(seconds, "compile"):
             plans = make_plans(experiment.trained, experiment.seeds, experiment.segments, limits or Limits(), announce)
         arms = {}
-        for name, arm in experiment.arms.items():
+        # What is computed comes first: if it fails, no training is lost to it.
+        for name, arm in sorted(experiment.arms.items(), key=lambda named: isinstance(named[1], Arm)):
             if isinstance(arm, Arm):
                 announce(f"training {name}")
                 arms[name] = train_arm(name, arm, plans[name], experiment.segments, observers, seconds)
@@ -225,6 +226,7 @@ def measure(
                 announce(f"computing {name}")
                 arms[name] = compute_arm(name, arm, experiment, observers, seconds)
         with booked(seconds, "write"):
+            arms = {name: arms[name] for name in experiment.arms}
             write_results(folder / RESULTS, arms)
         record["programs"] = len({plan.population.text for plan in plans.values()})
         record["plans"] = {name: plan.record() for name, plan in plans.items()}
