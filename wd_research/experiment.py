@@ -274,7 +274,10 @@ def conclude(
         if (folder / "tensorboard").exists():
             pictures = {path.stem: path.read_bytes() for name in figures
                         if (path := folder / "figures" / f"{name}.png").exists()}  # fmt: skip
-            write_summary(folder / "tensorboard", summary["question"], summary["answer"], pictures, experiment.steps)
+            with kept(errors, "event file of the answer"):
+                write_summary(
+                    folder / "tensorboard", summary["question"], summary["answer"], pictures, experiment.steps
+                )
     failed = {**record["measuring_errors"], **formatted(errors)}
     status = f"failed: {', '.join(failed)}" if failed else "finished"
     record |= {"question": experiment.question, "figures": list(figures), "status": status, "errors": failed}

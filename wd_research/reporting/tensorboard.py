@@ -10,7 +10,7 @@ import re
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,8 @@ def event_files(folder: Path, points: Mapping[str, int], steps: int) -> Iterator
         yield observe
     finally:
         for run in runs.values():
-            run.close()
+            with suppress(OSError):  # every evaluation was flushed: a full disk need not keep a run from its conclusion
+                run.close()
 
 
 class PointRuns:
