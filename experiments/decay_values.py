@@ -32,7 +32,7 @@ def experiment(
     *,
     strengths: tuple[float, ...] = wd.decades(1e-6, 1, 25),
     decays: tuple[float, ...] = wd.decades(1e-4, 100, 25),
-    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2),
+    learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
     seeds: int = 8,
     steps: int = 2_000,
     train_size: int = 200,
@@ -47,7 +47,7 @@ def experiment(
     Args:
         strengths: Coupled arm: strengths of the L2 penalty in the loss, 0 among them.
         decays: Decoupled arm: decay rates, multiplied by learning rate and schedule, 0 among them.
-        learning_rates: Peak learning rates of Adam, which fall to 0 by a cosine.
+        learning_rates: Peak learning rates of Adam, which fall to 0 by a cosine; without decay a small one is best.
         seeds: Each has its own split, label noise, initial weights and order of the data.
         steps: Steps of training.
         train_size: Training examples.
@@ -97,27 +97,24 @@ def experiment(
 Arms = Mapping[str, wd.Results]
 
 
-def gains(arms: Arms) -> dict[str, wd.Cell]:
+def gains(arms: Arms) -> dict[str, wd.Scores]:
     """The difference in test accuracy between each tuned arm and the same without decay."""
-    return {name: wd.gain_cell(results, "test_accuracy") for name, results in arms.items()}
+    return {name: wd.gain_over_none(results, "test_accuracy") for name, results in arms.items()}
 
 
-def gain_of_the_largest(arms: Arms, metric: str = "test_accuracy") -> dict[str, wd.Cell]:
+def gain_of_the_largest(arms: Arms, metric: str = "test_accuracy") -> dict[str, wd.Scores]:
     """The difference in a final metric between the largest decay and none, learning rates tuned."""
     return {
-        name: wd.Cell(
-            wd.tuned(results, metric, wd.has_value(results, wd.axis_values(results)[-1]))
-            - wd.tuned(results, metric, wd.has_value(results, 0))
-        )
+        name: wd.tuned(results, metric, wd.has_value(results, wd.axis_values(results)[-1]))
+        - wd.tuned(results, metric, wd.has_value(results, 0))
         for name, results in arms.items()
     }
 
 
-def fall_and_rise(arms: Arms) -> dict[str, wd.Cell]:
+def fall_and_rise(arms: Arms) -> dict[str, wd.Scores]:
     """By how much training accuracy falls and test accuracy rises from no decay to the tuned arm."""
-    falls = {f"{name}: training falls": wd.gain_cell(results, "train_accuracy", -1) for name, results in arms.items()}
-    rises = {f"{name}: test rises": wd.gain_cell(results, "test_accuracy") for name, results in arms.items()}
-    return falls | rises
+    falls = {f"{name}: training": -wd.gain_over_none(results, "train_accuracy") for name, results in arms.items()}
+    return falls | {f"{name}: test": gain for name, gain in gains(arms).items()}
 
 
 helps = wd.Claim(

@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
 MODULE = "experiments.decay_values"
-SHORT = ("--learning-rates", "3e-3")
-OTHER = ("--learning-rates", "4e-3", "--strengths", "0", *(f"{2.0**-k:g}" for k in range(24)))
-WIDE = ("--learning-rates", "3e-3", "--width", "128", "--seeds", "4")
+EXPLORE = ("--confirm", "0")  # one stage: what is chosen differs from block to block
+THREE = (*EXPLORE, "--learning-rates", "1e-3", "3e-3", "1e-2")
+SHORT = (*EXPLORE, "--learning-rates", "3e-3")
+OTHER = (*EXPLORE, "--learning-rates", "4e-3", "--strengths", "0", *(f"{2.0**-k:g}" for k in range(24)))
+WIDE = (*EXPLORE, "--learning-rates", "3e-3", "--width", "128", "--seeds", "4")
 BLOCKS = ("auto", "sequential", "vmapped")
 KEPT = {"MPLCONFIGDIR": str(Path.home() / ".cache" / "matplotlib")}  # what it knows of fonts is no compilation
 
@@ -31,7 +33,7 @@ class Run(NamedTuple):
 
 BY_BLOCK = tuple(
     Run(f"{population}, --block {block}", (*flags, "--block", block), auto=f"{population}, --block auto")
-    for population, flags in (("1,200 members", ()), ("200 members of width 128", WIDE))
+    for population, flags in (("1,200 members", THREE), ("200 members of width 128", WIDE))
     for block in BLOCKS
 )
 RUNS = (

@@ -3,8 +3,8 @@
     python scripts/same_measurements.py run FOLDER --checkout CHECKOUT    # every experiment of a checkout, in little
     python scripts/same_measurements.py compare BEFORE AFTER              # names what differs; exit code 1 if any does
 
-Compared are the best points, comparisons and claims of each summary, every variable of results.nc, and every scalar of
-the event files. Runs take blocks of one point, so that no timing decides how members are trained.
+Compared are the best points, comparisons and claims of each summary, every variable of results.nc and confirming.nc,
+and every scalar of the event files. Runs take blocks of one point, so that no timing decides how members are trained.
 """
 
 import json
@@ -109,10 +109,12 @@ def measurements(folder: Path) -> Iterator[tuple[str, Any]]:
     for claim in summary["claims"]:
         kept = {key: claim[key] for key in ("measured", "low", "high", "expected", "verdict", "cell", "cells")}
         yield from numbers(f"claim {claim['id']}", kept)
-    with xr.open_datatree(folder / "results.nc", engine="netcdf4") as arms:
-        for arm, group in arms.children.items():
-            for variable, values in group.variables.items():
-                yield f"results.nc {arm} {variable}", values.to_numpy()
+    for file in ("results.nc", "confirming.nc"):
+        if (folder / file).exists():
+            with xr.open_datatree(folder / file, engine="netcdf4") as arms:
+                for group in arms.subtree:
+                    for variable, values in group.variables.items():
+                        yield f"{file} {group.path} {variable}", values.to_numpy()
     yield from scalars(folder / "tensorboard")
 
 

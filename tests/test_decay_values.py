@@ -17,8 +17,8 @@ from experiments import decay_values
 from wd_research.cli import main
 
 ROOT = Path(__file__).parent.parent
-SMALL = ["--steps", "30", "--seeds", "3", "--evaluations", "3", "--decays", "0", "0.1", "1", "--strengths", "0",
-         "0.01", "--learning-rates", "1e-3", "1e-2"]  # fmt: skip
+SMALL = ["--steps", "30", "--seeds", "3", "--confirm", "4", "--evaluations", "3", "--decays", "0", "0.1", "1",
+         "--strengths", "0", "0.01", "--learning-rates", "1e-3", "1e-2"]  # fmt: skip
 
 
 def command(*words):
@@ -61,13 +61,24 @@ def test_the_folder_is_the_contract(finished):
         assert {"learning_rate", "decay", "strength"} <= set(arm)
     for claim in summary["claims"]:
         assert set(claim) >= {"id", "statement", "source", "measured", "low", "high", "expected", "verdict"}
-        assert claim["verdict"] in ("holds", "fails", "undecided")
-    assert summary["speed"]["members"] == 3 * (4 + 6)
+        assert claim["verdict"] in ("holds", "fails", "undecided", "equal here")
+        assert (claim["stage"], claim["seeds"]) == ("confirming", 4)
+    assert summary["speed"]["members"] == 3 * (4 + 6) + confirming_members(folder)
+    assert summary["seeds"] == {"exploring": 3, "confirming": 4, "looks": [4], "alpha": 0.05}
     assert set(summary["speed"]) == {"members", "member_steps_per_s", "compile_s", "train_s"}
     assert not [path for path in folder.rglob("*") if "unfinished" in path.name]
     audit = (folder / "audit.txt").read_text()
     assert audit.count("Dense_0/kernel") >= 2
     assert "in the loss" in audit
+
+
+def confirming_members(folder):
+    """How many nets were trained on fresh seeds, of each arm at two points or more."""
+    with xr.open_datatree(folder / "confirming.nc") as tree:
+        rounds = [arm["0"].to_dataset() for arm in tree.children.values()]
+        assert [each.seed.values.tolist() for each in rounds] == [[3, 4, 5, 6]] * 2
+        assert min(each.sizes["point"] for each in rounds) >= 2
+        return sum(each.sizes["seed"] * each.sizes["point"] for each in rounds)
 
 
 def test_the_results_are_labelled(finished):
@@ -101,7 +112,7 @@ def test_the_figures_and_event_files_are_there(finished):
     for name in ("accuracy", "heat_map", "time_scale"):
         assert (folder / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         xml.etree.ElementTree.parse(folder / "figures" / f"{name}.svg")
-    assert len(list((folder / "tensorboard").rglob("events.out.tfevents.*"))) == 7
+    assert len(list((folder / "tensorboard").rglob("events.out.tfevents.*"))) == 9
 
 
 def test_a_run_is_judged_again_without_training(finished, tmp_path, capsys):

@@ -19,7 +19,7 @@ from wd_research.cli import main
 from wd_research.decay.masks import matching
 from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
-from wd_research.evidence.claims import Cell, Claim, everywhere
+from wd_research.evidence.claims import Claim, everywhere
 from wd_research.experiment import Experiment, run
 from wd_research.points import grid
 from wd_research.reporting import record
@@ -40,14 +40,15 @@ def ridge(seeds):
 
 
 def claim(name, expected):
-    return Claim(name, f"{name}.", "here", lambda arms: {"ridge": Cell(arms["ridge"].risk[:, 1, -1].to_numpy())},
+    return Claim(name, f"{name}.", "here", lambda arms: {"ridge": arms["ridge"].risk[:, 1, -1].to_numpy()},
                  expected, everywhere)  # fmt: skip
 
 
 def small(**changes):
     arms = {"ridge": ridge, "trained": cases.arm()}
     claims = (claim("Decay helps", (-0.5, 0.5)), claim("It does not", (0.5, 9.0)))
-    return replace(Experiment(arms, seeds=3, steps=4, evaluations=2, claims=claims, question="Which?"), **changes)
+    declared = Experiment(arms, seeds=3, steps=4, evaluations=2, confirm=0, claims=claims, question="Which?")
+    return replace(declared, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def computed(tmp_path_factory):
 
 def test_an_arm_may_be_computed_and_the_claims_are_the_answer(computed):
     result, printed = computed
-    assert result.summary["answer"] == "1 of 2 claims holds; fails: It does not."
+    assert result.summary["answer"] == "1 of 2 claims holds (judged on 3 exploring seeds); fails: It does not."
     assert result.summary["answer"] in printed
     assert result.summary["best"] == {}
     assert result.summary["speed"]["members"] == 0
@@ -89,8 +90,9 @@ def test_both_kinds_of_arm_stand_side_by_side_and_each_is_answered_as_it_can_be(
 
 
 def test_verdicts_name_what_fails_and_what_is_open():
-    claims = [{"statement": f"{v}.", "verdict": v} for v in ("holds", "holds", "undecided", "fails")]
-    assert verdicts(claims) == "2 of 4 claims hold; fails: fails; undecided: undecided."
+    claims = [{"statement": f"{v}.", "verdict": v, "stage": "exploring", "seeds": 8}
+              for v in ("holds", "holds", "undecided", "fails")]  # fmt: skip
+    assert verdicts(claims) == "2 of 4 claims hold (judged on 8 exploring seeds); fails: fails; undecided: undecided."
 
 
 def test_the_audit_takes_the_middle_of_the_grid():

@@ -203,7 +203,7 @@ def test_a_run_of_another_version_is_one_sentence_and_nothing_is_written(tmp_pat
     folder = run_folder(tmp_path / "one", 2)
     (folder / "summary.json").write_text(json.dumps({"answer": "a", "best": {"arm": {}}, "claims": [], "diverged": {}}))
     said = report(folder, code=2)
-    assert said == f"error: {folder} is of another version: its summary.json has no 'by'; run it again\n"
+    assert said == f"error: {folder} is of another version: its summary.json has no 'seeds'; run it again\n"
     assert not (folder / "report.html").exists()
 
 

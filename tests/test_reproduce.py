@@ -17,19 +17,21 @@ ROOT = Path(__file__).parent.parent
 CLAIM = {
     "id": "A1-made-up", "statement": "Decay raises |it|.", "source": "an article", "measured": 0.05, "low": 0.04,
     "high": 0.06, "expected": [0.0, None], "verdict": "holds", "cell": "noisy", "unit": POINTS._asdict(),
+    "stage": "confirming", "seeds": 16, "edges": [],
 }  # fmt: skip
+SEEDS = {"exploring": 8, "confirming": 16}
 
 
-def leave(folder, status="finished", age=0, **changes):
+def leave(folder, status="finished", age=0, claim=CLAIM, **changes):
     """A run's folder as `run` leaves it, as far as the page reads it."""
     (folder / "figures").mkdir(parents=True)
     (folder / "figures" / "first.png").write_bytes(b"the picture")
     record = {
-        "status": status, "figures": ["first", "second"], "programs": 1, "members": 7, "seeds": 16,
+        "status": status, "figures": ["first", "second"], "programs": 1, "members": 7,
         "seconds": {"train": 90.0, "write": 30.0}, "versions": {"jax": "0.10.2"}, "device": {"kind": "cpu", "count": 2},
     }  # fmt: skip
     (folder / "experiment.json").write_text(json.dumps({**record, **changes}))
-    (folder / "summary.json").write_text(json.dumps({"question": "Does it?", "claims": [CLAIM]}))
+    (folder / "summary.json").write_text(json.dumps({"question": "Does it?", "claims": [claim], "seeds": SEEDS}))
     os.utime(folder / "experiment.json", (1e9 - age, 1e9 - age))
 
 
@@ -42,14 +44,22 @@ def test_the_page_has_every_row_the_claims_in_their_unit_and_the_first_figure(tm
     assert re.findall(r"^\| ([ABCD]\w+) \|", table, re.MULTILINE) == list(ROWS)
     assert "| 95.3 -> 97.8 % | **holds**: Decay raises &#124;it&#124;. noisy: +5.00 points [+4.00, +6.00] | " in page
     assert (
-        "`python -m experiments.article.data_regimes`: 7 nets, 1 programs, 16 seeds, 120 s. Of 1 claims 1 hold." in page
+        "`python -m experiments.article.data_regimes`: 7 nets, 1 programs, 8 + 16 seeds, 120 s. Of 1 claims 1 hold."
+        in page
     )
     assert (
-        "| Decay raises &#124;it&#124;. | holds | noisy | +5.00 points [+4.00, +6.00] | above 0 points | an article |"
-        in page
+        "| Decay raises &#124;it&#124;. | holds | noisy | +5.00 points [+4.00, +6.00] | above 0 points | 16 confirming "
+        "| an article |" in page
     )
     assert (tmp_path / "evidence" / "data_regimes.png").read_bytes() == b"the picture"
     assert page.count("not run") == len(ROWS) - 1
+
+
+def test_an_optimum_on_an_edge_is_said(tmp_path):
+    leave(tmp_path / "data_regimes", claim={**CLAIM, "verdict": "undecided", "edges": ["learning_rate"]})
+    reproduce.write_page(tmp_path / "evidence.md", [reproduce.last_run("experiments.article.data_regimes", tmp_path)])
+    page = (tmp_path / "evidence.md").read_text()
+    assert "| undecided (best learning rate on an edge) | noisy |" in page
 
 
 def test_the_newest_finished_run_counts(tmp_path):

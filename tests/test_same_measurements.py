@@ -7,7 +7,7 @@ import pytest
 
 from scripts.same_measurements import block_of, compare, same
 from tests.evidence.cases import results
-from wd_research.reporting.folder import RESULTS, write_json, write_results
+from wd_research.reporting.folder import CONFIRMING, RESULTS, write_confirming, write_json, write_results
 from wd_research.reporting.tensorboard import event_files
 from wd_research.types import Position
 
@@ -19,8 +19,9 @@ def leave(folder, arm, claim=0.5):
               "cell": "arm", "cells": {"arm": {"mean": claim}}}  # fmt: skip
     write_json(folder / "summary.json", {"best": {"arm": {"decay": 0.1}}, "comparisons": {}, "claims": [judged]})
     write_results(folder / RESULTS, {"arm": arm})
-    with event_files(folder / "tensorboard", {"arm": arm.sizes["point"]}, 200) as observe:
-        observe("arm", Position(200, None, arm))
+    write_confirming(folder / CONFIRMING, {"arm": [arm.isel(point=[2])]})
+    with event_files(folder / "tensorboard", 200) as observe:
+        observe("arm", Position(200, None, arm, arm.sizes["point"]))
 
 
 @pytest.fixture
@@ -51,8 +52,9 @@ def test_the_last_digit_of_one_number_is_named(before, tmp_path, capfd):
     leave(tmp_path / "after" / "tiny", arm, claim=0.5 + 1e-15)
     code, said = compared(before, tmp_path / "after", capfd)
     assert code == 1
-    assert "3 differ" in said
-    assert "  results.nc arm test_loss: " in said
+    assert "4 differ" in said
+    assert "  results.nc /arm test_loss: " in said
+    assert "  confirming.nc /arm/0 test_loss: " in said
     assert "  claim helps / measured: 0.5 before, 0.500000000000001 after" in said
 
 
@@ -68,7 +70,7 @@ def test_what_is_missing_differs(before, tmp_path, capfd):
     leave(tmp_path / "after" / "tiny", results().drop_vars("running_loss"))
     code, said = compared(before, tmp_path / "after", capfd)
     assert code == 1
-    assert "  results.nc arm running_loss: " in said
+    assert "  results.nc /arm running_loss: " in said
 
 
 def test_nothing_to_compare_is_no_success(tmp_path, capfd):

@@ -28,7 +28,7 @@ def run(experiment, folder, **options):
 
 def small(**changes):
     return replace(
-        wd.Experiment({"an arm": cases.arm()}, seeds=2, steps=4, evaluations=2, question="Which?"), **changes
+        wd.Experiment({"an arm": cases.arm()}, seeds=2, steps=4, evaluations=2, confirm=0, question="Which?"), **changes
     )
 
 

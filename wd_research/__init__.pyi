@@ -7,18 +7,11 @@ from .decay.places import constant, coupled, decoupled, independent, proximal
 from .decay.proximal import elastic_threshold, group_threshold, shrink, soft_threshold
 from .decay.pulls import cautious, down, toward, toward_zero
 from .decay.transforms import corrected, decay_toward_start, decay_weights, normalized, proximal_step, scheduled
-from .evidence.claims import NATS, NUMBER, PERCENT, POINTS, Cell, Claim, Unit, everywhere, somewhere
-from .evidence.selection import (
-    best_among,
-    best_axis_values,
-    best_point,
-    difference,
-    edges,
-    gain_cell,
-    gain_over_none,
-    tuned,
-)
-from .evidence.statistics import Estimate, at_choice, best_candidate, choose_leaving_one_out, paired_t
+from .evidence.choices import Choice, Scores, choice_of, choose, difference, gain_over_none, measured, score, tuned
+from .evidence.claims import NATS, NUMBER, PERCENT, POINTS, Claim, Unit, everywhere, somewhere
+from .evidence.measured import Cell, Evidence, score_by_halves
+from .evidence.selection import best_point, best_values
+from .evidence.statistics import Estimate, paired_t
 from .experiment import Experiment, Result, conclude, measure, run
 from .flags import UserError
 from .points import decades, grid, random_points, sobol_points
@@ -86,12 +79,14 @@ __all__ = [
     "Axes",
     "Batch",
     "Cell",
+    "Choice",
     "Claim",
     "ComputedArm",
     "ConvolutionalNet",
     "DecayError",
     "Dropout",
     "Estimate",
+    "Evidence",
     "Examples",
     "Experiment",
     "Extras",
@@ -112,6 +107,7 @@ __all__ = [
     "Position",
     "Result",
     "Results",
+    "Scores",
     "Split",
     "State",
     "Task",
@@ -120,18 +116,16 @@ __all__ = [
     "UserError",
     "all_figures",
     "as_net",
-    "at_choice",
     "audit_decay",
     "axis_from_zero",
     "axis_values",
-    "best_among",
-    "best_axis_values",
-    "best_candidate",
     "best_point",
+    "best_values",
     "by_verdicts",
     "cautious",
     "check_sizes",
-    "choose_leaving_one_out",
+    "choice_of",
+    "choose",
     "classification",
     "conclude",
     "constant",
@@ -151,7 +145,6 @@ __all__ = [
     "draw_band",
     "draw_measured",
     "draw_split",
-    "edges",
     "effective_number",
     "effective_rank",
     "elastic_net",
@@ -166,7 +159,6 @@ __all__ = [
     "from_frame",
     "from_npz",
     "from_openml",
-    "gain_cell",
     "gain_over_none",
     "grid",
     "group_lasso",
@@ -186,6 +178,7 @@ __all__ = [
     "matrices",
     "means",
     "measure",
+    "measured",
     "no_settings",
     "normalized",
     "of_functions",
@@ -203,6 +196,8 @@ __all__ = [
     "run",
     "saliency",
     "scheduled",
+    "score",
+    "score_by_halves",
     "sensitivity",
     "sentence",
     "shrink",

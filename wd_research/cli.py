@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -43,6 +43,13 @@ class RunFlags:
     """Judge, draw and answer again from the results in this folder of a run, with its flags; train nothing."""
     member_runs: int = 0
     """How many members, spread over the points, get curves of their own in TensorBoard."""
+    confirm: int | None = None
+    """Fresh seeds on which what the others chose is trained and scored; 0 scores by halves of the others. [default: 16,
+    unless the experiment says otherwise]"""
+    until_decided: int | None = None
+    """Add as many fresh seeds again and again until every claim is decided, or there are so many."""
+    grow: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Add points beyond an edge of the grid on which a best point lies, two values at a time, at most three times."""
     memory: float | None = None
     """Gigabytes that training may take on all devices together: a population that needs more is trained in waves."""
     block: Literal["auto", "sequential", "vmapped"] = "auto"
@@ -74,6 +81,8 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
         check_renamed(sys.argv[1:])
         declared, flags = tyro.cli(command, prog=f"python -m {name}", description=module and module.__doc__)
         check_run_flags(flags)
+        staged = {"confirm": flags.confirm, "until_decided": flags.until_decided, "grow": flags.grow or None}
+        declared = replace(declared, **{name: value for name, value in staged.items() if value is not None})
         if flags.conclude:
             declared = declared_in(flags.conclude, command, experiment, given)
         act(declared, flags, name, given)

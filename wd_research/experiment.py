@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,17 +16,21 @@ from rich.console import Console
 
 from wd_research.audit.arms import audit_text
 from wd_research.evidence.claims import Claim, judge
+from wd_research.evidence.measured import Evidence
 from wd_research.evidence.selection import best_point, summarise, winner_of
-from wd_research.flags import UserError, counts, seeds
+from wd_research.flags import UserError, confirming_seeds, counts, seeds
 from wd_research.reporting.drawing import Figure
 from wd_research.reporting.errors import forgiven, formatted, kept
 from wd_research.reporting.figures import all_figures, ledger_figure, ledger_leaves, training
 from wd_research.reporting.folder import (
+    CONFIRMING,
     RECORD,
     RESULTS,
     claim_folder,
     free_folder,
+    read_confirming,
     read_results,
+    write_confirming,
     write_figures,
     write_json,
     write_results,
@@ -39,15 +44,14 @@ from wd_research.reporting.sentences import sentence
 from wd_research.reporting.table import print_answer
 from wd_research.reporting.tensorboard import event_files, write_summary
 from wd_research.results import diverged
+from wd_research.stages import Announce, Training, confirm, explore, grow
 from wd_research.training.devices import prepare_jax
-from wd_research.training.loop import booked, train_arm
-from wd_research.training.plan import Limits, make_plans
-from wd_research.types import Arm, ComputedArm, Observer, Position, Results
+from wd_research.training.loop import booked
+from wd_research.training.plan import Limits
+from wd_research.types import Arm, ComputedArm, Observer
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-Announce = Callable[[str], None]  # what begins now
 
 
 def first_line_of_caller() -> str:
@@ -61,6 +65,10 @@ def first_line_of_caller() -> str:
 class Experiment:
     """A question, and all that it takes to answer it.
 
+    The seeds explore every point; what they choose is confirmed on `confirm` fresh seeds, or with `until_decided` on
+    more of them, as many at a time, until every claim is decided or there are so many. With confirm=0 choices are
+    scored by halves of the exploring seeds. `grow` adds points beyond an edge of a grid on which a best point lies.
+
     Raises UserError when there are fewer than two seeds, no step, no evaluation or no arm, or a name with a slash.
     """
 
@@ -68,14 +76,18 @@ class Experiment:
     seeds: int
     steps: int
     evaluations: int = 10  # how often training stops to evaluate and write
+    confirm: int = 16
+    until_decided: int | None = None
+    grow: bool = False
     claims: Sequence[Claim] = ()
-    figures: Callable[[Mapping[str, Results]], dict[str, Figure]] = all_figures  # results -> name of the file -> it
+    figures: Callable[[Evidence], dict[str, Figure]] = all_figures  # what was measured -> name of the file -> it
     answer: Callable[[Mapping[str, Any]], str] = sentence  # summary -> the answer in one sentence
     question: str = field(default_factory=first_line_of_caller)
 
     def __post_init__(self) -> None:
         counts(steps=self.steps, evaluations=self.evaluations)
         seeds(self.seeds)
+        confirming_seeds(self.confirm, self.until_decided)
         if not self.arms:
             raise UserError("there is no arm: give at least one")
         for name in self.arms:
@@ -89,8 +101,13 @@ class Experiment:
 
     @property
     def members(self) -> int:
-        """How many nets are trained."""
+        """How many nets explore."""
         return sum(self.seeds * arm.size for arm in self.trained.values())
+
+    @property
+    def looks(self) -> list[int]:
+        """The numbers of confirming seeds after which claims are judged."""
+        return list(range(self.confirm, (self.until_decided or self.confirm) + 1, self.confirm)) if self.confirm else []
 
     @property
     def segments(self) -> list[tuple[int, int]]:
@@ -107,7 +124,7 @@ class Result(NamedTuple):
 
     experiment: Experiment
     folder: Path
-    arms: dict[str, Results]  # dims (seed, point, step)
+    arms: Evidence  # name -> exploring results, dims (seed, point, step), and the confirming ones
     summary: dict[str, Any]  # as in `summary.json`
 
     def best(self, arm: str | None = None) -> dict[str, float]:
@@ -165,18 +182,17 @@ def run(
     folder, console = Path(workdir or free_folder(Path("runs"), "run")), console or Console()
     errors: dict[str, Exception] = {}
     with ExitStack() as closing:
-        shown = closing.enter_context(progress(console, experiment.members * experiment.steps))
+        shown = closing.enter_context(progress(console))
         told = [*observers, shown.observe]
         if tensorboard:
-            points = {name: arm.size if isinstance(arm, Arm) else 0 for name, arm in experiment.arms.items()}
-            told.append(closing.enter_context(event_files(folder / "tensorboard", points, experiment.steps)))
+            told.append(closing.enter_context(event_files(folder / "tensorboard", experiment.steps)))
         told = [forgiven(observe, errors) for observe in told]
-        measure(experiment, folder, limits=limits, observers=told, announce=shown.announce, launch=launch)
+        arms = measure(experiment, folder, limits=limits, observers=told, announce=shown.announce, launch=launch)
         if tensorboard and experiment.trained:
             shown.announce("writing event files of the members")
             with kept(errors, "event files of the members"):
-                arms = read_results(folder / RESULTS)
-                write_members(folder / "members", {name: arms[name] for name in experiment.trained}, member_runs)
+                trained = {name: arms[name] for name in experiment.trained}
+                write_members(folder / "members", trained, member_runs, arms.confirming)
         shown.announce("judging and drawing")
     return conclude(experiment, folder, console, errors)
 
@@ -187,14 +203,14 @@ def measure(
     *,
     limits: Limits | None = None,
     observers: Sequence[Observer] = (),
-    announce: Announce = lambda what: None,
+    announce: Announce = lambda what, member_steps=0: None,
     launch: Mapping[str, Any] | None = None,
-) -> dict[str, Results]:
-    """Audit and train every arm, and write results.nc; nothing is judged.
+) -> Evidence:
+    """Audit every arm, train it on the exploring seeds and what they choose on fresh ones; nothing is judged for good.
 
-    If something ends it early, the status in `experiment.json` says so, with the error. Raises UserError when the
-    folder cannot be written or holds a run already; DecayError, one too, when a decay does not fit; and PlanError, one
-    too, when the population does not.
+    It writes results.nc and confirming.nc. If something ends it early, the status in `experiment.json` says so, with
+    the error. Raises UserError when the folder cannot be written or holds a run already; DecayError, one too, when a
+    decay does not fit; and PlanError, one too, when the population does not.
     """
     prepare_jax()
     folder = claim_folder(Path(folder))
@@ -205,45 +221,31 @@ def measure(
         "command": "run(experiment)",
         "flags": {},
         "arms": list(experiment.arms),
-        **{name: getattr(experiment, name) for name in ("seeds", "steps", "evaluations", "members")},
+        **{name: getattr(experiment, name) for name in ("seeds", "steps", "evaluations", "members", "looks")},
         **surroundings(),
         **launch,
     }
     write_json(folder / RECORD, {**record, "status": "running"})
+    training = Training(experiment.segments, limits or Limits(), observers, announce, seconds)
     with recorded(folder):
-        announce("auditing")
+        announce("auditing", experiment.members * experiment.steps)
         with booked(seconds, "audit"):
             write_text(folder / "audit.txt", audit_text(experiment.trained, experiment.steps))
-        with booked(seconds, "compile"):
-            plans = make_plans(experiment.trained, experiment.seeds, experiment.segments, limits or Limits(), announce)
-        arms = {}
-        # What is computed comes first: if it fails, no training is lost to it.
-        for name, arm in sorted(experiment.arms.items(), key=lambda named: isinstance(named[1], Arm)):
-            if isinstance(arm, Arm):
-                announce(f"training {name}")
-                arms[name] = train_arm(name, arm, plans[name], experiment.segments, observers, seconds)
-            else:
-                announce(f"computing {name}")
-                arms[name] = compute_arm(name, arm, experiment, observers, seconds)
-        with booked(seconds, "write"):
-            arms = {name: arms[name] for name in experiment.arms}
-            write_results(folder / RESULTS, arms)
+        plans = training.plans(experiment.trained, experiment.seeds)
+        results = explore(experiment.arms, experiment.seeds, plans, training)
+        write_results(folder / RESULTS, results)
+        arms = dict(experiment.arms)
+        if experiment.grow:
+            grown, results = grow(experiment.trained, results, experiment.seeds, training)
+            arms |= grown
+            write_results(folder / RESULTS, results)
+        save = partial(write_confirming, folder / CONFIRMING)
+        evidence = confirm(arms, results, experiment.claims, experiment.looks, training, save)
+        record["members"] = evidence.members(experiment.trained)
         record["programs"] = len({plan.population.text for plan in plans.values()})
         record["plans"] = {name: plan.record() for name, plan in plans.items()}
         write_json(folder / RECORD, {**record, "status": "measured", "seconds": seconds})
-    return arms
-
-
-def compute_arm(
-    name: str, arm: ComputedArm, experiment: Experiment, observers: Sequence[Observer], seconds: dict[str, float]
-) -> Results:
-    """Compute an arm that needs no training."""
-    with booked(seconds, "evaluate"):
-        results = arm(experiment.seeds)
-    with booked(seconds, "write"):
-        for observe in observers:
-            observe(name, Position(experiment.steps, None, results))
-    return results
+    return evidence
 
 
 def conclude(
@@ -257,7 +259,8 @@ def conclude(
     stand in the report and in `experiment.json` too.
     """
     folder, seconds = Path(folder), {}
-    arms, record = read_results(folder / RESULTS), read_record(folder)
+    record = read_record(folder)
+    arms = Evidence(read_results(folder / RESULTS), read_confirming(folder / CONFIRMING), record.get("looks", ()))
     check_measured(experiment, arms, record, folder)
     errors = dict(errors or {})
     record.setdefault("measuring_errors", formatted(errors))
@@ -290,23 +293,26 @@ def conclude(
     return Result(experiment, folder, arms, summary)
 
 
-def check_measured(
-    experiment: Experiment, arms: Mapping[str, Results], record: Mapping[str, Any], folder: Path
-) -> None:
-    """Raise UserError unless the results are of this experiment: its arms, seeds, steps and number of members."""
-    here = {"arms": list(experiment.arms), **{k: getattr(experiment, k) for k in ("seeds", "steps", "members")}}
-    for name, value in here.items():
-        there = list(arms) if name == "arms" else record[name]
-        if there != value:
-            raise UserError(f"{folder} was measured with the {name} {there}, and this experiment has {value}: name a "
+def check_measured(experiment: Experiment, arms: Evidence, record: Mapping[str, Any], folder: Path) -> None:
+    """Raise UserError unless the results are of this experiment: its arms, seeds, steps and points."""
+    points = {name: arms[name].sizes["point"] for name in experiment.trained if name in arms}
+    for name, there, here in (
+        ("arms", list(arms), list(experiment.arms)),
+        ("seeds", record["seeds"], experiment.seeds),
+        ("steps", record["steps"], experiment.steps),
+        ("points", points, {name: max(arm.size, points.get(name, 0)) for name, arm in experiment.trained.items()}),
+    ):
+        if there != here:
+            raise UserError(f"{folder} was measured with the {name} {there}, and this experiment has {here}: name a "
                             "folder of this experiment, with its flags")  # fmt: skip
 
 
 def judged(
-    experiment: Experiment, arms: Mapping[str, Results], record: Mapping[str, Any], errors: dict[str, Exception]
+    experiment: Experiment, arms: Evidence, record: Mapping[str, Any], errors: dict[str, Exception]
 ) -> dict[str, Any]:
     """The content of `summary.json`."""
-    summary: dict[str, Any] = {"best": {}, "comparisons": {}, "claims": []}
+    seeds = {"exploring": experiment.seeds, "confirming": arms.seeds, "looks": arms.looks, "alpha": arms.alpha}
+    summary: dict[str, Any] = {"seeds": seeds, "best": {}, "comparisons": {}, "claims": []}
     with kept(errors, "summary"):
         summary |= summarise(arms)
     for claim in experiment.claims:
@@ -316,14 +322,15 @@ def judged(
     with kept(errors, "answer"):
         answer = experiment.answer(summary)
     seconds = {"compile": 0.0, "train": 0.0, **record.get("seconds", {})}
-    rate = experiment.members * experiment.steps / seconds["train"] if seconds["train"] else None
+    members = arms.members(experiment.trained)
+    rate = members * experiment.steps / seconds["train"] if seconds["train"] else None
     return {
         "question": experiment.question,
         "answer": answer,
         **summary,
         "diverged": {name: points for name, results in arms.items() if (points := diverged(results))},
         "speed": {
-            "members": experiment.members,
+            "members": members,
             "member_steps_per_s": rate,
             "compile_s": seconds["compile"],
             "train_s": seconds["train"],
@@ -331,13 +338,11 @@ def judged(
     }
 
 
-def training_figures(
-    experiment: Experiment, arms: Mapping[str, Results], summary: Mapping[str, Any]
-) -> dict[str, Figure]:
+def training_figures(experiment: Experiment, arms: Evidence, summary: Mapping[str, Any]) -> dict[str, Figure]:
     """The training, and the ledger if there is one, of the arm that validation data prefer; {} if none can be tuned."""
     tuned = {name: entry for name, entry in summary["best"].items() if name in experiment.trained}
     if not tuned:
         return {}
     name = winner_of(tuned)
     ledger = {"ledger": ledger_figure(name, arms[name])} if ledger_leaves(arms[name]) else {}
-    return {"training": training(name, arms[name]), **ledger}
+    return {"training": training(name, arms), **ledger}

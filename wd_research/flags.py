@@ -22,8 +22,18 @@ def counts(**flags: int) -> None:
 def seeds(count: int) -> None:
     """Raise UserError unless there are seeds enough for an interval."""
     if count < 2:
+        raise UserError(f"--seeds {count} is too few: an interval over seeds needs a spread, so give 2 or more")
+
+
+def confirming_seeds(confirm: int, until_decided: int | None = None) -> None:
+    """Raise UserError unless confirming seeds are enough for an interval, or none, and MAX is a multiple of them."""
+    if confirm < 0 or confirm == 1:
+        raise UserError(f"--confirm {confirm} is too few: give 2 or more, or 0 to score choices by halves of the seeds")
+    if until_decided is not None and (not confirm or until_decided < confirm or until_decided % confirm):
+        step = confirm or 16
         raise UserError(
-            f"--seeds {count} is too few: the decay for one seed is chosen on the others, so give 2 or more"
+            f"--until-decided {until_decided} is no multiple of --confirm {confirm}, which is how many seeds are added "
+            f"at a time: give {step}, {2 * step}, {3 * step} or more with --confirm {step}"
         )
 
 

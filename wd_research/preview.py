@@ -2,6 +2,7 @@
 
 from wd_research.audit.arms import audit_text
 from wd_research.experiment import Experiment
+from wd_research.stages import BEYOND, GROWTHS
 from wd_research.training.devices import prepare_jax
 from wd_research.training.plan import Limits, format_block, make_plans
 
@@ -27,4 +28,19 @@ def plan_text(experiment: Experiment, limits: Limits) -> str:
         f"{len(distinct)} program(s), compiled in {sum(plan.compile_seconds for plan in distinct):.1f} s; "
         f"{experiment.members:,} members, {sum(seconds.values()):.0f} s of training; evaluating and writing come on top"
     )
-    return "\n".join([*lines, total]) + "\n"
+    return "\n".join([*lines, total, *then(experiment)]) + "\n"
+
+
+def then(experiment: Experiment) -> list[str]:
+    """What trains after that: points beyond the edges of the grids, and on fresh seeds what is chosen."""
+    said = []
+    if experiment.grow:
+        said += [f"then, where a best point lies on an edge, {BEYOND} values beyond it, up to {GROWTHS} times"]
+    if experiment.confirm:
+        most = experiment.looks[-1]
+        until = f", and {experiment.confirm} more at a time, up to {most}, until every claim is decided"
+        said += [
+            f"then a few points of every arm, those that the {experiment.seeds} exploring seeds choose, on "
+            f"{experiment.confirm} fresh confirming seeds{until if most > experiment.confirm else ''}"
+        ]
+    return said or ["then nothing: choices are scored by halves of the exploring seeds"]

@@ -3,8 +3,9 @@
 The results of an arm are an `xarray.Dataset` with the dims (seed, point, step). `train_`, `validation_` and `test_`
 before `loss`, and before `accuracy` where there are classes, are means over a split of the data, recorded at every
 evaluation; hyperparameters are coordinates of `point`. The attribute `axis` names the hyperparameter in question, which
-at 0 is switched off. Accuracies are shares, losses of classes are nats. `diverged_at` (seed, point) is the first step
-that was not finite, -1 where there was none.
+at 0 is switched off. Accuracies are shares; `loss_unit` is the unit of the loss ("nats", or "" without one), and
+`test_examples` and so on say how many targets a split has. `diverged_at` (seed, point) is the first step that was not
+finite, -1 where there was none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,8 @@ def labelled(
 ) -> Results:
     """Label what was measured at one step, metrics f64[s, h] at points whose leaves are f32[h]; a dataset.
 
-    A metric f64[s, h, e] has one value for every edge of `EDGES`, and the dim `edge` behind the others.
+    A metric f64[s, h, e] has one value for every edge of `EDGES`, and the dim `edge` behind the others. Seeds and
+    points are numbered from 0.
     """
     import xarray as xr  # here, because --help need not wait for it
 
@@ -38,6 +40,7 @@ def labelled(
         },
         {
             "seed": np.arange(shape[0]),
+            "point": np.arange(shape[1]),
             "step": [step],
             **({"edge": EDGES} if any(metric.ndim == 3 for metric in metrics.values()) else {}),
             **{name: ("point", np.asarray(values)) for name, values in points._asdict().items()},
@@ -61,7 +64,8 @@ def judged_by(results: Results) -> str:
 
 def hypers(results: Results) -> list[str]:
     """The names of the hyperparameters."""
-    return [str(name) for name, coordinate in results.coords.items() if coordinate.dims == ("point",)]
+    coordinates = results.coords.items()
+    return [str(name) for name, coordinate in coordinates if coordinate.dims == ("point",) and name != "point"]
 
 
 def metrics(results: Results) -> list[str]:

@@ -38,8 +38,9 @@ Observe = Callable[[Params, optax.Updates, Params], Metrics]  # (before, gradien
 ComputedArm = Callable[[int], Results]  # seeds -> results (`results.labelled`): an arm that is computed, not trained
 
 RESERVED = frozenset(  # the names that results and summary.json have for themselves
-    ("seed", "point", "step", "edge", "diverged_at", "stopped_at", "by", "hypers", "without", "gain", "bootstrap",
-     "smallest_effect", "axis", "best_values", "edges", "diverged", "by_loss")
+    ("seed", "point", "step", "edge", "diverged_at", "stopped_at", "by", "unit", "hypers", "stage", "seeds", "without",
+     "gain", "equal", "bootstrap", "smallest_effect", "axis", "best_values", "neighbours", "edges", "edges_without",
+     "diverged", "by_loss", "by_step")
 )  # fmt: skip
 
 
@@ -67,6 +68,7 @@ class Position(NamedTuple):
     step: int  # steps taken
     members: Any  # `training.member.Member` with the axes [s, h], which the next segment takes away; None if computed
     results: Results  # every evaluation so far
+    points: int  # of the arm, those of other waves among them
 
 
 Observer = Callable[[str, Position], None]  # (arm, position), after every evaluation: progress, event files, trackers
@@ -106,6 +108,7 @@ class Task(NamedTuple):
     evaluate: Callable[[Params, Extras, Batch, str], Metrics] = no_metrics  # of the examples of a split, with its name
     predict: Callable[[Params, Extras, Numbers], Array] = no_predictions  # the net's function outside training
     measure: Callable[[Params, Extras], Metrics] = no_metrics  # of the weights alone, whatever the examples
+    loss_unit: str = ""  # of the metric "loss": "nats" where it is a cross entropy
 
 
 @dataclass(frozen=True)

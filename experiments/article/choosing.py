@@ -67,6 +67,7 @@ def experiment(
     return wd.Experiment(
         arms={TRAINED: wd.Arm(task, adam(steps), points, axis="decay")},
         seeds=seeds,
+        confirm=0,  # searches are scored on the seeds of the table
         steps=steps,
         evaluations=1,
         claims=CLAIMS,
@@ -106,57 +107,66 @@ Arms = Mapping[str, wd.Results]
 
 
 class Table(NamedTuple):
-    """Final accuracies of the side x side points with decay, and what trying every point reaches."""
+    """Final accuracies over learning rate and decay above 0, and what trying every point reaches."""
 
-    validation: np.ndarray  # f64[s, side^2]
-    test: np.ndarray  # f64[s, side^2]
-    best: np.ndarray  # f64[s], all points with decay tried, on the validation data of the other seeds
+    validation: np.ndarray  # f64[s, rate, decay]
+    test: np.ndarray  # f64[s, rate, decay]
+    best: np.ndarray  # f64[s], all points with decay tried, on the validation data of the other half of the seeds
     without: np.ndarray  # f64[s], all learning rates without decay tried, on the same data
-
-    @property
-    def side(self) -> int:
-        return int(np.sqrt(self.test.shape[1]))
 
 
 def table_of(arms: Arms) -> Table:
     """The table that was trained."""
     results = arms[TRAINED]
-    decayed = ~wd.has_value(results, 0)
+    rates, decays = (results[name].to_numpy() for name in Hypers._fields)
+    order = [point for point in np.lexsort((decays, rates)) if decays[point] > 0]
+
+    def table(values: np.ndarray) -> np.ndarray:
+        return values[:, order].reshape(len(values), len(np.unique(rates)), -1)
+
     return Table(
-        wd.surviving(results, "validation_accuracy")[:, decayed],
-        wd.final(results, "test_accuracy")[:, decayed],
-        wd.tuned(results, "test_accuracy", decayed),
-        wd.tuned(results, "test_accuracy", ~decayed),
+        table(wd.surviving(results, "validation_accuracy")),
+        table(wd.final(results, "test_accuracy")),
+        **wd.score_by_halves(arms, reached),
     )
+
+
+def reached(arms: Arms) -> dict[str, wd.Scores]:
+    """Test accuracy of the best point with decay, and of the best without."""
+    results = arms[TRAINED]
+    without = wd.has_value(results, 0)
+    return {
+        "best": wd.tuned(results, "test_accuracy", ~without),
+        "without": wd.tuned(results, "test_accuracy", without),
+    }
 
 
 def found(kind: str, budget: int, table: Table) -> np.ndarray:
     """Test accuracy of the best trial by the validation data of the seed itself, mean over the searches; f64[s]."""
-    accuracies = []
+    accuracies, seeds, shape = [], np.arange(len(table.test)), np.array(table.test.shape[1:])
     for search in range(SEARCHES):
-        cells = np.minimum((KINDS[kind](budget, search) * table.side).astype(int), table.side - 1)
-        trials = cells[:, 0] * table.side + cells[:, 1]
-        scores = np.nan_to_num(table.validation[:, trials], nan=-np.inf)
-        accuracies.append(wd.at_choice(table.test[:, trials], scores.argmax(axis=1)))
+        rate, decay = np.minimum((KINDS[kind](budget, search) * shape).astype(int), shape - 1).T
+        best = np.nan_to_num(table.validation[:, rate, decay], nan=-np.inf).argmax(axis=1)
+        accuracies.append(table.test[seeds, rate[best], decay[best]])
     return np.mean(accuracies, axis=0)
 
 
-def gains(arms: Arms) -> dict[str, wd.Cell]:
+def gains(arms: Arms) -> dict[str, np.ndarray]:
     """Test accuracy of what a search finds, above the best without decay."""
     table = table_of(arms)
-    return {f"{k}, {n} trials": wd.Cell(found(k, n, table) - table.without) for k, n in product(KINDS, BUDGETS)}
+    return {f"{k}, {n} trials": found(k, n, table) - table.without for k, n in product(KINDS, BUDGETS)}
 
 
-def regrets(budgets: tuple[int, ...], arms: Arms) -> dict[str, wd.Cell]:
+def regrets(budgets: tuple[int, ...], arms: Arms) -> dict[str, np.ndarray]:
     """Test accuracy that a search loses against trying all points on many seeds."""
     table = table_of(arms)
-    return {f"{k}, {n} trials": wd.Cell(table.best - found(k, n, table)) for k, n in product(KINDS, budgets)}
+    return {f"{k}, {n} trials": table.best - found(k, n, table) for k, n in product(KINDS, budgets)}
 
 
-def over_grid(kind: str, arms: Arms) -> dict[str, wd.Cell]:
+def over_grid(kind: str, arms: Arms) -> dict[str, np.ndarray]:
     """Test accuracy of what one kind of search finds, above that of the grid with as many trials."""
     table = table_of(arms)
-    return {f"{n} trials": wd.Cell(found(kind, n, table) - found("grid", n, table)) for n in BUDGETS}
+    return {f"{n} trials": found(kind, n, table) - found("grid", n, table) for n in BUDGETS}
 
 
 SOURCE = source_of("C5")
@@ -177,7 +187,7 @@ CLAIMS = (
 
 
 def figures(arms: Arms) -> dict[str, wd.Figure]:
-    """Test accuracy that each kind of search loses against trying all points, over its budget."""
+    """Test accuracy that each kind of search loses against trying all points, over its budget; exploring seeds."""
     figure, panels = wd.panel_grid(1, 1, width=4.6, height=3.4, share=False)
     panel, table = panels[0, 0], table_of(arms)
     for place, (kind, (color, dashes), marker) in enumerate(zip(KINDS, wd.LINES, "os^", strict=False)):

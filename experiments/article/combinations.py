@@ -29,12 +29,9 @@ import wd_research as wd
 from experiments.article.rows import source_of
 from experiments.article.setting import LABEL_NOISE, TRAIN_SIZE, WIDTH, digits_task
 
-TRIALS = 24  # of every combination
-MANY_LEARNING_RATES = tuple(float(f"{rate:.3g}") for rate in np.geomspace(3e-4, 1e-2, TRIALS))
-LEARNING_RATES, FEW_LEARNING_RATES = (4e-4, 1e-3, 3e-3, 1e-2), (6e-4, 3e-3)
-STRENGTHS, FEW_STRENGTHS = (0.003, 0.01, 0.03, 0.06, 0.1, 0.3), (0.02, 0.06, 0.2)
-CLEAN_STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
-DROPOUTS, FEW_DROPOUTS = (0.1, 0.2, 0.3, 0.45, 0.6, 0.75), (0.05, 0.15, 0.4, 0.7)
+TRIALS = 32  # of every combination
+RANGES = {"learning_rate": (1e-4, 1e-2), "strength": (0.01, 1.0), "dropout": (0.05, 0.9)}
+CLEAN_RANGES = RANGES | {"learning_rate": (1e-3, 0.1), "strength": (3e-4, 0.3)}
 OTHERS = ("dropout", "batch norm")
 ALL_OTHERS = (*OTHERS, "dropout + batch norm")
 CLEAN = "clean labels"  # without any of them
@@ -50,10 +47,10 @@ class Hypers(NamedTuple):
     dropout: wd.Array  # f32[], the share of units set to 0
 
 
-def experiment(*, seeds: int = 16, steps: int = 1_000) -> wd.Experiment:
+def experiment(*, seeds: int = 8, steps: int = 1_000) -> wd.Experiment:
     """Decay (L2 in the loss), dropout and batch normalization, each off or on, in all eight combinations.
 
-    Every combination has 24 trials: where a technique is off, there are more learning rates.
+    Every combination has as many trials, Sobol points of its hyperparameters; those of a technique that is off are 0.
 
     Args:
         seeds: Each has its own split, label noise, initial weights, order of the data and dropout.
@@ -71,9 +68,10 @@ def experiment(*, seeds: int = 16, steps: int = 1_000) -> wd.Experiment:
         task = task_of(batch_norm, LABEL_NOISE)
         arms[name_of(decay, dropout, batch_norm)] = arm(task, points(decay, dropout), axis)
     clean = task_of(batch_norm=False, label_noise=0.0)
-    few = wd.grid(Hypers, learning_rate=LEARNING_RATES, strength=CLEAN_STRENGTHS)
+    arms[CLEAN] = arm(clean, points(decay=False, dropout=False, ranges=CLEAN_RANGES))
+    arms[CLEAN_DECAY] = arm(clean, points(decay=True, dropout=False, ranges=CLEAN_RANGES))
     return wd.Experiment(
-        arms={**arms, CLEAN: arm(clean, points(decay=False, dropout=False)), CLEAN_DECAY: arm(clean, few)},
+        arms=arms,
         seeds=seeds,
         steps=steps,
         evaluations=1,
@@ -104,15 +102,11 @@ def adam(steps: int, hypers: Hypers) -> optax.GradientTransformation:
     return wd.decoupled(optax.scale_by_adam(), optax.identity(), hypers.learning_rate, cosine)
 
 
-def points(decay: bool, dropout: bool) -> Hypers:
+def points(decay: bool, dropout: bool, ranges: Mapping[str, tuple[float, float]] = RANGES) -> Hypers:
     """The trials of a combination."""
-    if decay and dropout:
-        return wd.grid(Hypers, learning_rate=FEW_LEARNING_RATES, strength=FEW_STRENGTHS, dropout=FEW_DROPOUTS)
-    if decay:
-        return wd.grid(Hypers, learning_rate=LEARNING_RATES, strength=STRENGTHS)
-    if dropout:
-        return wd.grid(Hypers, learning_rate=LEARNING_RATES, dropout=DROPOUTS)
-    return wd.grid(Hypers, learning_rate=MANY_LEARNING_RATES)
+    off = [name for name, on in (("strength", decay), ("dropout", dropout)) if not on]
+    drawn = wd.sobol_points(Hypers, TRIALS, 0, **ranges)
+    return drawn._replace(**dict.fromkeys(off, np.zeros(TRIALS, np.float32)))
 
 
 # What is measured
@@ -120,46 +114,31 @@ def points(decay: bool, dropout: bool) -> Hypers:
 Arms = Mapping[str, wd.Results]
 
 
-def on_edge(results: wd.Results) -> bool:
-    """Whether the best strength or dropout is the last one of its grid."""
-    return not {"strength", "dropout"}.isdisjoint(wd.edges(results))
+def above(pairs: Sequence[tuple[str, str]], arms: Arms) -> dict[str, wd.Scores]:
+    """Test accuracy of the first combination of each pair above that of the second, both tuned."""
+    return {f"{first} - {second}": wd.difference(arms[first], arms[second]) for first, second in pairs}
 
 
-def over(first: wd.Results, second: wd.Results) -> wd.Cell:
-    """Test accuracy of the first combination above that of the second, both tuned."""
-    return wd.difference(first, second)._replace(on_edge=on_edge(first) or on_edge(second))
-
-
-def above(pairs: Sequence[tuple[str, str]], arms: Arms) -> dict[str, wd.Cell]:
-    """Test accuracy of the first combination of each pair above that of the second."""
-    return {f"{first} - {second}": over(arms[first], arms[second]) for first, second in pairs}
-
-
-def gain(other: str, arms: Arms) -> wd.Cell:
+def gain(other: str, arms: Arms) -> wd.Scores:
     """What decay gains beside other techniques, or beside none."""
-    return over(arms["decay" if other == "none" else f"decay + {other}"], arms[other])
+    return wd.difference(arms["decay" if other == "none" else f"decay + {other}"], arms[other])
 
 
-def interactions(arms: Arms) -> dict[str, wd.Cell]:
+def interactions(arms: Arms) -> dict[str, wd.Scores]:
     """What decay gains beside other techniques, above what it gains alone."""
-    alone, cells = gain("none", arms), {}
-    for other in ALL_OTHERS:
-        beside = gain(other, arms)
-        cells[other] = wd.Cell(beside.values - alone.values, beside.on_edge or alone.on_edge)
-    return cells
+    return {other: gain(other, arms) - gain("none", arms) for other in ALL_OTHERS}
 
 
-def best_beside_others(arms: Arms) -> dict[str, wd.Cell]:
+def best_beside_others(arms: Arms) -> dict[str, wd.Scores]:
     """Test accuracy of the best trial of all that have decay and another technique, above that of decay alone."""
     beside = [arms[f"decay + {other}"] for other in ALL_OTHERS]
-    best = wd.difference(wd.joined(beside, "point"), arms["decay"])
-    return {"best trial - decay": best._replace(on_edge=any(map(on_edge, beside)))}
+    best = max(beside, key=lambda results: wd.choose(results).validation)
+    return {"best trial - decay": wd.difference(best, arms["decay"])}
 
 
-def gap(name: str, arms: Arms) -> dict[str, wd.Cell]:
+def gap(name: str, arms: Arms) -> dict[str, wd.Scores]:
     """Training accuracy, by the labels that were trained on, less test accuracy with the tuned decay."""
-    decayed = arms[name]
-    return {name: wd.Cell(wd.tuned(decayed, "train_accuracy") - wd.tuned(decayed, "test_accuracy"), on_edge(decayed))}
+    return {name: wd.tuned(arms[name], "train_accuracy") - wd.tuned(arms[name], "test_accuracy")}
 
 
 TOGETHER_OVER_ALONE = tuple((f"decay + {other}", alone) for other in OTHERS for alone in ("decay", other))
@@ -186,7 +165,7 @@ CLAIMS = (
 # What is drawn
 
 
-def figures(arms: Arms) -> dict[str, wd.Figure]:
+def figures(arms: wd.Evidence) -> dict[str, wd.Figure]:
     """Test accuracy of every combination, and what decay gains beside each technique."""
     figure, panels = wd.panel_grid(1, 2, width=4.6, height=3.6, share=False)
     draw_accuracies(panels[0, 0], arms)
@@ -194,11 +173,11 @@ def figures(arms: Arms) -> dict[str, wd.Figure]:
     return {"combinations": figure}
 
 
-def draw_accuracies(panel: wd.Axes, arms: Arms) -> None:
+def draw_accuracies(panel: wd.Axes, arms: wd.Evidence) -> None:
     """A mark per combination, from the worst to the best."""
-    accuracies = {name: wd.tuned(results, "test_accuracy") for name, results in arms.items()}
-    names = sorted(accuracies, key=lambda name: accuracies[name].mean())
-    mean, low, high = wd.means(100 * np.array([accuracies[name] for name in names]).T).T
+    cells = arms.score(lambda arms: {name: wd.tuned(results, "test_accuracy") for name, results in arms.items()})
+    names = sorted(cells, key=lambda name: cells[name].estimate().mean)
+    mean, low, high = 100 * np.array([cells[name].estimate() for name in names]).T
     clean = [name for name in names if name in (CLEAN, CLEAN_DECAY)]
     for style, shown in ((wd.STYLES[0], [name for name in names if name not in clean]), (wd.STYLES[1], clean)):
         at = [names.index(name) for name in shown]
@@ -206,18 +185,21 @@ def draw_accuracies(panel: wd.Axes, arms: Arms) -> None:
                        color=style.color, markersize=4, capsize=2)  # fmt: skip
     panel.set_yticks(range(len(names)), ["none, clean labels" if name == CLEAN else name for name in names], fontsize=8)
     panel.set_xlabel("test accuracy, %")
-    panel.set_title(f"{TRIALS} trials each", fontsize=10)
+    scored = arms.scored_on
+    panel.set_title(f"{TRIALS} trials each, {scored}", fontsize=10)
     panel.grid(alpha=0.3)
 
 
-def draw_gains(panel: wd.Axes, arms: Arms) -> None:
+def draw_gains(panel: wd.Axes, arms: wd.Evidence) -> None:
     """What decay gains beside nothing and beside the other techniques, and by how much that differs."""
     others = ("none", *ALL_OTHERS)
-    gains = [gain(other, arms).values for other in others]
-    apart = [cell.values for cell in interactions(arms).values()]
+    gains = arms.score(lambda arms: {other: gain(other, arms) for other in others})
+    gained, apart = (
+        100 * np.array([cell.estimate() for cell in cells.values()]) for cells in (gains, arms.score(interactions))
+    )
     places = np.arange(len(others))
-    wd.draw_measured(panel, places - 0.08, wd.means(100 * np.array(gains).T), wd.STYLES[0], "gain of decay")
-    wd.draw_measured(panel, places[1:] + 0.08, wd.means(100 * np.array(apart).T), wd.STYLES[1], "less the gain alone")
+    wd.draw_measured(panel, places - 0.08, gained, wd.STYLES[0], "gain of decay")
+    wd.draw_measured(panel, places[1:] + 0.08, apart, wd.STYLES[1], "less the gain alone")
     panel.axhline(0, color="0.6", linewidth=1)
     panel.set_xticks(places, [other.replace(" + ", " +\n") for other in others], fontsize=8)
     panel.set(xlabel="decay beside", ylabel="points of test accuracy", xlim=(-0.5, len(others) - 0.5))

@@ -18,6 +18,7 @@ point, and whether it saves steps. The gains on noisy labels owe a part to coars
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -40,8 +41,8 @@ def experiment(
     *,
     strengths: tuple[float, ...] = wd.decades(1e-6, 1, 14),
     decays: tuple[float, ...] = wd.decades(1e-4, 100, 14),
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    seeds: int = 16,
+    learning_rates: tuple[float, ...] = (2e-4, 5e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    seeds: int = 8,
     steps: int = 1_000,
 ) -> wd.Experiment:
     """Coupled and decoupled decay in three data regimes: Adam with a cosine on digits, batches of 50, 32 hidden units.
@@ -91,7 +92,7 @@ def arms_of_regimes(
 # What is measured
 
 Arms = Mapping[str, wd.Results]
-Measure = Callable[[Arms], dict[str, wd.Cell]]
+Measure = Callable[[Arms], dict[str, wd.Scores]]
 
 
 def within(part: str, arms: Arms) -> Arms:
@@ -99,39 +100,32 @@ def within(part: str, arms: Arms) -> Arms:
     return {name: results for name, results in arms.items() if part in name.split(", ")}
 
 
-def changes(metric: str, sign: float, arms: Arms) -> dict[str, wd.Cell]:
+def changes(metric: str, sign: float, arms: Arms) -> dict[str, wd.Scores]:
     """sign * the difference in a final metric between the tuned decay and none."""
-    return {name: wd.gain_cell(results, metric, sign) for name, results in arms.items()}
+    return {name: sign * wd.gain_over_none(results, metric) for name, results in arms.items()}
 
 
-def changes_at_its_rate(metric: str, sign: float, arms: Arms) -> dict[str, wd.Cell]:
+def changes_at_its_rate(metric: str, sign: float, arms: Arms) -> dict[str, wd.Scores]:
     """sign * the difference in a final metric between the tuned decay and none at the SAME learning rate."""
-    cells = {}
+    changes = {}
     for name, results in arms.items():
-        rates, off = results["learning_rate"].to_numpy(), np.flatnonzero(wd.has_value(results, 0))
-        without = wd.final(results, metric)[:, [off[rates[off] == rate][0] for rate in rates]]
-        choice = wd.choose_leaving_one_out(wd.surviving(results, "validation_accuracy"))
-        difference = wd.at_choice(wd.final(results, metric) - without, choice)
-        cells[name] = wd.Cell(sign * difference, results.attrs["axis"] in wd.edges(results))
-    return cells
+        choice, rates = wd.choose(results), results["learning_rate"]
+        without = wd.has_value(results, 0) & (rates == rates.sel(point=choice.point)).to_numpy()
+        changes[name] = sign * (wd.score(results, choice, metric) - wd.tuned(results, metric, without))
+    return changes
 
 
-def gap_closes(arms: Arms) -> dict[str, wd.Cell]:
+def gap_closes(arms: Arms) -> dict[str, wd.Scores]:
     """By how much training less test accuracy is smaller with the tuned decay than without."""
     return {
-        name: tested._replace(values=tested.values - wd.gain_over_none(arms[name], "train_accuracy"))
-        for name, tested in changes("test_accuracy", 1, arms).items()
-    }
-
-
-def loss_falls(arms: Arms) -> dict[str, wd.Cell]:
-    """By how much the test loss is lower with decay than without, both tuned by validation loss; nats."""
-    return {
-        name: wd.Cell(
-            -wd.gain_over_none(results, "test_loss", by="loss"), results.attrs["axis"] in wd.edges(results, by="loss")
-        )
+        name: wd.gain_over_none(results, "test_accuracy") - wd.gain_over_none(results, "train_accuracy")
         for name, results in arms.items()
     }
+
+
+def loss_falls(arms: Arms) -> dict[str, wd.Scores]:
+    """By how much the test loss is lower with decay than without, both tuned by validation loss; nats."""
+    return {name: -wd.gain_over_none(results, "test_loss", by="loss") for name, results in arms.items()}
 
 
 def at(results: wd.Results, value: float) -> np.ndarray:
@@ -139,52 +133,51 @@ def at(results: wd.Results, value: float) -> np.ndarray:
     return wd.has_value(results, float(np.float32(value)))
 
 
-def stated_steps(arms: Arms) -> dict[str, wd.Cell]:
+def stated_steps(arms: Arms) -> dict[str, wd.Scores]:
     """What test accuracy gains from each decay of the article to its next, the learning rate tuned for each."""
     return {
-        f"{name}: {low:g} to {high:g}": wd.Cell(
-            wd.tuned(results, "test_accuracy", at(results, high)) - wd.tuned(results, "test_accuracy", at(results, low))
-        )
+        f"{name}: {low:g} to {high:g}": wd.tuned(results, "test_accuracy", at(results, high))
+        - wd.tuned(results, "test_accuracy", at(results, low))
         for name, results in arms.items()
-        for low, high in zip(list(STATED)[:-1], list(STATED)[1:], strict=True)
+        for low, high in pairwise(STATED)
     }
 
 
-def course(results: wd.Results, metric: str, among: np.ndarray | None = None) -> np.ndarray:
-    """A metric at every evaluation of the point that the other seeds' validation data choose at the END; f64[s, t].
-
-    `among` bool[h] are the points to choose from, by default all of them.
-    """
-    among = np.ones(results.sizes["point"], bool) if among is None else among
-    choice = wd.choose_leaving_one_out(wd.surviving(results, "validation_accuracy")[:, among])
-    return wd.at_choice(results[metric].to_numpy().astype(float)[:, among], choice)
+def course(chosen: wd.Results, metric: str) -> np.ndarray:
+    """A metric of a chosen point at every evaluation; f64[s, t]."""
+    return chosen[metric].to_numpy()[:, 0].astype(float)
 
 
-def from_first_to_last(metric: str, sign: float, arms: Arms) -> dict[str, wd.Cell]:
+def from_first_to_last(metric: str, sign: float, arms: Arms) -> dict[str, wd.Scores]:
     """sign * the change of a metric of the tuned decay from the first evaluation to the last."""
-    courses = {name: course(results, metric) for name, results in arms.items()}
-    return {name: wd.Cell(sign * (values[:, -1] - values[:, 0])) for name, values in courses.items()}
+
+    def change(chosen: wd.Results) -> np.ndarray:
+        return sign * (course(chosen, metric)[:, -1] - course(chosen, metric)[:, 0])
+
+    return {name: wd.measured(change, wd.choose(results)) for name, results in arms.items()}
 
 
-def steps_saved(arms: Arms) -> dict[str, wd.Cell]:
-    """The share of the steps that the best decay of each learning rate saves, against no decay at the same rate.
+def steps_saved(arms: Arms) -> dict[str, wd.Scores]:
+    """The share of the steps that the best decay of each learning rate saves, against no decay at the same rate."""
+    saved = {}
+    for name, results in arms.items():
+        for setting, among in wd.slices(results).items():
+            without = wd.choose(results, among & wd.has_value(results, 0))
+            cell = f"{name}, {setting}" if setting else name
+            saved[cell] = wd.measured(share_saved, wd.choose(results, among), without)
+    return saved
+
+
+def share_saved(decayed: wd.Results, without: wd.Results) -> np.ndarray:
+    """The share of the steps that decay saves; f64[s].
 
     Steps are counted to the first evaluation whose validation accuracy is that of no decay at the end, less a point;
     training that never reaches it counts with all its steps.
     """
-    cells = {}
-    for name, results in arms.items():
-        for setting, among in wd.slices(results).items():
-            at_rate = results.isel(point=among)
-            evaluations, without = at_rate["step"].to_numpy(), course(at_rate, "validation_accuracy", at(at_rate, 0))
-            target = without[:, -1:] - ONE_POINT
-            reached = [curve >= target for curve in (course(at_rate, "validation_accuracy"), without)]
-            needed = [
-                np.where(there.any(axis=1), evaluations[there.argmax(axis=1)], evaluations[-1]) for there in reached
-            ]
-            cell = wd.Cell(1 - needed[0] / needed[1], at_rate.attrs["axis"] in wd.edges(at_rate))
-            cells[f"{name}, {setting}" if setting else name] = cell
-    return cells
+    steps, target = without["step"].to_numpy(), course(without, "validation_accuracy")[:, -1:] - ONE_POINT
+    reached = [course(each, "validation_accuracy") >= target for each in (decayed, without)]
+    needed = [np.where(there.any(axis=1), steps[there.argmax(axis=1)], steps[-1]) for there in reached]
+    return 1 - needed[0] / needed[1]
 
 
 ABOVE_0, BELOW_0 = (0.0, np.inf), (-np.inf, 0.0)
@@ -243,16 +236,19 @@ CLAIMS = (
 # What is drawn
 
 
-def figures(arms: Arms) -> dict[str, wd.Figure]:
+def figures(arms: wd.Evidence) -> dict[str, wd.Figure]:
     """Accuracy over decay, and the course of losses and validation accuracy with and without."""
     return {"data_regimes": accuracy_over_decay(arms), "courses": courses(arms)}
 
 
 def accuracy_over_decay(arms: Arms) -> wd.Figure:
-    """Train and test accuracy over decay, learning rates tuned; a row per kind of decay, a column per data regime."""
+    """Train and test accuracy over decay, learning rates tuned; a row per kind of decay, a column per data regime.
+
+    They are of the exploring seeds, each half at the learning rates that the other half chooses.
+    """
     figure, panels = wd.panel_grid(len(KINDS), len(REGIMES), width=2.7, height=2.4)
     for (name, results), panel in zip(arms.items(), panels.T.flat, strict=True):
-        curve = over_the_axis(results)
+        curve = over_the_axis(name, arms)
         every = np.ones(curve.sizes["point"], bool)
         for part in ("train", "test"):
             color, dashes = wd.PARTS[part]
@@ -269,38 +265,40 @@ def accuracy_over_decay(arms: Arms) -> wd.Figure:
     for row in panels:
         row[0].set_ylabel("accuracy")
     panels[1, 0].legend(fontsize=7, loc="lower left")
+    figure.supxlabel("exploring seeds", fontsize=8)
     return figure
 
 
-def over_the_axis(results: wd.Results) -> wd.Results:
+def over_the_axis(name: str, arms: Arms) -> wd.Results:
     """The end of an arm with one point per value of the axis, the other hyperparameters tuned."""
-    values, first = np.unique(results[results.attrs["axis"]].to_numpy(), return_index=True)
-    curve = results.isel(point=first, step=[-1])
+    values, first = np.unique(arms[name][arms[name].attrs["axis"]].to_numpy(), return_index=True)
+    curve = arms[name].isel(point=first, step=[-1])
     for metric in ("train_accuracy", "test_accuracy"):
-        tuned = [wd.tuned(results, metric, wd.has_value(results, value)) for value in values]
-        curve[metric] = (curve[metric].dims, np.stack(tuned, 1)[..., None])
+
+        def of_values(arms: Arms, metric: str = metric) -> dict[str, wd.Scores]:
+            return {str(value): wd.tuned(arms[name], metric, wd.has_value(arms[name], value)) for value in values}
+
+        tuned = wd.score_by_halves({name: arms[name]}, of_values)
+        curve[metric] = (curve[metric].dims, np.stack(list(tuned.values()), axis=1)[..., None])
     curve["diverged_at"] = (("seed", "point"), np.full((curve.sizes["seed"], len(values)), -1))
     return curve
 
 
-def courses(arms: Arms) -> wd.Figure:
+def courses(arms: wd.Evidence) -> wd.Figure:
     """Losses (data term, penalty term) and validation accuracy over the steps, L2 in the loss; a column per regime.
 
     Learning rates are tuned, with decay and without apart.
     """
     figure, panels = wd.panel_grid(2, len(REGIMES), width=2.7, height=2.4, share=False)
     for regime, (upper, lower) in zip(REGIMES, panels.T, strict=True):
-        results = arms[f"{regime}, coupled"]
-        evaluations, none = results["step"].to_numpy(), at(results, 0)
-        data, objective = course(results, "running_loss"), course(results, "running_objective")
-        wd.draw_band(upper, evaluations, course(results, "running_loss", none), "data term, no decay", "#0072B2", "--")
-        wd.draw_band(upper, evaluations, data, "data term, tuned decay", "#000000", "-")
-        wd.draw_band(upper, evaluations, objective - data, "penalty term, tuned decay", "#D55E00", ":")
-        wd.draw_band(
-            lower, evaluations, 100 * course(results, "validation_accuracy", none), "no decay", "#0072B2", "--"
-        )
-        wd.draw_band(lower, evaluations, 100 * course(results, "validation_accuracy"), "tuned decay", "#000000", "-")
-        upper.set_title(f"{regime}, coupled", fontsize=10)
+        name = f"{regime}, coupled"
+        evaluations, scored = arms[name]["step"].to_numpy(), partial(scored_course, arms, name)
+        for label, decay, line in (("no decay", False, wd.LINES[1]), ("tuned decay", True, wd.LINES[0])):
+            wd.draw_band(upper, evaluations, scored("running_loss", decay), f"data term, {label}", *line)
+            wd.draw_band(lower, evaluations, 100 * scored("validation_accuracy", decay), label, *line)
+        penalty = scored("running_objective", True) - scored("running_loss", True)
+        wd.draw_band(upper, evaluations, penalty, "penalty term, tuned decay", *wd.LINES[2])
+        upper.set_title(name, fontsize=10)
         lower.set_xlabel("steps", fontsize=9)
         for panel in (upper, lower):
             panel.tick_params(labelsize=8)
@@ -309,7 +307,21 @@ def courses(arms: Arms) -> wd.Figure:
     panels[1, 0].set_ylabel("validation accuracy, %")
     for row in panels:
         row[0].legend(fontsize=7)
+    figure.supxlabel(arms.scored_on, fontsize=8)
     return figure
+
+
+def scored_course(arms: wd.Evidence, name: str, metric: str, decay: bool) -> np.ndarray:
+    """A metric of the tuned decay, or of none, at every evaluation, of the seeds that score choices; f64[s, t]."""
+
+    def at_evaluations(arms: Arms) -> dict[str, wd.Scores]:
+        choice = wd.choose(arms[name], None if decay else wd.has_value(arms[name], 0))
+        return {
+            str(evaluation): wd.measured(lambda chosen, k=evaluation: course(chosen, metric)[:, k], choice)
+            for evaluation in range(arms[name].sizes["step"])
+        }
+
+    return np.stack([cell.values for cell in arms.score(at_evaluations).values()], axis=1)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ def experiment(
             "first step": first_step(trained),
         },
         seeds=seeds,
+        confirm=0,  # no claim follows a choice
         steps=steps,
         evaluations=evaluations,
         claims=CLAIMS,
@@ -251,12 +252,12 @@ def halved(steps: np.ndarray, kept: np.ndarray) -> float:
     return float(steps[last - 1] + (steps[last] - steps[last - 1]) * (np.log(0.5) - logs[0]) / (logs[1] - logs[0]))
 
 
-def per_epoch(names: tuple[str, ...], quantity: Callable[[wd.Results], np.ndarray], arms: Arms) -> dict[str, wd.Cell]:
+def per_epoch(
+    names: tuple[str, ...], quantity: Callable[[wd.Results], np.ndarray], arms: Arms
+) -> dict[str, np.ndarray]:
     """A cell for each chain and epoch, from f64[s, e]."""
     return {
-        f"{name}, epoch {epoch + 1}": wd.Cell(column)
-        for name in names
-        for epoch, column in enumerate(quantity(arms[name]).T)
+        f"{name}, epoch {epoch + 1}": column for name in names for epoch, column in enumerate(quantity(arms[name]).T)
     }
 
 
@@ -266,10 +267,10 @@ def factors(results: wd.Results) -> np.ndarray:
     return left / np.concatenate([np.ones((len(left), 1)), left[:, :-1]], axis=1)
 
 
-def half_lives_of(arms: Arms) -> dict[str, wd.Cell]:
+def half_lives_of(arms: Arms) -> dict[str, np.ndarray]:
     """The measured half-lives over the predicted ones."""
     predicted, ratios = half_life_ratios(arms["digits"])
-    return {f"half-life {life:.3g}": wd.Cell(column) for life, column in zip(predicted, ratios.T, strict=True)}
+    return {f"half-life {life:.3g}": column for life, column in zip(predicted, ratios.T, strict=True)}
 
 
 PLAIN = ("L2 in SGD", "decoupled", "independent", "constant")
@@ -287,7 +288,7 @@ CLAIMS = (
              "(ratio).", SOURCE, half_lives_of, (0.9, 1.1), wd.everywhere),
     wd.Claim("A3-five-parts", "Five parts composed by hand are the train step (largest difference / largest change).",
              "the same article, its five steps: initialise, forward, loss, backward, update",
-             lambda arms: {"new weights": wd.Cell(wd.final(arms["first step"], "apart")[:, 0])}, (-np.inf, 1e-4),
+             lambda arms: {"new weights": wd.final(arms["first step"], "apart")[:, 0]}, (-np.inf, 1e-4),
              wd.everywhere),
 )  # fmt: skip
 

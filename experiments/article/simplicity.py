@@ -16,7 +16,7 @@ Two to six of the 61 inputs are constant in a training split, and up to 24 of th
 The figure: on top the weights that are left over training, below how much simpler the nets are.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -30,7 +30,10 @@ from experiments.article.rows import row_of, source_of
 from experiments.article.setting import WIDTH, digits_task, with_penalties
 
 CORES = {"Adam": optax.scale_by_adam(), "descent": optax.identity()}
-LEARNING_RATES = {"Adam": (3e-4, 1e-3, 3e-3, 1e-2), "descent": (0.01, 0.03, 0.1, 0.3)}
+LEARNING_RATES = {  # both ends are worse, with decay and without
+    "Adam": (1e-4, 5e-4, 2e-3, 1e-2, 5e-2, 2e-1),
+    "descent": (0.005, 0.02, 0.1, 0.5, 2.0, 5.0),
+}
 L2_STRENGTHS = (0.0, 0.01, 0.03, 0.06, 0.12, 0.24, 0.48)
 L1_STRENGTHS = (0.0, 0.001, 0.003, 0.006, 0.012, 0.024, 0.048)
 DECAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -56,7 +59,7 @@ class Hypers(NamedTuple):
     threshold: wd.Array  # f32[], of L1 as a proximal step
 
 
-def experiment(*, seeds: int = 16, steps: int = 1_000) -> wd.Experiment:
+def experiment(*, seeds: int = 8, steps: int = 1_000) -> wd.Experiment:
     """Two kinds of L2 and two of L1 on noisy digits, under Adam and under gradient descent.
 
     After gradient descent the proximal step minimises the loss with L1, after Adam it does not.
@@ -140,76 +143,65 @@ def names(methods: Iterable[str]) -> list[str]:
     return [f"{core}, {method}" for core in CORES for method in methods]
 
 
-def matched(results: wd.Results) -> np.ndarray:
-    """The point of each seed with the strongest decay that costs no validation accuracy on the other seeds; i64[s].
+def matched(results: wd.Results) -> wd.Choice:
+    """The strongest decay that costs no validation accuracy, at its best learning rate.
 
-    Its learning rate is the best for that decay; it is compared with no decay at its own best learning rate.
+    It is compared with no decay at its own best learning rate.
     """
-    validation = wd.surviving(results, "validation_accuracy")
+    validation = np.nan_to_num(wd.surviving(results, "validation_accuracy").mean(axis=0), nan=-np.inf)
     axis, off = results[results.attrs["axis"]].to_numpy(), wd.has_value(results, 0)
-    chosen = []
-    for seed in range(len(validation)):
-        others = np.nan_to_num(np.delete(validation, seed, axis=0).mean(axis=0), nan=-np.inf)
-        enough = others >= others[off].max()
-        strongest = enough & (axis == axis[enough].max())
-        chosen.append(np.flatnonzero(strongest)[others[strongest].argmax()])
-    return np.array(chosen)
+    enough = validation >= validation[off].max()
+    strongest = enough & (axis == axis[enough].max())
+    return wd.choice_of(results, int(np.where(strongest, validation, -np.inf).argmax()))
 
 
-def at_matched(metric: str, methods: Iterable[str], arms: Arms) -> dict[str, wd.Cell]:
-    """A final metric of the training split at matched accuracy; marked where the grid has no stronger decay."""
-    cells = {}
-    for name in names(methods):
-        results = arms[name]
-        chosen, axis = matched(results), results[results.attrs["axis"]].to_numpy()
-        values = wd.at_choice(wd.final(results, f"train_{metric}"), chosen)
-        cells[name] = wd.Cell(values, bool((axis[chosen] == axis.max()).any()))
-    return cells
+def at_matched(metric: str, methods: Iterable[str], arms: Arms) -> dict[str, wd.Scores]:
+    """A final metric of the training split at matched accuracy."""
+    return {name: wd.score(arms[name], matched(arms[name]), f"train_{metric}") for name in names(methods)}
 
 
-def without_decay(metric: str, results: wd.Results) -> np.ndarray:
-    """A final metric of the training split without decay, the learning rate tuned; f64[s]."""
+def without_decay(metric: str, results: wd.Results) -> wd.Scores:
+    """A final metric of the training split without decay, the learning rate tuned."""
     return wd.tuned(results, f"train_{metric}", wd.has_value(results, 0))
 
 
-def lower(metric: str, methods: Iterable[str], arms: Arms) -> dict[str, wd.Cell]:
+def lower(metric: str, methods: Iterable[str], arms: Arms) -> dict[str, wd.Scores]:
     """The share by which a final metric at matched accuracy is lower than without decay."""
-    cells = at_matched(metric, methods, arms).items()
-    return {name: cell._replace(values=1 - cell.values / without_decay(metric, arms[name])) for name, cell in cells}
+    scores = at_matched(metric, methods, arms).items()
+    return {name: 1 - score / without_decay(metric, arms[name]) for name, score in scores}
 
 
-def controlled(metric: str, arms: Arms) -> dict[str, wd.Cell]:
+def controlled(metric: str, arms: Arms) -> dict[str, wd.Scores]:
     """The share by which a final metric of the tuned decay is lower than without."""
-    cells = {}
-    for name in names(BOTH_L2):
-        results = arms[name]
-        ratio = wd.tuned(results, f"train_{metric}") / without_decay(metric, results)
-        cells[name] = wd.Cell(1 - ratio, results.attrs["axis"] in wd.edges(results))
-    return cells
+    tuned = {name: wd.tuned(arms[name], f"train_{metric}") for name in names(BOTH_L2)}
+    return {name: 1 - score / without_decay(metric, arms[name]) for name, score in tuned.items()}
 
 
-def left_after_thirds(metric: str, core: str, arms: Arms) -> np.ndarray:
-    """The share of live weights that are not zero (or small) after each third of training, decay tuned; f64[s, 3]."""
-    results = arms[f"{core}, weight decay"]
-    choice = wd.choose_leaving_one_out(wd.surviving(results, "validation_accuracy"))
-    course = 1 - wd.at_choice(results[f"train_{metric}"].to_numpy().astype(float), choice)
-    return course[:, [-(-course.shape[1] * third // 3) - 1 for third in (1, 2, 3)]]
+def left_after(third: int, metric: str, core: str, arms: Arms) -> wd.Scores:
+    """The share of live weights that are not zero (or small) after a third of training, or two, or all; decay tuned."""
+
+    def share(at: wd.Results) -> np.ndarray:
+        return 1 - at[f"train_{metric}"].to_numpy()[:, 0, -(-at.sizes["step"] * third // 3) - 1].astype(float)
+
+    return wd.measured(share, wd.choose(arms[f"{core}, weight decay"]))
 
 
-def falls(metric: str, arms: Arms) -> dict[str, wd.Cell]:
+def falls(metric: str, arms: Arms) -> dict[str, wd.Scores]:
     """By how much that share falls from one third of training to the next."""
-    paths = {core: left_after_thirds(metric, core, arms) for core in CORES}
-    return {f"{c}, third {k} to {k + 1}": wd.Cell(p[:, k - 1] - p[:, k]) for c, p in paths.items() for k in (1, 2)}
+    return {
+        f"{core}, third {k} to {k + 1}": left_after(k, metric, core, arms) - left_after(k + 1, metric, core, arms)
+        for core in CORES
+        for k in (1, 2)
+    }
 
 
-def left(metric: str, arms: Arms) -> dict[str, wd.Cell]:
+def left(metric: str, arms: Arms) -> dict[str, wd.Scores]:
     """That share after each third of training."""
-    paths = {core: left_after_thirds(metric, core, arms) for core in CORES}
-    return {f"{core}, third {k}": wd.Cell(path[:, k - 1]) for core, path in paths.items() for k in (1, 2, 3)}
+    return {f"{core}, third {k}": left_after(k, metric, core, arms) for core in CORES for k in (1, 2, 3)}
 
 
 def claim(
-    name: str, statement: str, measure: Callable[[Arms], dict[str, wd.Cell]], low: float, high: float = np.inf
+    name: str, statement: str, measure: Callable[[Arms], dict[str, wd.Scores]], low: float, high: float = np.inf
 ) -> wd.Claim:
     """A claim about a share, in every cell."""
     return wd.Claim(name, statement, source_of(row_of(name)), measure, (low, high), wd.everywhere, wd.PERCENT)
@@ -248,21 +240,29 @@ CLAIMS = (
 
 # What is drawn
 
+SIMPLER = {  # metric -> its caption
+    "norm": "norm of\nthe weights",
+    "rank": "effective rank of\nthe first layer",
+    "sensitivity": "sensitivity\nto the inputs",
+}
 STATED = (49.2, 34.8, 25.1)  # % of the weights are non-zero after epochs 1, 2, 3, here after thirds of training
 
 
-def figures(arms: Arms) -> dict[str, wd.Figure]:
+def figures(arms: wd.Evidence) -> dict[str, wd.Figure]:
     """Weights left over training at matched accuracy; and how much simpler each method makes a net."""
     figure, panels = wd.panel_grid(2, len(CORES), width=4.4, height=3.2, share=False)
+    cells = [arms.score(partial(lower, metric, METHODS)) for metric in SIMPLER]
     for column, core in zip(panels.T, CORES, strict=True):
         draw_left(column[0], core, arms)
-        draw_simpler(column[1], core, arms)
+        draw_simpler(column[1], core, cells)
         for panel in column:
             panel.grid(alpha=0.3)
     panels[0, 0].set_ylabel("live weights, %")
     panels[0, 1].legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.93))
     panels[1, 0].set_ylabel("change against no decay, %")
     panels[1, 0].legend(fontsize=8, loc="upper left", ncols=2)
+    scored = arms.scored_on
+    figure.supxlabel(f"above: exploring seeds    below: {scored}", fontsize=8)
     return {"simplicity": figure}
 
 
@@ -271,7 +271,7 @@ def draw_left(panel: wd.Axes, core: str, arms: Arms) -> None:
 
     def share(method: str, metric: str) -> np.ndarray:
         results = arms[f"{core}, {method}"]
-        return 100 * (1 - wd.at_choice(results[f"train_{metric}"].to_numpy().astype(float), matched(results)))
+        return 100 * (1 - results[f"train_{metric}"].sel(point=matched(results).point).to_numpy().astype(float))
 
     fewest = np.min([share(method, "zero") for method in (*BOTH_L2, "L1")], axis=0)
     courses = {
@@ -288,18 +288,13 @@ def draw_left(panel: wd.Axes, core: str, arms: Arms) -> None:
     panel.title.set_fontsize(10)
 
 
-def draw_simpler(panel: wd.Axes, core: str, arms: Arms) -> None:
+def draw_simpler(panel: wd.Axes, core: str, cells: Sequence[Mapping[str, wd.Cell]]) -> None:
     """By how much norm, rank and sensitivity are lower than without decay, a group of marks each."""
-    metrics = {
-        "norm": "norm of\nthe weights",
-        "rank": "effective rank of\nthe first layer",
-        "sensitivity": "sensitivity\nto the inputs",
-    }
     for place, (method, style) in enumerate(zip(METHODS, wd.STYLES, strict=False)):
-        values = np.array([lower(metric, (method,), arms)[f"{core}, {method}"].values for metric in metrics])
+        values = np.array([of_metric[f"{core}, {method}"].values for of_metric in cells])
         wd.draw_measured(panel, np.arange(3) + 0.12 * (place - 1.5), wd.means(-100 * values.T), style, method)
     panel.axhline(0, color="0.6", linewidth=1)
-    panel.set_xticks(range(3), list(metrics.values()))
+    panel.set_xticks(range(3), list(SIMPLER.values()))
     panel.set(xlim=(-0.5, 2.5), ylim=(-80, 30))
 
 

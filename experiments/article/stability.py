@@ -65,6 +65,7 @@ def experiment(
             for place, axis in PLACES.items()
         },
         seeds=seeds,
+        confirm=0,  # no claim follows a choice
         steps=steps,
         evaluations=1,
         claims=CLAIMS,
@@ -118,13 +119,13 @@ def reach(results: wd.Results) -> np.ndarray:
     return np.where(learns(results), rates, below).max(axis=-1)
 
 
-def against_none(quantity: Callable[[wd.Results], np.ndarray], arms: Arms) -> dict[str, wd.Cell]:
+def against_none(quantity: Callable[[wd.Results], np.ndarray], arms: Arms) -> dict[str, np.ndarray]:
     """What a quantity f64[s, decay] is with each decay above that without."""
     cells = {}
     for place, results in arms.items():
         values = quantity(results)
         for decay, above in zip(wd.axis_values(results)[1:], (values - values[:, :1]).T[1:], strict=True):
-            cells[f"{place} {decay:g}"] = wd.Cell(above)
+            cells[f"{place} {decay:g}"] = above
     return cells
 
 

@@ -148,10 +148,10 @@ def in_turn(programs: list[tuple[Population, Inputs]], steps: int, rng: np.rando
 Arms = Mapping[str, wd.Results]
 
 
-def longer(arms: Arms) -> dict[str, wd.Cell]:
+def longer(arms: Arms) -> dict[str, np.ndarray]:
     """How much longer a step takes with decay than without, as a share of the latter."""
     return {
-        f"{way}, width {width}": wd.Cell(seconds[:, WAYS.index(way)] / seconds[:, 0] - 1)
+        f"{way}, width {width}": seconds[:, WAYS.index(way)] / seconds[:, 0] - 1
         for width in WIDTHS
         for seconds in [wd.final(arms[f"steps of width {width}"], "seconds")]
         for way in WAYS[1:]
@@ -163,14 +163,12 @@ def trained(arms: Arms) -> Arms:
     return {name: results for name, results in arms.items() if not name.startswith("steps of")}
 
 
-def time_saved(arms: Arms) -> dict[str, wd.Cell]:
+def time_saved(arms: Arms) -> dict[str, wd.Scores]:
     """The share of the time saved to the same validation accuracy, time being steps times the time of a step."""
     slower = {"coupled": "L2, width 32", "decoupled": "weight decay, width 32"}
-    by_step = {kind: 1 + longer(arms)[cell].values.mean() for kind, cell in slower.items()}
-    cells = data_regimes.steps_saved(trained(arms))
-    return {
-        name: cell._replace(values=1 - (1 - cell.values) * by_step[name.split(", ")[1]]) for name, cell in cells.items()
-    }
+    by_step = {kind: 1 + longer(arms)[cell].mean() for kind, cell in slower.items()}
+    saved = data_regimes.steps_saved(trained(arms))
+    return {name: 1 - (1 - steps) * by_step[name.split(", ")[1]] for name, steps in saved.items()}
 
 
 CLAIMS = (
@@ -188,32 +186,33 @@ CLAIMS = (
 # What is drawn
 
 
-def figures(arms: Arms) -> dict[str, wd.Figure]:
+def figures(arms: wd.Evidence) -> dict[str, wd.Figure]:
     """How much longer a step takes, and the time saved to the same accuracy in every data regime."""
     figure, panels = wd.panel_grid(1, 2, width=4.6, height=4.2, share=False)
     draw_longer(panels[0, 0], arms)
     draw_saved(panels[0, 1], arms)
+    scored = arms.scored_on
+    figure.supxlabel(f"left exploring seeds, right {scored}", fontsize=8)
     return {"training_time": figure}
 
 
 def draw_longer(panel: wd.Axes, arms: Arms) -> None:
     """Seconds of a step with decay over those without, and the margin."""
-    cells = longer(arms)
-    wd.draw_measured(
-        panel, np.arange(len(cells)), wd.means(100 * np.array([c.values for c in cells.values()]).T), wd.STYLES[0], ""
-    )
+    shares = longer(arms)
+    estimates = wd.means(100 * np.stack(list(shares.values()), axis=1))
+    wd.draw_measured(panel, np.arange(len(shares)), estimates, wd.STYLES[0], "")
     panel.axhspan(-100 * MARGIN, 100 * MARGIN, color="0.9")
-    panel.set_xticks(range(len(cells)), [name.replace(", ", "\n") for name in cells], fontsize=8)
-    panel.set(title="a step with decay", ylabel="longer than without, %", xlim=(-0.5, len(cells) - 0.5))
+    panel.set_xticks(range(len(shares)), [name.replace(", ", "\n") for name in shares], fontsize=8)
+    panel.set(title="a step with decay", ylabel="longer than without, %", xlim=(-0.5, len(shares) - 0.5))
 
 
-def draw_saved(panel: wd.Axes, arms: Arms) -> None:
+def draw_saved(panel: wd.Axes, arms: wd.Evidence) -> None:
     """The time saved, marks of their own for each kind of decay, by data regime and learning rate."""
-    cells = time_saved(arms)
+    cells = arms.score(time_saved)
     shown = list(dict.fromkeys(", ".join([name.split(", ")[0], *name.split(", ")[2:]]) for name in cells))
     for kind, style, shift in zip(data_regimes.KINDS, wd.STYLES, (-0.12, 0.12), strict=False):
-        of_kind = [cell for name, cell in cells.items() if kind in name.split(", ")]
-        mean, low, high = wd.means(100 * np.array([cell.values for cell in of_kind]).T).T
+        of_kind = [cell.estimate() for name, cell in cells.items() if kind in name.split(", ")]
+        mean, low, high = 100 * np.array(of_kind).T
         panel.errorbar(mean, np.arange(len(of_kind)) + shift, xerr=(mean - low, high - mean), fmt=style.marker,
                        color=style.color, markersize=3.5, capsize=2, label=kind)  # fmt: skip
     panel.axvline(100 * STATED, color="#D55E00", linestyle="--", linewidth=1, label="stated")

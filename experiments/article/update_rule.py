@@ -537,11 +537,11 @@ Arms = Mapping[str, wd.Results]
 
 def cells(
     results: wd.Results, values: np.ndarray, prefix: str = "", among: np.ndarray | None = None
-) -> dict[str, wd.Cell]:
+) -> dict[str, np.ndarray]:
     """A cell for each value of the axis, or for those of the mask bool[h], from f64[s, h]."""
     axis = results[results.attrs["axis"]].to_numpy().astype(float)
     kept = np.flatnonzero(np.ones(len(axis), bool) if among is None else among)
-    return {f"{prefix}lambda = {axis[k]:.3g}": wd.Cell(values[:, k]) for k in kept}
+    return {f"{prefix}lambda = {axis[k]:.3g}": values[:, k] for k in kept}
 
 
 def decayed(results: wd.Results) -> np.ndarray:
@@ -549,10 +549,10 @@ def decayed(results: wd.Results) -> np.ndarray:
     return ~wd.has_value(results, 0)
 
 
-def at_every(arm: str, names: Mapping[str, str], only_decayed: bool = False) -> Callable[[Arms], dict[str, wd.Cell]]:
+def at_every(arm: str, names: Mapping[str, str], only_decayed: bool = False) -> Callable[[Arms], dict[str, np.ndarray]]:
     """Metrics of an arm at every decay, from a prefix of the cell to the metric."""
 
-    def measure(arms: Arms) -> dict[str, wd.Cell]:
+    def measure(arms: Arms) -> dict[str, np.ndarray]:
         among = decayed(arms[arm]) if only_decayed else None
         found = {}
         for prefix, name in names.items():
@@ -562,10 +562,10 @@ def at_every(arm: str, names: Mapping[str, str], only_decayed: bool = False) -> 
     return measure
 
 
-def against_none(arm: str, names: Mapping[str, str]) -> Callable[[Arms], dict[str, wd.Cell]]:
+def against_none(arm: str, names: Mapping[str, str]) -> Callable[[Arms], dict[str, np.ndarray]]:
     """Differences of metrics between every decay and none; points at which any seed has diverged are left out."""
 
-    def measure(arms: Arms) -> dict[str, wd.Cell]:
+    def measure(arms: Arms) -> dict[str, np.ndarray]:
         results, found = arms[arm], {}
         for prefix, name in names.items():
             values = wd.surviving(results, name)
@@ -576,43 +576,41 @@ def against_none(arm: str, names: Mapping[str, str]) -> Callable[[Arms], dict[st
     return measure
 
 
-def between_neighbours(arms: Arms) -> dict[str, wd.Cell]:
+def between_neighbours(arms: Arms) -> dict[str, np.ndarray]:
     """By how much more outlying inputs move the logits than at the next smaller decay."""
     results, found = arms["rule"], {}
     axis = results["decay"].to_numpy()
     for kind in ("pixel", "scaled"):
         values = wd.final(results, f"test_{kind}_logits")
         for low, high in pairwise(range(len(axis))):
-            found[f"{kind}: lambda = {axis[low]:.3g} to {axis[high]:.3g}"] = wd.Cell(values[:, high] - values[:, low])
+            found[f"{kind}: lambda = {axis[low]:.3g} to {axis[high]:.3g}"] = values[:, high] - values[:, low]
     return found
 
 
-def negative(arms: Arms) -> dict[str, wd.Cell]:
+def negative(arms: Arms) -> dict[str, np.ndarray]:
     """The share of the trained lines whose slope is below 0."""
     results = arms["line, trained"]
     return cells(results, (wd.surviving(results, "slope") < 0).astype(float))
 
 
-def shrunk(arms: Arms) -> dict[str, wd.Cell]:
+def shrunk(arms: Arms) -> dict[str, np.ndarray]:
     """By how much a trained slope is smaller in magnitude than at the next smaller decay."""
     size = np.abs(wd.surviving(arms["line, trained"], "slope"))
     return cells(arms["line, trained"], -np.diff(size, axis=1, prepend=np.nan), among=np.array(LINE_DECAYS) > 0)
 
 
-def against_closed_form(arms: Arms) -> dict[str, wd.Cell]:
+def against_closed_form(arms: Arms) -> dict[str, np.ndarray]:
     """The trained slope over the solved one."""
     trained, solved = (wd.surviving(arms[name], "slope") for name in ("line, trained", "line, solved"))
     return cells(arms["line, trained"], trained / solved)
 
 
-def of_separable(names: Sequence[str], below: bool) -> Callable[[Arms], dict[str, wd.Cell]]:
+def of_separable(names: Sequence[str], below: bool) -> Callable[[Arms], dict[str, np.ndarray]]:
     """Metrics of the separable cost, below the critical number or beyond it."""
 
-    def measure(arms: Arms) -> dict[str, wd.Cell]:
+    def measure(arms: Arms) -> dict[str, np.ndarray]:
         return {
-            f"{name.replace('_', ' ')}, {share:g} of the critical number": wd.Cell(
-                wd.final(arms["separable cost"], name)[:, k]
-            )
+            f"{name.replace('_', ' ')}, {share:g} of the critical number": wd.final(arms["separable cost"], name)[:, k]
             for name in names
             for k, share in enumerate(CRITICAL_SHARES)
             if (share < 1) == below
@@ -621,26 +619,23 @@ def of_separable(names: Sequence[str], below: bool) -> Callable[[Arms], dict[str
     return measure
 
 
-def worse_than_the_rule(arms: Arms) -> dict[str, wd.Cell]:
-    """The difference in test accuracy between the rule and each reading of the formula, tuned among lambdas above 0."""
+def worse_than_the_rule(arms: Arms) -> dict[str, wd.Scores]:
+    """The difference in test accuracy between the rule, its lambda above 0, and each reading of the formula, tuned."""
     rule = wd.tuned(arms["rule"], "test_accuracy", decayed(arms["rule"]))
-    return {
-        name: wd.Cell(rule - wd.tuned(results, "test_accuracy", decayed(results)))
-        for name, results in arms.items()
-        if name.startswith("formula")
-    }
+    formulas = {name: results for name, results in arms.items() if name.startswith("formula")}
+    return {name: rule - wd.tuned(results, "test_accuracy") for name, results in formulas.items()}
 
 
-def left_literally(arms: Arms) -> dict[str, wd.Cell]:
+def left_literally(arms: Arms) -> dict[str, np.ndarray]:
     """The share of the norm of the weights that the literal reading leaves."""
     digits_left = at_every("formula, literally", {"digits, ": "left"})(arms)
     return digits_left | of_separable(["literally_left"], below=True)(arms)
 
 
-def conventions_apart(names: Sequence[str], arms: Arms) -> dict[str, wd.Cell]:
+def conventions_apart(names: Sequence[str], arms: Arms) -> dict[str, np.ndarray]:
     """How far each convention's weights are from those under lambda/(2n)."""
     apart = wd.final(arms["conventions"], "apart")
-    return {name: wd.Cell(apart[:, k]) for k, name in enumerate(names) if k > 0}
+    return {name: apart[:, k] for k, name in enumerate(names) if k > 0}
 
 
 def claims(conventions: Sequence[str]) -> tuple[wd.Claim, ...]:

@@ -24,8 +24,8 @@ import wd_research as wd
 from experiments.article.rows import source_of
 from experiments.article.setting import WIDTH, digits_task
 
-LEARNING_RATES = (1e-4, 2e-4, 4e-4, 1e-3, 3e-3)
-RATES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
+LEARNING_RATES = (1e-4, 2e-4, 4e-4, 1e-3, 3e-3, 1e-2)
+RATES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 MATRICES = ("input", "hidden", "output")
 DECAYED = {  # name of an arm -> the fields of Hypers that share a rate, the others being 0
     "all layers": MATRICES,
@@ -50,7 +50,7 @@ class Hypers(NamedTuple):
     norms: wd.Array  # f32[], of the scales and shifts of batch normalization
 
 
-def experiment(*, seeds: int = 16, steps: int = 1_000) -> wd.Experiment:
+def experiment(*, seeds: int = 8, steps: int = 1_000) -> wd.Experiment:
     """A net of three matrices on noisy digits, one rate of decay for some of its layers and none for the others.
 
     Args:
@@ -119,8 +119,8 @@ Arms = Mapping[str, wd.Results]
 def gain(name: str, statement: str, layers: str) -> wd.Claim:
     """A claim that the tuned decay of these layers raises test accuracy."""
 
-    def measure(arms: Arms) -> dict[str, wd.Cell]:
-        return {layers: wd.gain_cell(arms[layers], "test_accuracy")}
+    def measure(arms: Arms) -> dict[str, wd.Scores]:
+        return {layers: wd.gain_over_none(arms[layers], "test_accuracy")}
 
     return wd.Claim(name, statement, source_of("C8"), measure, (0.0, np.inf), wd.everywhere, wd.POINTS)
 
@@ -128,7 +128,7 @@ def gain(name: str, statement: str, layers: str) -> wd.Claim:
 def alike(name: str, statement: str, first: str, second: str, at_least: bool = False) -> wd.Claim:
     """A claim that two choices of layers are equally accurate within half a point, or the first no less than that."""
 
-    def measure(arms: Arms) -> dict[str, wd.Cell]:
+    def measure(arms: Arms) -> dict[str, wd.Scores]:
         return {f"{first} - {second}": wd.difference(arms[first], arms[second])}
 
     margin = (-HALF_A_POINT, np.inf if at_least else HALF_A_POINT)
@@ -155,26 +155,28 @@ CLAIMS = (
 # What is drawn
 
 
-def figures(arms: Arms) -> dict[str, wd.Figure]:
+def figures(arms: wd.Evidence) -> dict[str, wd.Figure]:
     """What decay of each choice of layers gains over none, from the least to the most; nets with norms below."""
     figure, panels = wd.panel_grid(1, 1, width=5.6, height=3.4, share=False)
     panel, labels = panels[0, 0], []
-    gained = {name: wd.gain_over_none(results, "test_accuracy") for name, results in arms.items()}
+    cells = arms.score(lambda arms: {name: wd.gain_over_none(arms[name], "test_accuracy") for name in arms})
+    gained = {name: cell.estimate() for name, cell in cells.items()}
     for names, style, label in (
         (UNDER_NORMS, wd.STYLES[1], "batch normalization"),
         (DECAYED, wd.STYLES[0], "no norms"),
     ):
-        order = sorted(names, key=lambda name: gained[name].mean())
+        order = sorted(names, key=lambda name: gained[name].mean)
         at = len(labels) + np.arange(len(order))
-        mean, low, high = wd.means(100 * np.array([gained[name] for name in order]).T).T
+        mean, low, high = 100 * np.array([gained[name] for name in order]).T
         panel.errorbar(mean, at, xerr=(mean - low, high - mean), fmt=style.marker, color=style.color, markersize=4,
                        capsize=2, label=label)  # fmt: skip
         labels += order
     panel.axvline(0, color="0.6", linewidth=1)
     panel.set_yticks(range(len(labels)), labels, fontsize=8)
     panel.set_xlabel("gain in test accuracy over no decay, points")
+    panel.set_title(arms.scored_on, fontsize=10)
     panel.grid(alpha=0.3)
-    panel.legend(fontsize=8, loc="lower right")
+    panel.legend(fontsize=8)
     return {"which_layers": figure}
 
 

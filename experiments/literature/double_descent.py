@@ -98,6 +98,7 @@ def experiment(
             **{f"descent, n = {examples}": descent(setting, examples, few) for examples in trained},
         },
         seeds=seeds,
+        confirm=0,  # no claim follows a choice
         steps=steps,
         evaluations=1,
         claims=claims(setting),
@@ -228,30 +229,30 @@ def table(setting: Setting, results: wd.Results) -> Table:
     return Table(examples.astype(int), penalties, risk.reshape(-1, len(examples), len(penalties)), best)
 
 
-def beyond_the_best(exact: Table) -> dict[str, wd.Cell]:
+def beyond_the_best(exact: Table) -> dict[str, np.ndarray]:
     """The risk at each other lambda above 0 less that at the optimum by theory."""
     differences = exact.risk - exact.risk[..., [exact.best]]
     return {
-        f"n = {n}, lambda = {penalty:.4g}": wd.Cell(differences[:, i, k])
+        f"n = {n}, lambda = {penalty:.4g}": differences[:, i, k]
         for i, n in enumerate(exact.examples)
         for k, penalty in enumerate(exact.penalties)
         if penalty > 0 and k != exact.best
     }
 
 
-def log_gains(exact: Table) -> dict[str, wd.Cell]:
+def log_gains(exact: Table) -> dict[str, np.ndarray]:
     """The logarithm of the risk without decay over that at the best lambda."""
     gains = exact.untuned - np.log(exact.tuned)
-    return {f"n = {n}": wd.Cell(column) for n, column in zip(exact.examples, gains.T, strict=True)}
+    return {f"n = {n}": column for n, column in zip(exact.examples, gains.T, strict=True)}
 
 
-def falls(exact: Table) -> dict[str, wd.Cell]:
+def falls(exact: Table) -> dict[str, np.ndarray]:
     """By how much the risk at the best lambda falls from each n to the next."""
     steps = -np.diff(exact.tuned, axis=1)
-    return {name: wd.Cell(column) for name, column in zip(pairs(exact.examples), steps.T, strict=True)}
+    return dict(zip(pairs(exact.examples), steps.T, strict=True))
 
 
-def rises_and_falls(setting: Setting, exact: Table) -> dict[str, wd.Cell]:
+def rises_and_falls(setting: Setting, exact: Table) -> dict[str, np.ndarray]:
     """By how much the log risk without decay rises from each n to the next up to d, and falls from d on.
 
     By theory the risk of least squares first falls, up to n = (1 - noise) d; from there on its variance makes it rise.
@@ -260,7 +261,7 @@ def rises_and_falls(setting: Setting, exact: Table) -> dict[str, wd.Cell]:
     rising = (first >= (1 - setting.noise) * setting.dimension - 0.5) & (exact.examples[1:] <= setting.dimension)
     falling = first >= setting.dimension
     return {
-        name: wd.Cell(sign * column)
+        name: sign * column
         for name, column, sign in zip(pairs(exact.examples), steps.T, 1.0 * rising - falling, strict=True)
         if sign
     }
@@ -271,13 +272,13 @@ def pairs(examples: np.ndarray) -> list[str]:
     return [f"n = {n} to {following}" for n, following in pairwise(examples)]
 
 
-def against_theory(setting: Setting, exact: Table) -> dict[str, wd.Cell]:
+def against_theory(setting: Setting, exact: Table) -> dict[str, np.ndarray]:
     """The risk at the best lambda relative to the predicted one."""
     ratios = exact.tuned / predicted_risk(setting, exact.examples, setting.best)
-    return {f"n = {n}": wd.Cell(column) for n, column in zip(exact.examples, ratios.T, strict=True)}
+    return {f"n = {n}": column for n, column in zip(exact.examples, ratios.T, strict=True)}
 
 
-def trained_to_exact(setting: Setting, arms: Arms) -> dict[str, wd.Cell]:
+def trained_to_exact(setting: Setting, arms: Arms) -> dict[str, np.ndarray]:
     """The risk of the trained estimates relative to that of the closed form, from the same samples."""
     exact = table(setting, arms[CLOSED_FORM])
     found = {}
@@ -285,7 +286,7 @@ def trained_to_exact(setting: Setting, arms: Arms) -> dict[str, wd.Cell]:
         of_examples = exact.risk[:, np.isin(exact.examples, trained.examples)]
         same = of_examples[..., np.isin(exact.penalties, trained.penalties)]
         for penalty, column in zip(trained.penalties, (trained.risk / same)[:, 0].T, strict=True):
-            found[f"n = {trained.examples[0]}, lambda = {penalty:.4g}"] = wd.Cell(column)
+            found[f"n = {trained.examples[0]}, lambda = {penalty:.4g}"] = column
     return found
 
 
@@ -293,7 +294,7 @@ def claims(setting: Setting) -> tuple[wd.Claim, ...]:
     """The claims; the risk without decay is measured by its logarithm, because its mean at n = d is infinite."""
     claim = partial(wd.Claim, quantifier=wd.everywhere)
 
-    def exactly(measure: Callable[[Table], dict[str, wd.Cell]]) -> Callable[[Arms], dict[str, wd.Cell]]:
+    def exactly(measure: Callable[[Table], dict[str, np.ndarray]]) -> Callable[[Arms], dict[str, np.ndarray]]:
         return lambda arms: measure(table(setting, arms[CLOSED_FORM]))
 
     return (

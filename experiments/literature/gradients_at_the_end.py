@@ -127,6 +127,7 @@ def experiment(
             "net, corrected": of_net(nets(correction=(1.0,))),
         },
         seeds=seeds,
+        confirm=0,  # no claim follows a choice
         steps=steps,
         evaluations=EVALUATIONS,
         claims=(equilibrium, walk_grows, walk_corrected, net_grows, net_corrected, net_norm, lower_loss, as_accurate),
@@ -184,10 +185,10 @@ def growth(results: wd.Results, name: str = "gradient") -> np.ndarray:
     return during(results, name, 0.9, 1.0) / during(results, name, 0.45, 0.55)
 
 
-def per_decay(results: wd.Results, values: np.ndarray) -> dict[str, wd.Cell]:
+def per_decay(results: wd.Results, values: np.ndarray) -> dict[str, np.ndarray]:
     """A cell for each decay, from f64[s, h]."""
     names = [f"decay {decay:.3g}" for decay in results["decay"].to_numpy()]
-    return {name: wd.Cell(column) for name, column in zip(names, values.T, strict=True)}
+    return dict(zip(names, values.T, strict=True))
 
 
 def settled(learning_rates: np.ndarray, decays: np.ndarray, steps: int) -> np.ndarray:
@@ -206,14 +207,14 @@ def check_settled(points: Hypers, steps: int) -> None:
         )
 
 
-def growth_of_the_net(arm: str, arms: Arms, name: str = "gradient") -> dict[str, wd.Cell]:
+def growth_of_the_net(arm: str, arms: Arms, name: str = "gradient") -> dict[str, np.ndarray]:
     """Growth of a quantity of the net's normalized layers, where decay is fast enough for them to reach equilibrium."""
     results = arms[arm]
     among = settled(results["learning_rate"].to_numpy(), results["decay"].to_numpy(), int(results["step"][-1]))
     return per_decay(results.isel(point=among), growth(results, name)[:, among])
 
 
-def against_equilibrium(arms: Arms) -> dict[str, wd.Cell]:
+def against_equilibrium(arms: Arms) -> dict[str, np.ndarray]:
     """|g| / |w| of the walk at a constant rate, in the second half of training, relative to its prediction."""
     results = arms["walk, constant"]
     return per_decay(results, during(results, "ratio", 0.5, 1.0) / equilibrium_ratio(results))
@@ -224,7 +225,7 @@ def equilibrium_ratio(results: wd.Results) -> np.ndarray:
     return np.sqrt(2 * results["decay"].to_numpy().astype(float) / results["learning_rate"].to_numpy())
 
 
-def difference(arms: Arms, of: Callable[[wd.Results], np.ndarray]) -> dict[str, wd.Cell]:
+def difference(arms: Arms, of: Callable[[wd.Results], np.ndarray]) -> dict[str, np.ndarray]:
     """By how much a quantity of the net is larger under decoupled than under corrected decay."""
     return per_decay(arms["net, decoupled"], of(arms["net, decoupled"]) - of(arms["net, corrected"]))
 

@@ -101,6 +101,7 @@ def experiment(
             for labels, sigma in (("clean", 0.0), ("noisy", noise))
         },
         seeds=seeds,
+        confirm=0,  # no claim follows a choice
         steps=steps,
         evaluations=EVALUATIONS,
         claims=claims(noise**2, penalties[1]),
@@ -213,16 +214,14 @@ def course(results: wd.Results) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return steps, results[f"{NULL_SPACE}_kept"].to_numpy().astype(float), (1 - rates[:, None]) ** steps
 
 
-def per_penalty(name: str, results: wd.Results, values: np.ndarray, among: np.ndarray) -> dict[str, wd.Cell]:
+def per_penalty(name: str, results: wd.Results, values: np.ndarray, among: np.ndarray) -> dict[str, np.ndarray]:
     """A cell for each point of the mask bool[h], from f64[s, h]."""
     return {
-        f"{name}, lambda = {penalty:.4g}": wd.Cell(values[:, k])
-        for k, penalty in enumerate(penalties_of(results))
-        if among[k]
+        f"{name}, lambda = {penalty:.4g}": values[:, k] for k, penalty in enumerate(penalties_of(results)) if among[k]
     }
 
 
-def left_at_the_end(arms: Arms, decayed: bool) -> dict[str, wd.Cell]:
+def left_at_the_end(arms: Arms, decayed: bool) -> dict[str, np.ndarray]:
     """The share of the null-space component that is left at the end, with decay or without."""
     cells = {}
     for name, results in with_null_space(arms).items():
@@ -230,7 +229,7 @@ def left_at_the_end(arms: Arms, decayed: bool) -> dict[str, wd.Cell]:
     return cells
 
 
-def against_course(arms: Arms) -> dict[str, wd.Cell]:
+def against_course(arms: Arms) -> dict[str, np.ndarray]:
     """The share left relative to the predicted one, at the evaluation of largest deviation while it is RESOLVED."""
     cells = {}
     for name, results in with_null_space(arms).items():
@@ -243,7 +242,7 @@ def against_course(arms: Arms) -> dict[str, wd.Cell]:
     return cells
 
 
-def harm(arms: Arms, best: float) -> dict[str, wd.Cell]:
+def harm(arms: Arms, best: float) -> dict[str, np.ndarray]:
     """The test error at every other lambda less that at the best."""
     cells = {}
     for name, results in arms.items():
@@ -252,18 +251,18 @@ def harm(arms: Arms, best: float) -> dict[str, wd.Cell]:
     return cells
 
 
-def reduction(arms: Arms, penalty: float) -> dict[str, wd.Cell]:
+def reduction(arms: Arms, penalty: float) -> dict[str, np.ndarray]:
     """The share by which a lambda reduces the test error without decay."""
     cells = {}
     for name, results in arms.items():
         errors = wd.surviving(results, "test_error")
-        cells[name] = wd.Cell(1 - errors[:, nearest(results, penalty)] / errors[:, 0])
+        cells[name] = 1 - errors[:, nearest(results, penalty)] / errors[:, 0]
     return cells
 
 
-def error_without_decay(arms: Arms) -> dict[str, wd.Cell]:
+def error_without_decay(arms: Arms) -> dict[str, np.ndarray]:
     """The test error at the end without decay."""
-    return {name: wd.Cell(wd.surviving(results, "test_error")[:, 0]) for name, results in arms.items()}
+    return {name: wd.surviving(results, "test_error")[:, 0] for name, results in arms.items()}
 
 
 def claims(best: float, smallest: float) -> tuple[wd.Claim, ...]:

@@ -195,14 +195,14 @@ ANGLES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = 
 }
 
 
-def per_point(results: wd.Results, values: np.ndarray) -> dict[str, wd.Cell]:
+def per_point(results: wd.Results, values: np.ndarray) -> dict[str, np.ndarray]:
     """A cell for each point of a walk, from f64[s, h]."""
     _, decays, scales = coordinates(results)
     names = [f"decay {decay:.3g}, scale {scale:.3g}" for decay, scale in zip(decays, scales, strict=True)]
-    return {name: wd.Cell(column) for name, column in zip(names, values.T, strict=True)}
+    return dict(zip(names, values.T, strict=True))
 
 
-def against_prediction(name: str, arms: Arms) -> dict[str, wd.Cell]:
+def against_prediction(name: str, arms: Arms) -> dict[str, np.ndarray]:
     """Measured / predicted angle of a walk."""
     return per_point(arms[name], angle(arms[name]) / ANGLES[name](*coordinates(arms[name])))
 
@@ -222,7 +222,7 @@ def turns_as_predicted(name: str) -> wd.Claim:
     )
 
 
-def norms(arms: Arms) -> dict[str, wd.Cell]:
+def norms(arms: Arms) -> dict[str, np.ndarray]:
     """Measured / predicted norm of the walk under AdamW, sqrt(learning rate * entries / (2 decay))."""
     results = arms["AdamW"]
     learning_rates, decays, _ = coordinates(results)
@@ -230,41 +230,35 @@ def norms(arms: Arms) -> dict[str, wd.Cell]:
     return per_point(results, late(results, "running_norm_0") / predicted)
 
 
-def small_to_large(arms: Arms) -> dict[str, wd.Cell]:
+def small_to_large(arms: Arms) -> dict[str, np.ndarray]:
     """The angle under AdamW at the smallest gradients relative to that at the largest, for each decay."""
     _, decays, scales = coordinates(arms["AdamW"])
     small, large = (angle(arms["AdamW"])[:, scales == scale] for scale in (scales.min(), scales.max()))
     names = [f"decay {decay:.3g}" for decay in decays[scales == scales.min()]]
-    return {name: wd.Cell(column) for name, column in zip(names, (small / large).T, strict=True)}
+    return dict(zip(names, (small / large).T, strict=True))
 
 
-def at_chosen(results: wd.Results, values: np.ndarray) -> np.ndarray:
-    """Values f64[s, h] of the net at the decay that validation data choose, leaving one seed out; f64[s]."""
-    return wd.at_choice(values, wd.choose_leaving_one_out(late(results, "validation_accuracy")))
+def chosen(results: wd.Results) -> wd.Choice:
+    """The decay of the net that validation data choose, by their mean over the second half of training."""
+    return wd.choose(results, scores=late(results, "validation_accuracy"))
 
 
-def chosen(results: wd.Results) -> int:
-    """The decay that the validation data of all seeds choose, as the number of its point."""
-    return wd.best_candidate(late(results, "validation_accuracy"))
-
-
-def on_edge(results: wd.Results) -> bool:
-    """Whether that decay is the smallest or the largest of the grid, where the optimum may lie beyond."""
-    values = results[results.attrs["axis"]].to_numpy()
-    return bool(values[chosen(results)] in (values.min(), values.max()))
-
-
-def imbalance(name: str, arms: Arms) -> dict[str, wd.Cell]:
+def imbalance(name: str, arms: Arms) -> dict[str, wd.Scores]:
     """The largest layer's angle relative to the smallest's, at the decay that validation data choose."""
-    ratios = layers(arms[name]).max(axis=-1) / layers(arms[name]).min(axis=-1)
-    return {"chosen on validation data": wd.Cell(at_chosen(arms[name], ratios), on_edge(arms[name]))}
+
+    def ratio(at: wd.Results) -> np.ndarray:
+        return (layers(at).max(axis=-1) / layers(at).min(axis=-1))[:, 0]
+
+    return {"chosen on validation data": wd.measured(ratio, chosen(arms[name]))}
 
 
-def advantage(arms: Arms) -> dict[str, wd.Cell]:
+def advantage(arms: Arms) -> dict[str, wd.Scores]:
     """Test accuracy of the net under AdamW above that under Adam with L2, each decay chosen on validation data."""
-    adamw, l2 = (arms[name] for name in NETS)
-    first, second = (at_chosen(results, late(results, "test_accuracy")) for results in (adamw, l2))
-    return {"both tuned": wd.Cell(first - second, on_edge(adamw) or on_edge(l2))}
+
+    def above(adamw: wd.Results, l2: wd.Results) -> np.ndarray:
+        return (late(adamw, "test_accuracy") - late(l2, "test_accuracy"))[:, 0]
+
+    return {"both tuned": wd.measured(above, *(chosen(arms[name]) for name in NETS))}
 
 
 norm = claim(
@@ -320,6 +314,7 @@ def figures(arms: Arms) -> dict[str, wd.Figure]:
     for panel in panels[:, 0]:
         panel.title.set_fontsize(10)
         panel.grid(alpha=0.3)
+    figure.supxlabel("exploring seeds", fontsize=8)
     return {"rotation": figure}
 
 
@@ -344,11 +339,11 @@ def draw_walks(panel: wd.Axes, arms: Arms) -> None:
 def draw_layers(panel: wd.Axes, arms: Arms) -> None:
     """The angle of every layer of the net at the decay that validation data choose, beside AdamW's prediction."""
     for name, (color, dashes) in zip(NETS, NET_LINES, strict=True):
-        angles = MILLI * layers(arms[name])[:, chosen(arms[name])]
+        angles = MILLI * layers(arms[name].sel(point=[chosen(arms[name]).point]))[:, 0]
         numbers = np.arange(angles.shape[1]) + 1
         wd.draw_band(panel, numbers, angles, name, color, dashes)
         panel.set_xticks(numbers)
-    best = arms["net, AdamW"].isel(point=chosen(arms["net, AdamW"]))
+    best = arms["net, AdamW"].sel(point=chosen(arms["net, AdamW"]).point)
     predicted = ANGLES["AdamW"](best["learning_rate"].to_numpy(), best["decay"].to_numpy(), np.ones(()))
     panel.axhline(MILLI * float(predicted), color="0.6", linewidth=1, label="predicted for AdamW")
     panel.set(title="a net, its decay chosen on validation data", xlabel="layer", ylabel="angle per step, mrad")

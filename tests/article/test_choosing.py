@@ -24,7 +24,7 @@ def made_up(slope=0.01, noise=0.0):
     rng = np.random.default_rng(0)
     metrics = {f"{split}_accuracy": 0.9 - slope * distance + noise * rng.normal(size=(SEEDS, len(distance)))
                for split in ("validation", "test")}  # fmt: skip
-    return {TRAINED: labelled(points, "decay", 1, metrics)}
+    return {TRAINED: labelled(points, "decay", 1, metrics).assign_attrs(arm=TRAINED)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -47,7 +47,7 @@ def test_even_searches_have_as_many_trials_in_every_quarter(kind):
 
 def test_a_table_has_its_best_point_and_its_best_without_decay():
     table = table_of(made_up())
-    assert table.side == SIDE
+    assert table.test.shape == (SEEDS, SIDE, SIDE)
     np.testing.assert_allclose(table.best, 0.9)
     np.testing.assert_allclose(table.without, 0.8)
 
@@ -65,7 +65,7 @@ def test_a_search_uses_the_validation_data_of_the_seed_and_not_its_test_data():
     arms = made_up(noise=0.02)
     worse = {TRAINED: arms[TRAINED].assign(test_accuracy=arms[TRAINED].test_accuracy * 0 + 0.5)}
     np.testing.assert_allclose(found("random", 8, table_of(worse)), 0.5)
-    assert {name: cell.values.mean() for name, cell in regrets((8,), worse).items()} == dict.fromkeys(
+    assert {name: lost.mean() for name, lost in regrets((8,), worse).items()} == dict.fromkeys(
         [f"{kind}, 8 trials" for kind in KINDS], 0.0
     )
 

@@ -2,6 +2,8 @@
 
 import io
 import json
+from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +20,14 @@ from experiments.article.one_name import (
     PLACES,
     Factor,
     Hypers,
-    apart,
+    at_any_factor,
+    at_the_same_factor,
     at_the_same_number,
     both_places,
     experiment,
 )
 from tests.article.test_data_regimes import known, means
+from wd_research.evidence.measured import Evidence
 from wd_research.experiment import run
 from wd_research.flags import UserError
 from wd_research.results import labelled
@@ -34,7 +38,7 @@ pytestmark = pytest.mark.slow  # the experiment itself, in little
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one_name")
-    small = experiment(numbers=(0.0, 0.1, 1.0), seeds=2, steps=20)
+    small = replace(experiment(numbers=(0.0, 0.1, 1.0), seeds=3, steps=20), confirm=3)
     return run(small, folder, tensorboard=False, console=Console(file=io.StringIO()))
 
 
@@ -67,22 +71,24 @@ def test_both_places_of_an_optimizer_share_a_program_and_a_grid(finished):
         assert not np.any(decay.strength)
 
 
-def test_distances_are_taken_at_the_same_value_or_where_the_other_seeds_are_nearest():
-    distances = np.tile([0.5, 0.9, 0.2, 0.7], (3, 1)) + 0.01 * np.arange(3)[:, None]
-    distances[0] = [0.5, 0.1, 0.4, 0.7]  # its own nearest one is not that of the others
+def test_distances_are_taken_at_the_same_value_or_where_the_other_half_of_the_seeds_is_nearest():
+    distances = np.tile([0.5, 0.9, 0.2, 0.7], (4, 1)) + 0.01 * np.arange(4)[:, None]
+    distances[0] = [0.5, 0.1, 0.4, 0.7]  # its own nearest one is not that of the other half
     arms = {"SGD, followed": labelled(Factor(np.array([1.0, 0.1, 1, 10])), "factor", 1, {"apart": distances})}
-    np.testing.assert_allclose(apart("SGD", False, arms)["the same number"].values, [0.5, 0.51, 0.52])
-    np.testing.assert_allclose(apart("SGD", True, arms)["any factor"].values, [0.4, 0.21, 0.22])
+    np.testing.assert_allclose(at_the_same_factor("SGD", arms)["the same number"], [0.5, 0.51, 0.52, 0.53])
+    (cell,) = Evidence(arms).score(partial(at_any_factor, "SGD")).values()
+    np.testing.assert_allclose(cell.values, [0.4, 0.21, 0.22, 0.23])
 
 
-def test_the_same_value_is_the_one_that_is_best_for_l2():
-    arms = {}
+def test_the_same_value_is_the_one_that_is_best_for_l2_in_whatever_order_the_points_are():
+    rates, arms = {"learning_rate": ("point", np.float32([3, 3, 3, 4]))}, {}
     for core in LEARNING_RATES:
-        arms[f"{core}, L2"] = known([0, 1, 2], "strength", validation_accuracy=[[0.1], [0.9], [0.5]],
-                                    test_accuracy=[[0.1], [0.8], [0.5]])  # fmt: skip
-        arms[f"{core}, weight decay"] = known([0, 1, 2], validation_accuracy=[[0.1], [0.2], [0.9]],
-                                              test_accuracy=[[0.1], [0.3], [0.9]])  # fmt: skip
-    assert means(at_the_same_number(arms)) == pytest.approx(dict.fromkeys(LEARNING_RATES, -0.5))
+        arms[f"{core}, L2"] = known([0, 1, 2, 1], "strength", validation_accuracy=[[0.1], [0.9], [0.5], [0.6]],
+                                    test_accuracy=[[0.1], [0.8], [0.5], [0.6]]).assign_coords(rates)  # fmt: skip
+        decay = known([0, 2, 1, 1], validation_accuracy=[[0.1], [0.9], [0.2], [0.4]],
+                      test_accuracy=[[0.1], [0.9], [0.3], [0.4]])  # fmt: skip
+        arms[f"{core}, weight decay"] = decay.assign_coords(rates)
+    assert means(at_the_same_number, arms) == pytest.approx(dict.fromkeys(LEARNING_RATES, -0.5))
 
 
 def test_they_are_the_same_under_sgd_and_not_under_adam_even_in_small(finished):

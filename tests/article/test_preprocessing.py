@@ -2,6 +2,8 @@
 
 import io
 import json
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -33,7 +35,7 @@ PIXELS = digits().inputs.shape[1]
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("preprocessing") / "small"
-    small = experiment(seeds=2, steps=20)
+    small = replace(experiment(seeds=2, steps=20), confirm=3)
     return run(small, folder, tensorboard=False, console=Console(file=io.StringIO()))
 
 
@@ -141,11 +143,14 @@ def test_methods_are_compared_by_their_best_trials_and_an_edge_decides_nothing()
         "noise, weight decay": results([0, 1, 2, 3], [0.5, 0.6, 0.7, 0.4]),
         "noise, L1": results([0, 1, 2, 3], [0.5, 0.6, 0.7, 0.8], "l1_strength"),
     }
-    cells = above("noise, {}", "noise, none", arms)
-    assert means(cells) == pytest.approx({"weight decay": 0.1, "L1": 0.2})
-    assert {name: cell.on_edge for name, cell in cells.items()} == {"weight decay": False, "L1": True}
+    measure = partial(above, "noise, {}", "noise, none")
+    assert means(measure, arms) == pytest.approx({"weight decay": 0.1, "L1": 0.2})
+    assert {name: scores.edges for name, scores in measure(arms).items()} == {
+        "weight decay": (),
+        "L1": ("l1_strength",),
+    }
     amid = {name.replace("noise", "irrelevant features"): arm for name, arm in arms.items()}
-    assert means(l1_above_decay(amid)) == pytest.approx({"irrelevant features": 0.1})
+    assert means(l1_above_decay, amid) == pytest.approx({"irrelevant features": 0.1})
 
 
 def test_every_claim_has_a_row_and_a_verdict(finished):

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -54,25 +55,27 @@ def test_random_tenths_are_tenths_and_differ():
 
 def test_changes_are_against_the_tuned_net_without_decay():
     arms = {"L1": known([0, 1, 2], validation_accuracy=[[0.5], [0.9], [0.6]], test_features=[[10.0], [8.0], [1.0]])}
-    assert means(changed("features", ("L1",), False, arms)) == pytest.approx({"L1": -2})
-    assert means(changed("features", ("L1",), True, arms)) == pytest.approx({"L1": -0.2})
+    assert means(partial(changed, "features", ("L1",), False), arms) == pytest.approx({"L1": -2})
+    assert means(partial(changed, "features", ("L1",), True), arms) == pytest.approx({"L1": -0.2})
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reliance")
-    return run(experiment(seeds=2, steps=20), folder, tensorboard=False, console=Console(file=io.StringIO()))
+    small = replace(experiment(seeds=2, steps=20), confirm=3)
+    return run(small, folder, tensorboard=False, console=Console(file=io.StringIO()))
 
 
 def test_the_methods_are_one_program_with_as_many_trials_each(finished):
     assert json.loads((finished.folder / "experiment.json").read_text())["programs"] == 1
-    assert {arm.size for arm in finished.experiment.trained.values()} == {24}
+    assert {arm.size for arm in finished.experiment.trained.values()} == {36}
 
 
 def test_every_claim_is_judged(finished):
     claims = {claim["id"]: claim for claim in finished.summary["claims"]}
     assert set(claims) == {claim.id for claim in CLAIMS}
     assert {row_of(name) for name in claims} == {"B6"}
+    assert {claim["stage"] for claim in claims.values()} == {"confirming"}
     assert set(claims["B6-single"]["cells"]) == set(METHODS)
     features = finished.arms["L1"].test_features
     assert ((features > 1) & (features < 61)).all()

@@ -2,6 +2,7 @@
 
 import io
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ NEVER = np.zeros((3, 3), bool)
 def test_the_reach_is_the_largest_rate_that_learns_and_below_the_grid_where_none_does():
     results = made_up([[1, 0.9, 0.2], [0.2, 0.6, 0.7], [0.1, 0.1, 0.1]], NEVER)
     np.testing.assert_allclose(reach(results), [[-1, 0, -3]] * 2, atol=1e-6)
-    assert means(against_none(reach, {"P": results})) == pytest.approx({"P 0.1": 1, "P 1": -2}, abs=1e-6)
+    assert means(partial(against_none, reach), {"P": results}) == pytest.approx({"P 0.1": 1, "P 1": -2}, abs=1e-6)
 
 
 def test_a_net_that_is_not_finite_does_not_learn():
@@ -64,14 +65,14 @@ def test_a_net_that_is_not_finite_does_not_learn():
 def test_sizes_are_compared_where_all_nets_are_finite():
     sizes = [[1.0, 2.0, 9.0], [np.exp(-1), 2 * np.exp(-1), 9.0], [np.exp(-2), 2 * np.exp(-3), np.inf]]
     results = made_up(1.0, NEVER, sizes)
-    changed = means(against_none(mean_size, {"P": results}))
+    changed = means(partial(against_none, mean_size), {"P": results})
     assert changed == pytest.approx({"P 0.1": -1, "P 1": -2.5}, abs=1e-6)
 
 
 def test_sizes_are_compared_where_the_net_without_decay_learns():
     accuracy = [[0.9, 0.9, 0.1], [0.1, 0.1, 0.1], [0.9, 0.9, 0.9]]
     sizes = [[1.0, 2.0, 9.0], [np.exp(-1), 2 * np.exp(-1), 1.0], [np.exp(-2), 2 * np.exp(-3), 1.0]]
-    changed = means(against_none(mean_size_where_no_decay_learns, {"P": made_up(accuracy, NEVER, sizes)}))
+    changed = means(partial(against_none, mean_size_where_no_decay_learns), {"P": made_up(accuracy, NEVER, sizes)})
     assert changed == pytest.approx({"P 0.1": -1, "P 1": -2.5}, abs=1e-6)
 
 

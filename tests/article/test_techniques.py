@@ -1,13 +1,15 @@
 """Techniques: images that move as said, the share that moves, equal trials, and the experiment to its end in small."""
 
 import io
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.article.techniques import CLAIMS, TRIALS, experiment, in_five_places, shifted, technique
+from experiments.article.techniques import CLAIMS, TRIALS, accuracy, experiment, in_five_places, over_the_best, shifted
+from tests.article.test_data_regimes import known, means
 from tests.training import cases
 from wd_research.experiment import run
 from wd_research.types import Batch
@@ -20,7 +22,8 @@ EXAMPLES = cases.EXAMPLES
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("techniques")
-    return run(experiment(seeds=2, steps=20, width=8), folder, console=Console(file=io.StringIO()))
+    small = replace(experiment(seeds=2, steps=20, width=8), confirm=2)
+    return run(small, folder, console=Console(file=io.StringIO()))
 
 
 def test_every_technique_has_as_many_trials():
@@ -79,14 +82,20 @@ def test_every_row_has_a_verdict_and_a_figure(finished):
     claims = {claim["id"]: claim for claim in finished.summary["claims"]}
     assert set(claims) == {claim.id for claim in CLAIMS}
     assert {name[:2] for name in claims} == {"A5", "A9", "C9"}
-    assert {claim["verdict"] for claim in claims.values()} <= {"holds", "fails", "undecided"}
+    assert {claim["verdict"] for claim in claims.values()} <= {"holds", "fails", "undecided", "equal here"}
     assert (finished.folder / "figures" / "techniques.png").exists()
 
 
-def test_early_stopping_takes_the_nets_of_none(finished):
-    stopped, none = technique(finished.arms, "early stopping"), finished.arms["none"]
-    best = none.validation_accuracy.max("step").to_numpy()
-    np.testing.assert_array_equal(stopped.validation_accuracy[..., -1], best)
+def test_early_stopping_takes_the_best_evaluation_of_a_net_without_technique():
+    none = known([0, 0], validation_accuracy=[[0.5, 0.9, 0.6], [0.7] * 3], test_accuracy=[[0.1, 0.8, 0.2], [0.3] * 3])
+    found = means(lambda arms: {name: accuracy(arms, name) for name in ("none", "early stopping")}, {"none": none})
+    assert found == pytest.approx({"none": 0.3, "early stopping": 0.8})
+
+
+def test_the_best_alone_is_the_one_that_validation_data_prefer():
+    accuracies = {"L2": (0.8, 0.7), "L1": (0.9, 0.6), "batch normalization": (0.7, 0.9), "all three": (0.5, 0.65)}
+    arms = {name: known([0], validation_accuracy=[[v]], test_accuracy=[[t]]) for name, (v, t) in accuracies.items()}
+    assert means(over_the_best, arms) == pytest.approx({"all three - best alone": 0.05})
 
 
 def test_bad_flags_get_one_sentence():

@@ -23,12 +23,20 @@ def results(effects=(0.0, 0.01, 0.08, 0.03, -0.4), seeds=8, noise=0.005, axis="d
     never = np.full((seeds, len(rate)), -1)
     coordinates = {
         "seed": np.arange(seeds),
+        "point": np.arange(len(rate)),
         "step": 100 * (1 + np.arange(evaluations)),
         "learning_rate": ("point", rate),
     }
     return xr.Dataset(
         {**columns, "diverged_at": (dims[:2], never)}, {**coordinates, axis: ("point", decay)}, {"axis": axis}
     )
+
+
+def confirming(points, seeds=16, first=8, seed=100, **others):
+    """The same arm on fresh seeds, at some of its points."""
+    return results(seeds=seeds, seed=seed, **others).isel(point=list(points)).assign_coords(
+        seed=first + np.arange(seeds)
+    )  # fmt: skip
 
 
 def diverged(arm, point, seed=slice(None)):

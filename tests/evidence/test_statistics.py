@@ -7,16 +7,17 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from wd_research.evidence.statistics import (
-    at_choice,
     best_candidate,
-    best_set,
     bootstrap,
-    choose_leaving_one_out,
+    confidence_set,
+    halves,
     holm,
+    nominal_level,
     p_inside,
     p_outside,
     paired_t,
     smallest_effect,
+    standard_error,
 )
 
 SEEDS, TRIALS = 8, 1_500
@@ -48,62 +49,58 @@ def test_the_bootstrap_beside_it_covers_less():
     assert 0.8 < covered < 0.94
 
 
-def claimed_gain(rng, choose):
-    """Whether a gain over candidate 0 is claimed when there is none."""
-    validation, test = accuracies(rng, 25)
-    gains = at_choice(test, choose(validation)) - test[:, 0]
-    return paired_t(gains).low > 0
-
-
-def test_without_an_effect_a_gain_is_claimed_in_at_most_five_percent():
-    rng = np.random.default_rng(2)
-    assert np.mean([claimed_gain(rng, choose_leaving_one_out) for _ in range(TRIALS)]) <= 0.05
-
-
-def test_choosing_and_scoring_on_the_same_seeds_flatters_itself():
-    """The mistake that leaving one seed out avoids."""
-    rng = np.random.default_rng(2)
-    naive = np.mean([claimed_gain(rng, lambda scores: np.full(SEEDS, best_candidate(scores))) for _ in range(TRIALS)])
-    assert naive > 0.06
-
-
-def test_a_real_gain_is_found():
-    rng = np.random.default_rng(3)
-    effect = np.zeros(25)
-    effect[12] = 0.05
-    found = [
-        paired_t(at_choice(test, choose_leaving_one_out(validation)) - test[:, 0]).low > 0
-        for validation, test in (accuracies(rng, 25, effect) for _ in range(200))
-    ]
-    assert np.mean(found) > 0.9
-
-
-@pytest.mark.parametrize("effect", [np.zeros(25), np.linspace(0, 0.02, 25), np.eye(25)[7] * 0.03])
-def test_the_best_set_holds_the_best_one(effect):
-    rng = np.random.default_rng(4)
-    best = int(effect.argmax())
-    held, sizes = zip(
-        *((chosen[best], chosen.sum()) for chosen in (best_set(accuracies(rng, 25, effect)[1]) for _ in range(500))),
-        strict=True,
-    )
-    assert np.mean(held) >= 0.95
-    assert np.mean(sizes) < 25 or not effect.any()
-
-
 def test_a_diverged_candidate_is_never_chosen_and_never_the_best():
-    scores = np.array([[0.5, np.nan, 0.4], [0.5, 0.9, 0.4], [0.6, 0.9, 0.4]])
+    scores = np.array([[0.5, np.nan, 0.5], [0.5, 0.9, 0.4], [0.6, 0.9, 0.6]])
     assert best_candidate(scores) == 0
-    assert choose_leaving_one_out(scores).tolist() == [1, 0, 0]
-    assert best_set(scores).tolist()[1] is False
+    assert confidence_set(scores).tolist() == [True, False, True]
 
 
-def test_leaving_one_out_never_looks_at_the_seed_it_scores():
-    rng = np.random.default_rng(5)
-    scores = rng.normal(size=(6, 9))
-    for seed in range(6):
-        changed = scores.copy()
-        changed[seed] = rng.normal(size=9) * 100
-        assert choose_leaving_one_out(scores)[seed] == choose_leaving_one_out(changed)[seed]
+def test_halves_are_all_seeds_once():
+    even, odd = halves(7)
+    assert sorted([*even, *odd]) == list(range(7))
+    assert abs(len(even) - len(odd)) == 1
+
+
+def test_the_confidence_set_leaves_out_what_is_clearly_worse():
+    rng = np.random.default_rng(4)
+    effect = np.linspace(0, 0.1, 25)
+    sets = [confidence_set(accuracies(rng, 25, effect)[1], resolution=1 / 1197) for _ in range(50)]
+    assert np.mean([chosen[0] for chosen in sets]) == 0
+    assert np.mean([chosen[24] for chosen in sets]) >= 0.95
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_two_seeds_leave_out_nothing_but_what_diverged(seeds):
+    scores = np.array([[0.1, 0.9, np.nan], [0.1, 0.9, 0.5]])[:seeds]
+    assert confidence_set(scores).tolist() == [True, True, False]
+
+
+def test_equal_candidates_are_all_in_the_set():
+    assert confidence_set(np.full((8, 5), 0.8)).all()
+    assert confidence_set(np.array([[0.5]] * 4)).tolist() == [True]
+
+
+def test_a_set_at_a_stricter_level_is_no_smaller():
+    scores = accuracies(np.random.default_rng(8), 25, np.linspace(0, 0.05, 25))[1]
+    assert (confidence_set(scores, alpha=0.01) >= confidence_set(scores, alpha=0.1)).all()
+
+
+@pytest.mark.parametrize(("looks", "level"), [(1, 0.05), (2, 0.0294), (3, 0.0221), (4, 0.0182), (5, 0.0158)])
+def test_nominal_levels_are_pococks(looks, level):
+    """Table 2.1 of Jennison & Turnbull (2000), as levels."""
+    assert nominal_level([16 * (k + 1) for k in range(looks)]) == pytest.approx(level, abs=5e-5)
+
+
+def test_the_nominal_level_lies_between_bonferronis_and_one_look():
+    for looks in ([8, 16, 24, 32], [16, 17], [3, 300], range(16, 160, 16)):
+        assert 0.05 / len(looks) < nominal_level(looks) < 0.05
+    assert nominal_level([16, 32], alpha=0.01) < 0.01
+
+
+@pytest.mark.parametrize("looks", [[], [0, 16], [16, 16], [32, 16]])
+def test_looks_must_grow(looks):
+    with pytest.raises(ValueError, match="looks must be growing numbers of seeds"):
+        nominal_level(looks)
 
 
 def test_holm_is_holms_example():
@@ -122,23 +119,65 @@ def test_holm_lies_between_the_raw_p_and_bonferroni_and_keeps_the_order(p_values
 values = st.lists(st.floats(-10, 10), min_size=3, max_size=9).map(np.array).filter(lambda v: v.std() > 1e-3)
 
 
-@given(values, st.floats(-5, 5), st.floats(0, 5), st.sampled_from([0.9, 0.95, 0.99]))
-def test_p_values_say_exactly_whether_the_interval_lies_inside_or_outside(values, low, width, level):
-    high, interval = low + width, paired_t(values, level)
+@given(values, st.floats(-5, 5), st.floats(0, 5), st.sampled_from([0.1, 0.05, 0.01]), st.sampled_from([0.0, 0.5]))
+def test_p_values_say_exactly_whether_the_interval_lies_inside_or_outside(values, low, width, alpha, resolution):
+    high, interval = low + width, paired_t(values, alpha, resolution)
     inside = low <= interval.low and interval.high <= high
     outside = interval.high <= low or interval.low >= high
     near = min(abs(a - b) for a in (low, high) for b in interval[1:]) < 1e-6
     if not near:
-        assert (p_inside(values, low, high) <= 1 - level) == inside
-        assert (p_outside(values, low, high) <= 1 - level) == outside
+        assert (p_inside(values, low, high, resolution) <= alpha) == inside
+        assert (p_outside(values, low, high, resolution) <= alpha) == outside
 
 
 @pytest.mark.parametrize(("value", "inside", "outside"), [(0.5, 0, 1), (-0.5, 1, 0)])
-def test_without_any_spread_the_verdict_is_sure(value, inside, outside):
+def test_without_any_spread_an_exact_law_is_decided(value, inside, outside):
     same = np.full(4, value)
     assert p_inside(same, 0, np.inf) == inside
     assert p_outside(same, 0, np.inf) == outside
     assert paired_t(same) == (value, value, value)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3])
+def test_equal_values_on_the_boundary_decide_nothing(value):
+    same = np.full(3, value)
+    assert p_inside(same, value, np.inf) == 1
+    assert p_outside(same, value, np.inf) == 1
+
+
+def test_two_seeds_never_decide():
+    assert p_inside(np.array([1.0, 1.0]), 0, np.inf) == 1
+    assert p_outside(np.array([-1.0, -1.0]), 0, np.inf) == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_decides_nothing(value):
+    values = np.array([1.0, 1.1, value, 0.9])
+    assert p_inside(values, 0, np.inf) == 1
+    assert p_outside(values, 0, np.inf) == 1
+
+
+@pytest.mark.parametrize("gained", [0, 1, 5])
+def test_equal_counts_are_no_certainty(gained):
+    """Three seeds with 20 examples each, all alike: McNemar's error of the total, with one example more."""
+    values, total = np.full(3, gained / 20), 3 * gained
+    variance_of_total = total * (1 - gained / 20) + 1
+    assert standard_error(values, 1 / 20) == pytest.approx(np.sqrt(variance_of_total) / 60)
+    assert p_outside(values, 0, 0, 1 / 20) > 0.05
+
+
+def test_counting_is_a_floor_and_no_addition():
+    values = np.array([0.1, -0.2, 0.3, 0.0])
+    assert standard_error(values, 1 / 1000) == pytest.approx(stats.sem(values))
+    assert standard_error(np.zeros((4, 2, 3)), 0.1).shape == (2, 3)
+
+
+@pytest.mark.parametrize("share", [0.8, 0.99])
+def test_the_floor_of_an_accuracy_is_at_most_its_binomial_error(share):
+    rng, examples = np.random.default_rng(9), 1197
+    floor = standard_error(np.full(8, share), 1 / examples)
+    measured = np.mean([rng.binomial(examples, share, 8).std(ddof=1) / examples for _ in range(2000)]) / np.sqrt(8)
+    assert floor == pytest.approx(measured, rel=0.06)
 
 
 def test_the_smallest_effect_is_seen_with_the_power_it_promises():

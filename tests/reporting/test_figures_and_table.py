@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.evidence.cases import DECAYS, diverged, results
-from wd_research.evidence.selection import best_among, summarise
-from wd_research.reporting.drawing import drawn_at, slices
-from wd_research.reporting.figures import all_figures
-from wd_research.reporting.table import arms_table
+from tests.evidence.cases import DECAYS, diverged
+from tests.reporting.cases import CURVE, HELPS, SHAPES, arm, evidence, looked, regression, summary
+from wd_research.evidence.choices import choose
+from wd_research.reporting.drawing import drawn_at, percent, slices
+from wd_research.reporting.figures import all_figures, scores_of_best, training
+from wd_research.reporting.seeds import how_scored, seeds_of
+from wd_research.reporting.table import arms_table, claims_table
 
 CASES = {
-    "two arms": lambda: {"coupled": results(axis="strength"), "decoupled": results(seed=1)},
-    "one arm, one learning rate": lambda: {"arm": results().isel(point=slice(0, 5))},
-    "a diverged point": lambda: {"arm": diverged(results(), 4)},
-    "nothing but zero": lambda: {"arm": results().isel(point=[0, 5, 10])},
+    "two arms": lambda: evidence({"coupled": arm(axis="strength"), "decoupled": arm(seed=1)}),
+    "one arm, one learning rate": lambda: evidence({"arm": arm().isel(point=slice(0, 5))}),
+    "a diverged point": lambda: evidence({"arm": diverged(arm(), 4)}),
+    "nothing but zero": lambda: evidence({"arm": arm().isel(point=[0, 5, 10])}),
+    "judged by loss": lambda: evidence({"arm": regression()}),
+    "by halves": lambda: evidence({"arm": arm(seeds=8)}, looks=()),
 }
 
 
@@ -32,8 +36,7 @@ def test_every_figure_can_be_drawn_and_is_not_blank(arms):
 
 
 def test_the_accuracy_figure_shows_every_part_at_every_learning_rate():
-    arms = CASES["two arms"]()
-    figure = all_figures(arms)["accuracy"]
+    figure = all_figures(CASES["two arms"]())["accuracy"]
     assert len(figure.axes) == 6
     for panel in figure.axes:
         drawn = {line.get_label(): line for line in panel.lines}
@@ -44,41 +47,137 @@ def test_the_accuracy_figure_shows_every_part_at_every_learning_rate():
     assert sum("chosen on validation" in [line.get_label() for line in panel.lines] for panel in figure.axes) == 2
 
 
+@pytest.mark.parametrize(
+    ("case", "says"), [("two arms", "16 confirming seeds"), ("by halves", "halves of 8 exploring")]
+)
+def test_beside_the_star_stands_the_test_score_on_other_seeds(case, says):
+    measured = CASES[case]()
+    scored = measured.score(scores_of_best)
+    marks = {
+        panel.get_title().partition(",")[0]: bar
+        for panel in all_figures(measured)["accuracy"].axes
+        for bar in panel.containers
+        if str(bar.get_label()).startswith("its test score on ")
+    }
+    assert set(marks) == set(measured)
+    for name, bar in marks.items():
+        assert says in bar.get_label()
+        (_, low), (_, high) = bar.lines[2][0].get_segments()[0]
+        assert (low, high) == pytest.approx(scored[name].estimate()[1:])
+
+
+def test_training_shows_confirming_seeds_where_there_are_any():
+    for looks, says in (((16,), "16 confirming seeds"), ((), "8 exploring seeds")):
+        figure = training("arm", evidence({"arm": with_weights(arm())}, looks=looks))
+        assert figure.legends[0].get_title().get_text().startswith(says)
+        curves, losses, weights = figure.axes
+        assert curves.get_title() == "arm: accuracy"
+        assert losses.get_title() == "arm: loss"
+        assert {line.get_label() for line in curves.lines} >= {"train, chosen", "test, without decay"}
+        assert len(weights.patches) == 2
+
+
+def with_weights(arm):
+    """The arm with two edges: all weights lie between them."""
+    below = np.zeros((*arm.test_accuracy.shape, 2))
+    below[..., 1] = 1
+    return arm.assign(weights_below=(("seed", "point", "step", "edge"), below)).assign_coords(edge=[-1.0, 1.0])
+
+
 def test_the_heat_map_has_every_value_and_marks_the_choice():
-    arm = results()
-    panel = all_figures({"arm": arm})["heat_map"].axes[0]
+    measured = evidence({"arm": arm()})
+    panel = all_figures(measured)["heat_map"].axes[0]
     table = panel.images[0].get_array()
     assert table.shape == (3, 5)
     column, row = panel.lines[-1].get_xydata()[0].astype(int)
-    assert table[row, column] == pytest.approx(arm.test_accuracy[:, best_among(arm), -1].mean())
+    chosen = choose(measured["arm"]).point
+    assert table[row, column] == pytest.approx(measured["arm"].test_accuracy[:, chosen, -1].mean())
+
+
+def test_ticks_are_not_rounded_to_something_else():
+    assert [percent(share) for share in (1.0, 0.825, 0.8, -0.05)] == ["100%", "82.5%", "80%", "-5%"]
 
 
 def test_zero_stands_left_of_the_smallest_value():
-    places = drawn_at(results())
+    places = drawn_at(arm())
     assert (places > 0).all()
     assert places[0] < places[1] == pytest.approx(DECAYS[1])
 
 
+def test_no_tick_stands_left_of_zero():
+    for panel in all_figures(evidence({"arm": arm()}))["accuracy"].axes:
+        assert panel.get_xticks() == pytest.approx([0.01, 0.1, 1, 10])
+
+
 def test_slices_are_the_settings_beside_the_axis():
-    found = slices(results())
+    found = slices(arm())
     assert list(found) == ["learning rate 0.001", "learning rate 0.01", "learning rate 0.1"]
     assert np.sum(list(found.values()), axis=0).tolist() == [1] * 15
 
 
-def test_the_table_says_what_was_chosen_in_eighty_columns():
-    summary = summarise(CASES["two arms"]())
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(arms_table(summary["best"]))
-    text = console.export_text()
-    for word in ("coupled", "strength 0.1", "decay 0.1", "test accuracy", "without decay", "gain", "points", "nats"):
-        assert word in text
-    assert max(map(len, text.splitlines())) <= 80
+def printed(table):
+    console = Console(width=80, file=io.StringIO())
+    console.print(table)
+    said = console.file.getvalue()
+    assert max(map(len, said.splitlines())) <= 80
+    assert "…" not in said
+    return " ".join(re.sub("[│┃━─┏┳┓┡╇┩├┼┤└┴┘]", " ", said).split())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_table_says_what_was_chosen_in_eighty_columns(case):
+    found = summary(CASES[case]())
+    said = printed(arms_table(found["best"], seeds_of(found)))
+    assert "exploring seeds 8" in said
+    assert ("scored by halves of" if case == "by halves" else "confirming seeds 16") in said
+    for word in ("95 % confidence set", "worse neighbours", "test, without decay", "gain", "gain at any step"):
+        assert word in said
+    assert ("nats" in said) == (case not in ("judged by loss", "nothing but zero"))
+
+
+def test_the_title_says_the_seeds_and_the_interval():
+    found = looked()
+    said = how_scored(found["best"], seeds_of(found))
+    assert said == (
+        "chosen on the validation data of 8 exploring seeds, scored on 48 fresh confirming ones; "
+        "mean [97.8 % interval, 3 looks]"
+    )
+    one = {**found["best"]["arm"], "seeds": 16}
+    assert "scored on 16 to 48 fresh confirming ones" in how_scored({**found["best"], "one": one}, seeds_of(found))
+
+
+def test_a_gain_that_is_exactly_0_is_no_interval():
+    assert "gain exactly 0" in printed(arms_table(*best_and_seeds(evidence({"arm": arm(effects=SHAPES["falls"])}))))
+
+
+def test_the_table_names_the_edges_with_decay_and_without():
+    found = summary(evidence({"arm": arm().isel(point=slice(5, 15))}))
+    said = printed(arms_table(found["best"], seeds_of(found)))
+    assert "on the grid's edge learning rate edge, without decay learning rate" in said
+    assert "edge" not in printed(arms_table(*best_and_seeds(CASES["two arms"]())))
+
+
+def best_and_seeds(measured):
+    found = summary(measured)
+    return found["best"], seeds_of(found)
 
 
 def test_more_arms_than_fit_side_by_side_get_a_row_each():
-    summary = summarise({name: results(seed=seed) for seed, name in enumerate("abcd")})
+    best, seeds = best_and_seeds(evidence({name: arm(seed=seed) for seed, name in enumerate("abcd")}))
     console = Console(file=io.StringIO(), width=80)
-    console.print(arms_table(summary["best"]))
+    console.print(arms_table({**best, "d": {**best["d"], "edges": ["decay"]}}, seeds))
     said = console.file.getvalue()
     assert len(re.findall(r"^│ [abcd] ", said, re.MULTILINE)) == 4
     assert "…" not in said
+    assert "(edge: decay)" in printed(arms_table({**best, "d": {**best["d"], "edges": ["decay"]}}, seeds))
+
+
+def test_a_claim_says_on_which_seeds_and_at_which_level_it_is_judged():
+    once, edge = ({"arm": arm(effects=SHAPES[shape])} for shape in ("falls", "rises"))
+    for found, says in (
+        (summary(evidence(once), [HELPS]), "; 16 confirming seeds"),
+        (summary(evidence(once), [CURVE]), "; 8 exploring seeds"),
+        (summary(evidence(edge), [HELPS]), "; 16 confirming seeds; on the grid's edge: decay, which decides nothing"),
+        (looked(), "; 16 confirming seeds, 97.8 % interval, 3 looks"),
+    ):
+        assert says in printed(claims_table(found["claims"], seeds_of(found)))

@@ -7,7 +7,16 @@ import pytest
 
 from tests.evidence.cases import diverged, results
 from wd_research.flags import UserError
-from wd_research.reporting.folder import RESULTS, read_results, write_json, write_results, write_text
+from wd_research.reporting.folder import (
+    CONFIRMING,
+    RESULTS,
+    read_confirming,
+    read_results,
+    write_confirming,
+    write_json,
+    write_results,
+    write_text,
+)
 from wd_research.results import hypers, labelled
 
 
@@ -36,6 +45,15 @@ def test_results_are_read_as_they_were_written(tmp_path):
         }
     assert hypers(again["ridge"]) == ["width", "decay", "angle"]
     assert [path.name for path in tmp_path.iterdir()] == [RESULTS]
+
+
+def test_confirming_results_are_read_as_they_were_written_round_by_round(tmp_path):
+    rounds = [ARMS["a"].isel(point=[2, 7], seed=seeds) for seeds in (slice(0, 3), slice(3, 8))]
+    write_confirming(tmp_path / CONFIRMING, {"z, the last": rounds, "a": rounds[:1]})
+    again = read_confirming(tmp_path / CONFIRMING)
+    assert {name: len(parts) for name, parts in again.items()} == {"z, the last": 2, "a": 1}
+    assert all(one.identical(other) for one, other in zip(again["z, the last"], rounds, strict=True))
+    assert read_confirming(tmp_path / "nothing.nc") == {}
 
 
 def test_results_that_are_not_there_are_one_sentence(tmp_path):

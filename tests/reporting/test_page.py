@@ -1,50 +1,52 @@
 """The report of a run's folder: whole, self-contained, escaped; of a run that broke off, too."""
 
+import itertools
 import json
-import math
 import re
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from tests.evidence.cases import diverged, results
-from wd_research.evidence.claims import POINTS, Cell, Claim, everywhere, judge
-from wd_research.evidence.selection import summarise
-from wd_research.reporting.figures import training
-from wd_research.reporting.folder import RECORD, write_figures, write_json
-from wd_research.reporting.page import report
+from tests.evidence.cases import diverged
+from tests.reporting.cases import CURVE, HELPS, arm, evidence, summary
+from wd_research.reporting.confirmed import confirmed_rows
+from wd_research.reporting.folder import (
+    CONFIRMING,
+    RECORD,
+    RESULTS,
+    write_confirming,
+    write_figures,
+    write_json,
+    write_results,
+)
+from wd_research.reporting.page import format_confirming, report
 from wd_research.reporting.record import read_run
-from wd_research.reporting.sentences import sentence
+from wd_research.reporting.seeds import Seeds, seeds_of
+from wd_research.reporting.sentences import format_level, sentence
 from wd_research.reporting.table import arms_rows
 from wd_research.results import diverged as points_that_diverged
 
 RECORD_OF_A_RUN = {
     "question": "Does decay <help>?", "command": "python -m experiments.tiny --decays '0 1'", "flags": {"seeds": 8},
-    "seeds": 8, "steps": 200, "evaluations": 2, "members": 120, "status": "finished",
+    "seeds": 8, "looks": [16], "steps": 200, "evaluations": 2, "members": 120, "status": "finished",
     "versions": {"python": "3.11", "jax": "0.10", "wd_research": "0.1"}, "git_commit": None,
     "device": {"platform": "cpu", "kind": "cpu", "count": 2, "machine": "Linux x86_64", "matmul_precision": "float32"},
     "seconds": {"import": 1.0, "train": 2.5},
 }  # fmt: skip
 
 
-def measure(arms):
-    return {"arm": Cell(arms["arm"].test_accuracy[:, 2, -1].to_numpy() - 0.8)}
-
-
-CLAIM = Claim("helps", "It helps & more.", "somebody", measure, (0.0, math.inf), everywhere, POINTS)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    arms = {"arm": diverged(results(), 4, seed=[1, 2])}
-    summary = {**summarise(arms), "claims": [judge(CLAIM, arms)]}
-    summary |= {"diverged": {"arm": points_that_diverged(arms["arm"])}, "answer": sentence(summary)}
+    measured = evidence({"arm": diverged(arm(), 4, seed=[1, 2])})
+    found = summary(measured, [HELPS, CURVE])
+    found |= {"diverged": {"arm": points_that_diverged(measured["arm"])}, "answer": sentence(found)}
+    write_results(folder / RESULTS, measured)
+    write_confirming(folder / CONFIRMING, measured.confirming)
     figures = {name: Figure(figsize=(1, 1)) for name in ("accuracy", "heat_map", "time_scale")}
     write_figures(folder / "figures", figures)
-    write_json(folder / "summary.json", summary)
+    write_json(folder / "summary.json", found)
     write_json(folder / RECORD, {**RECORD_OF_A_RUN, "figures": list(figures)})
     (folder / "audit.txt").write_text("kernel 8x4 decays <at 0.1>\n")
     return folder
@@ -80,11 +82,51 @@ def test_it_has_all_that_was_asked_and_nothing_is_loaded(folder):
     for text in (
         "Does decay <help>?", run.summary["answer"], "It helps & more.", "holds", "kernel 8x4 decays <at 0.1>",
         "python -m experiments.tiny --decays '0 1'", "jax 0.10", "3.5: import 1.0, train 2.5", "120 members",
-        "learning rate 0.001, decay 10",
+        "learning rate 0.001, decay 10", "16 confirming seeds", "8 exploring seeds",
+        "scored on 16 fresh confirming ones; mean [95 % interval]",
     ):  # fmt: skip
         assert text in page.text, text
-    for row in arms_rows(run.summary["best"]).rows:
+    for row in itertools.chain(*arms_rows(run.summary["best"], seeds_of(run.summary)).sections):
         assert all(cell.strip() in page.text for cell in row)
+
+
+def test_it_shows_what_was_confirmed_beside_what_the_exploring_seeds_said(folder):
+    run = read_run(folder)
+    (rows,) = confirmed_rows(run.evidence).sections
+    assert len(rows) == len({row[1] for row in rows}) == run.evidence.confirming["arm"][0].sizes["point"]
+    (chosen,) = (row for row in rows if row[1] == "learning rate 0.01, decay 0.1")
+    assert chosen[2] == "8 to 23"
+    assert chosen[4] == format_level(run.summary["best"]["arm"]["test_accuracy"], {"by": "accuracy"})
+    assert chosen[3] != chosen[4]
+    text = Page(report([run])).text
+    assert all(cell in text for row in rows for cell in row)
+
+
+def test_rounds_of_confirming_seeds_are_one_row_per_point():
+    measured = evidence({"arm": arm(seeds=40)}, looks=(16, 32))
+    (rows,) = confirmed_rows(measured).sections
+    assert {row[2] for row in rows} == {"8 to 39"}
+
+
+@pytest.mark.parametrize(
+    ("seeds", "says"),
+    [
+        (Seeds(8, 0), "none"),
+        (Seeds(8, 16, [16]), "16"),
+        (
+            Seeds(8, 32, [16, 32, 48], 0.0221),
+            "32; looks after 16, 32, 48, until every claim is decided, 97.8 % interval",
+        ),
+    ],
+)
+def test_the_record_says_how_many_seeds_confirm_and_after_which_claims_are_judged(seeds, says):
+    assert format_confirming(seeds).startswith(says)
+
+
+def test_every_verdict_has_a_colour(folder):
+    style = report([read_run(folder)]).partition("</style>")[0]
+    for verdict in ("holds", "fails", "undecided", "equal here"):
+        assert f".{verdict.split()[0]} {{ color: " in style
 
 
 @pytest.mark.parametrize("runs", [1, 2])
@@ -125,7 +167,8 @@ def test_what_json_cannot_say_comes_back(folder, tmp_path):
         "low": None,
         "high": None,
     }
-    write_json(tmp_path / "summary.json", {"answer": "", "best": {}, "claims": [claim], "diverged": {}})
+    seeds = {"exploring": 8, "confirming": 0}
+    write_json(tmp_path / "summary.json", {"answer": "", "seeds": seeds, "best": {}, "claims": [claim], "diverged": {}})
     assert "+nan points [+nan, +nan]" in Page(report([read_run(tmp_path)])).text
 
 
@@ -135,19 +178,3 @@ def test_a_folder_without_a_run_is_one_sentence(tmp_path, content):
         (tmp_path / RECORD).write_text(content)
     with pytest.raises(ValueError, match=rf"holds no run: name a folder with a file {RECORD}"):
         read_run(tmp_path)
-
-
-def test_training_shows_the_curves_and_the_weights():
-    figure = training("arm", with_weights(results()))
-    curves, losses, weights = figure.axes
-    assert curves.get_title() == "arm: accuracy"
-    assert losses.get_title() == "arm: loss"
-    assert {line.get_label() for line in curves.lines} >= {"train, chosen", "test, without decay"}
-    assert len(weights.patches) == 2
-
-
-def with_weights(arm):
-    """The arm with two edges: all weights lie between them."""
-    below = np.zeros((*arm.test_accuracy.shape, 2))
-    below[..., 1] = 1
-    return arm.assign(weights_below=(("seed", "point", "step", "edge"), below)).assign_coords(edge=[-1.0, 1.0])

@@ -16,11 +16,14 @@ import pytest
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.evidence.cases import results
-from wd_research.evidence.selection import best_among
+from tests.evidence.cases import confirming, results
+from wd_research.evidence.choices import choose
 from wd_research.evidence.statistics import paired_t
 from wd_research.reporting.tensorboard import EventFile, event_files, write_summary
 from wd_research.types import Position
+
+# Two rounds of confirming seeds of the same points.
+CONFIRMED = [confirming([2, 7], seeds=3, first=first, seed=first, evaluations=3) for first in (8, 11)]
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +35,21 @@ def arm():
 def ask(tmp_path_factory, arm):
     """Ask the real server about a folder that was written as a run writes it, evaluation by evaluation."""
     folder = tmp_path_factory.mktemp("tensorboard")
-    with event_files(folder, {"decoupled": arm.sizes["point"]}, 300) as observe:
+    with event_files(folder, 300) as observe:
         for position in positions(arm):
             observe("decoupled", position)
+        for tile in CONFIRMED:
+            for position in positions(tile):
+                observe("decoupled, confirming", position)
     write_summary(folder, "Which decay?", "That one.", {"accuracy": picture(), "heat_map": picture()}, 300)
     with served(folder) as address:
         yield lambda path, **query: fetch(f"{address}/data/{path}?{urllib.parse.urlencode(query)}")
 
 
-def positions(results):
-    """What an observer is told of points that train together."""
+def positions(results, points=None):
+    """What an observer is told of points that train together, of so many in all."""
     for number, step in enumerate(results["step"].to_numpy().tolist(), start=1):
-        yield Position(step, None, results.isel(step=slice(number)))
+        yield Position(step, None, results.isel(step=slice(number)), points or results.sizes["point"])
 
 
 def picture():
@@ -86,8 +92,32 @@ def eventually(condition):
 
 
 def test_the_server_shows_every_run(ask):
-    runs = eventually(lambda: (r := set(json.loads(ask("runs")))) and len(r) >= 4 and r)
-    assert runs == {".", "decoupled", "decoupled without decay", "decoupled over decay"}
+    runs = eventually(lambda: (r := set(json.loads(ask("runs")))) and len(r) >= 6 and r)
+    confirmed = {f"decoupled, confirming, seeds {seeds}" for seeds in ("8-10", "11-13")}
+    assert runs == {".", "decoupled", "decoupled without decay", "decoupled over decay"} | confirmed
+
+
+def test_every_round_of_confirming_seeds_is_a_curve_that_goes_forward(ask):
+    tag = "test_accuracy_confirming/learning_rate_0.01__decay_0.1/mean"
+    for tile, seeds in zip(CONFIRMED, ("8-10", "11-13"), strict=True):
+        curve = eventually(lambda seeds=seeds: scalars(ask, f"decoupled, confirming, seeds {seeds}", tag, 3))
+        assert [step for _, step, _ in curve] == [100, 200, 300]
+        expected = tile.sel(point=7).test_accuracy.mean("seed").to_numpy()
+        assert [value for _, _, value in curve] == pytest.approx(expected, rel=1e-5)
+
+
+def test_every_run_says_which_seeds_it_is_of(ask):
+    for run in ("decoupled", "decoupled without decay", "decoupled over decay"):
+        assert "8 exploring seeds" in words_of(ask, run)
+    for seeds in ("8-10", "11-13"):
+        assert "3 confirming seeds" in words_of(ask, f"decoupled, confirming, seeds {seeds}")
+
+
+def words_of(ask, run):
+    """The text that TensorBoard shows of a run."""
+    eventually(lambda: run in json.loads(ask("plugin/text/tags")))
+    (tag,) = json.loads(ask("plugin/text/tags"))[run]
+    return json.loads(ask("plugin/text/text", run=run, tag=tag))[0]["text"]
 
 
 @pytest.mark.parametrize("key", ["mean", "low", "high"])
@@ -97,7 +127,7 @@ def test_the_curve_over_steps_is_the_best_points(ask, arm, key):
     assert [step for _, step, _ in curve] == [100, 200, 300]
     for number, (_, _, value) in enumerate(curve):
         now = arm.isel(step=[number])
-        expected = paired_t(now.test_accuracy[:, best_among(now), 0].to_numpy())
+        expected = paired_t(now.test_accuracy[:, choose(now).point, 0].to_numpy())
         assert value == pytest.approx(getattr(expected, key), rel=1e-5)
 
 
@@ -134,10 +164,10 @@ def test_an_evaluation_is_written_once_when_all_its_waves_have_come(tmp_path, ar
     written = {}
     for name, waves in (("whole", [slice(0, 15)]), ("in waves", [slice(0, 6), slice(6, 12), slice(12, 15)])):
         folder = tmp_path / name
-        with event_files(folder, {"arm": 15}, 300) as observe:
+        with event_files(folder, 300) as observe:
             for wave in waves:
                 assert not folder.exists()
-                for position in positions(arm.isel(point=wave)):
+                for position in positions(arm.isel(point=wave), 15):
                     observe("arm", position)
         runs = sorted(folder.iterdir())
         assert len(runs) == (3 if judged else 1)
@@ -145,6 +175,14 @@ def test_an_evaluation_is_written_once_when_all_its_waves_have_come(tmp_path, ar
     assert written["whole"] == written["in waves"]
     of_one = {row[2] for row in written["whole"] if row[:2] == ("arm", "test_loss/mean" if judged else LAST_POINT)}
     assert of_one == {100, 200, 300}
+
+
+def test_a_grown_grid_has_runs_of_its_own_and_none_without_decay(tmp_path, arm):
+    with event_files(tmp_path, 300) as observe:
+        for position in positions(arm.isel(point=[3, 8])):
+            observe("arm, growth 1", position)
+    assert [run.name for run in tmp_path.iterdir()] == ["arm, growth 1"]
+    assert ("test_loss/mean", 300) in {row[:2] for row in rows_of(tmp_path / "arm, growth 1")}
 
 
 LAST_POINT = "test_loss/learning_rate_0.1__decay_10/mean"

@@ -83,7 +83,7 @@ def test_decay_without_gradient_rotates_nothing_and_its_ratio_is_the_rate(rate):
     updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
     found = ledger(params, {}, optax.apply_updates(params, updates))
     assert float(found["w_ratio"]) == pytest.approx(rate, rel=1e-4)
-    assert float(found["w_angle"]) < 1e-7
+    assert float(found["w_angle"]) < 1e-6
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
@@ -118,7 +118,7 @@ def train(observe, folder):
         after_steps.append(jax.tree.map(np.asarray, position.members.state.params))
 
     arms = {"AdamW": replace(arm("decoupled"), observe=observe)}
-    done = run(Experiment(arms, seeds=2, steps=STEPS, evaluations=STEPS), folder, observers=[keep],
+    done = run(Experiment(arms, seeds=2, steps=STEPS, evaluations=STEPS, confirm=0), folder, observers=[keep],
                console=Console(file=io.StringIO()))  # fmt: skip
     return done, jax.tree.map(lambda *leaves: np.stack(leaves), *after_steps)
 

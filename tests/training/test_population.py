@@ -214,7 +214,7 @@ def equations(jaxpr):
 def test_a_batch_is_gathered_and_a_dropout_mask_drawn_once_per_seed(block, seeds):
     of_kind, mesh = case(), all_devices()
     init, advance, _ = population.functions(of_kind, mesh, block)
-    inputs = put(of_kind, SEEDS, mesh, block)
+    inputs = put(of_kind, seeds=SEEDS, mesh=mesh, block=block)
     members = jax.eval_shape(init, inputs)
     jaxpr = jax.make_jaxpr(partial(advance, length=4))(members, inputs, np.int32(0), np.int32(4))
     found = list(equations(jaxpr.jaxpr))
@@ -277,7 +277,7 @@ def test_points_share_what_a_seed_fixes_and_seeds_do_not():
 def test_a_step_that_changes_a_type_is_refused_by_name():
     of_kind = case()
     init, *_ = population.functions(of_kind, all_devices(), 1)
-    members = jax.eval_shape(init, put(of_kind, SEEDS, all_devices(), 1))
+    members = jax.eval_shape(init, put(of_kind, seeds=SEEDS, mesh=all_devices(), block=1))
     changed = jax.tree.map(lambda leaf: leaf, members)
     kernel = changed.state.params["Dense_0"]["kernel"]
     changed.state.params["Dense_0"]["kernel"] = jax.ShapeDtypeStruct(kernel.shape, jnp.bfloat16)

@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wd_research.evidence.statistics import LEVEL, Estimate, holm, p_inside, p_outside, paired_t
-
-ALPHA = 1 - LEVEL
+from wd_research.evidence.measured import CONFIRMING, Cell, Evidence, Measure
+from wd_research.evidence.statistics import ALPHA, holm, p_inside, p_outside
 
 
 class Unit(NamedTuple):
@@ -24,17 +23,10 @@ NATS = Unit("nats", 1.0, "+.3f")
 PERCENT = Unit("%", 100.0, "+.2f")
 
 
-class Cell(NamedTuple):
-    """One condition in which a claim is measured."""
-
-    values: np.ndarray  # f64[s], one measurement per seed
-    on_edge: bool = False  # what was measured is an optimum on the edge of its grid: no verdict can rest on it
-
-
 class Decision(NamedTuple):
     """A verdict and the name of the cell it hangs on."""
 
-    verdict: str  # "holds", "fails" or "undecided"
+    verdict: str  # "holds", "fails", "undecided", or "equal here"
     cell: str
 
 
@@ -48,7 +40,7 @@ class Claim(NamedTuple):
     id: str
     statement: str  # in our words
     source: str
-    measure: Callable[[Any], Mapping[str, Cell]]  # results -> name of the cell -> cell
+    measure: Measure  # exploring results -> name of the cell -> its scores, or f64[s] where it follows no choice
     expected: tuple[float, float]
     quantifier: Callable[[Sequence[str], np.ndarray, np.ndarray], Decision]
     unit: Unit = NUMBER
@@ -70,32 +62,54 @@ def somewhere(names: Sequence[str], inside: np.ndarray, outside: np.ndarray) -> 
     return Decision("fails" if outside.max() <= ALPHA else "undecided", names[strongest])
 
 
-def judge(claim: Claim, results: Any) -> dict[str, Any]:
+def judge(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     """Measure a claim and give the verdict; a row of `summary.json`.
 
-    "measured", "low" and "high" are the mean and its 95 % paired t interval in the cell that the verdict hangs on;
-    "cells" has the same for every cell.
+    What follows a choice is judged after each look at the confirming seeds, until it is decided. "measured", "low" and
+    "high" are the mean and its paired t interval in the cell that the verdict hangs on; "cells" has the same for every
+    cell. The interval is of 1 - `alpha`, 95 % where there is one look.
     """
-    cells = dict(claim.measure(results))
-    inside = np.array([1.0 if cell.on_edge else p_inside(cell.values, *claim.expected) for cell in cells.values()])
-    outside = np.array([1.0 if cell.on_edge else p_outside(cell.values, *claim.expected) for cell in cells.values()])
-    verdict, deciding = claim.quantifier(list(cells), inside, outside)
-    estimates = {name: paired_t(cell.values) for name, cell in cells.items()}
+    cells, alpha = evidence.score(claim.measure), ALPHA
+    decision = decide(claim, cells, alpha)
+    if any(cell.stage == CONFIRMING for cell in cells.values()):
+        alpha = evidence.alpha
+        for seeds in evidence.looks:
+            cells = evidence.score(claim.measure, seeds)
+            decision = decide(claim, cells, alpha)
+            if decision.verdict != "undecided":
+                break
+    rows = {name: _row(cell, alpha) for name, cell in cells.items()}
     return {
         "id": claim.id,
         "statement": claim.statement,
         "source": claim.source,
-        "measured": estimates[deciding].mean,
-        "low": estimates[deciding].low,
-        "high": estimates[deciding].high,
+        "measured": rows[decision.cell]["mean"],
+        **{key: rows[decision.cell][key] for key in ("low", "high", "stage", "seeds", "edges", "on_edge")},
         "expected": list(claim.expected),
         "quantifier": claim.quantifier.__name__,
-        "verdict": verdict,
-        "cell": deciding,
+        "verdict": decision.verdict,
+        "cell": decision.cell,
+        "alpha": alpha,
         "unit": claim.unit._asdict(),
-        "cells": {name: _row(estimates[name], cell) for name, cell in cells.items()},
+        "cells": rows,
     }
 
 
-def _row(estimate: Estimate, cell: Cell) -> dict[str, Any]:
-    return {**estimate._asdict(), "on_edge": cell.on_edge}
+def decide(claim: Claim, cells: Mapping[str, Cell], alpha: float = ALPHA) -> Decision:
+    """The verdict at a level; "equal here" where every value is 0, and 0 is an end of what is expected."""
+    looked = ALPHA / alpha  # p values as if there were one look
+
+    def p_values(p: Callable[..., float]) -> np.ndarray:
+        return np.array([1.0 if cell.on_edge else min(1.0, looked * p(cell.values, *claim.expected, cell.resolution))
+                         for cell in cells.values()])  # fmt: skip
+
+    decision = claim.quantifier(list(cells), p_values(p_inside), p_values(p_outside))
+    equal = 0 in claim.expected and all((cell.values == 0).all() for cell in cells.values())
+    return decision._replace(verdict="equal here") if equal and decision.verdict == "undecided" else decision
+
+
+def _row(cell: Cell, alpha: float) -> dict[str, Any]:
+    return {
+        **cell.estimate(alpha)._asdict(), "stage": cell.stage, "seeds": len(cell.values),
+        "edges": list(cell.edges), "on_edge": cell.on_edge,
+    }  # fmt: skip

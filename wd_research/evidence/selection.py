@@ -1,121 +1,120 @@
-"""Selection: which point of an arm is best, by how much, and how sure that is.
+"""Selection: which point of each arm is best, by how much, and how sure that is; the entries of `summary.json`.
 
-Points are chosen on validation data and scored on test data, seed by seed. A choice for one seed is made on the other
-seeds. Members are judged `by` accuracy where it is measured, else by loss.
+Points are chosen on validation data and scored on test data (`choices`, `measured`). Members are judged `by` accuracy
+where it is measured, else by loss.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from wd_research.evidence.claims import Cell
-from wd_research.evidence.statistics import (
-    at_choice,
-    best_candidate,
-    best_set,
-    bootstrap,
-    choose_leaving_one_out,
-    paired_t,
-    smallest_effect,
-)
-from wd_research.results import BETTER, axis_values, final, has_value, hypers, judged_by, surviving
+from wd_research.evidence.choices import Choice, Scores, choose, gain_over_none, tuned
+from wd_research.evidence.measured import Arms, Evidence, Measure
+from wd_research.evidence.statistics import bootstrap, confidence_set, smallest_effect
+from wd_research.results import BETTER, has_value, hypers, judged_by, surviving
 from wd_research.types import Results
-
-
-def tuned(results: Results, name: str, among: np.ndarray | None = None, by: str | None = None) -> np.ndarray:
-    """A final metric at the point that the validation data of the other seeds choose among `among` bool[h]; f64[s]."""
-    by, among = by or judged_by(results), np.ones(results.sizes["point"], bool) if among is None else among
-    choice = choose_leaving_one_out(BETTER[by] * surviving(results, f"validation_{by}")[:, among])
-    return at_choice(final(results, name)[:, among], choice)
-
-
-def gain_over_none(results: Results, name: str, by: str | None = None) -> np.ndarray:
-    """Per-seed difference in a final metric between the tuned point and the tuned point without decay; f64[s]."""
-    return tuned(results, name, by=by) - tuned(results, name, has_value(results, 0), by)
-
-
-def best_among(results: Results, among: np.ndarray | None = None, by: str | None = None) -> int:
-    """The point with the best mean validation score over all seeds, among those of the mask bool[h]."""
-    by = by or judged_by(results)
-    scores = BETTER[by] * surviving(results, f"validation_{by}")
-    return best_candidate(scores if among is None else np.where(among, scores, -np.inf))
 
 
 def best_point(results: Results, by: str | None = None) -> dict[str, float]:
     """The hyperparameters of the best point."""
-    point = results.isel(point=best_among(results, by=by))
+    return point_at(results, choose(results, by=by))
+
+
+def point_at(results: Results, choice: Choice) -> dict[str, float]:
+    """The hyperparameters of a choice."""
+    point = results.sel(point=choice.point)
     return {name: float(point[name]) for name in hypers(results)}
 
 
-def edges(results: Results, by: str | None = None) -> list[str]:
-    """The hyperparameters whose best value is the smallest or largest of the grid, so that a better one may lie beyond.
-
-    A 0 is no edge: nothing lies below.
-    """
-    best = best_point(results, by)
-    grids = {name: np.unique(results[name].to_numpy()) for name in best}
-    return [
-        name
-        for name, grid in grids.items()
-        if len(grid) > 1 and best[name] != 0 and np.float32(best[name]) in (grid[grid > 0].min(), grid.max())
-    ]
-
-
-def best_axis_values(results: Results, by: str | None = None) -> np.ndarray:
-    """The 95 % confidence set of the best value of the axis, each value with its other hyperparameters tuned; f64[v'].
-
-    By `best_set` on test data.
-    """
-    by, values = by or judged_by(results), axis_values(results)
-    columns = [tuned(results, f"test_{by}", has_value(results, value), by) for value in values]
-    return values[best_set(BETTER[by] * np.stack(columns, axis=1))]
-
-
-def gain_cell(results: Results, name: str, sign: float = 1) -> Cell:
-    """sign * `gain_over_none` as the cell of a claim, marked when the best value of the axis is on the grid's edge."""
-    return Cell(sign * gain_over_none(results, name), results.attrs["axis"] in edges(results))
-
-
-def difference(first: Results, second: Results, name: str = "test_accuracy", sign: float = 1) -> Cell:
-    """sign * (first - second) in a final metric, both arms tuned, as the cell of a claim, marked at a grid's edge."""
-    on_edge = any(results.attrs["axis"] in edges(results) for results in (first, second))
-    return Cell(sign * (tuned(first, name) - tuned(second, name)), on_edge)
-
-
-def summary_of_arm(results: Results, by: str | None = None) -> dict[str, Any]:
-    """An arm's entry of `summary.json`: its best point and final metrics, judged by accuracy or by loss.
-
-    Metrics are means with paired t intervals. "gain" is against no decay and positive where decay is better,
-    "bootstrap" another interval of it, "smallest_effect" the minimum detectable gain at 80 % power, and "best_values"
-    the 95 % confidence set of the best value of the axis.
-    """
+def likely_best(results: Results, by: str | None = None) -> np.ndarray:
+    """The 95 % confidence set of the best point, on the test data of the exploring seeds; bool[h]."""
     by = by or judged_by(results)
-    gains = BETTER[by] * gain_over_none(results, f"test_{by}", by)
-    likely = best_axis_values(results, by)
-    parts = {f"{part}_{by}": tuned(results, f"{part}_{by}", by=by) for part in ("train", "validation", "test")}
-    best = best_point(results, by)
+    examples = results.attrs.get("test_examples", 0) if by == "accuracy" else 0
+    return confidence_set(BETTER[by] * surviving(results, f"test_{by}"), resolution=1 / examples if examples else 0.0)
+
+
+def best_values(results: Results, by: str | None = None) -> np.ndarray:
+    """The 95 % confidence set of the best value of the axis: the values that a point of `likely_best` has; f64[v']."""
+    return np.unique(results[results.attrs["axis"]].to_numpy().astype(float)[likely_best(results, by)])
+
+
+def neighbours(results: Results, choice: Choice) -> np.ndarray:
+    """The indices of the points next to a choice on the grid: one hyperparameter is one value up or down; i64[n]."""
+    names = hypers(results)
+    ranks = np.stack([np.unique(results[name].to_numpy(), return_inverse=True)[1] for name in names], axis=1)
+    chosen = ranks[np.flatnonzero(results["point"].to_numpy() == choice.point)[0]]
+    return np.flatnonzero(np.abs(ranks - chosen).sum(axis=1) == 1)
+
+
+def of_arm(name: str, by: str, any_step: bool, arms: Arms) -> Mapping[str, Scores]:
+    """What is scored of every arm: its metrics at the best point, the test metric without decay, and the gain.
+
+    The gain is positive where decay is better.
+    """
+    results, metric = arms[name], f"test_{by}"
+    splits = [f"{split}_{by}" for split in ("train", "validation", "test")]
     return {
-        **best,
-        "by": by,
-        "hypers": list(best),
-        **{name: paired_t(values)._asdict() for name, values in parts.items()},
-        "without": paired_t(tuned(results, f"test_{by}", has_value(results, 0), by))._asdict(),
-        "gain": paired_t(gains)._asdict(),
-        "bootstrap": bootstrap(gains)._asdict(),
-        "smallest_effect": smallest_effect(gains),
-        "axis": results.attrs["axis"],
-        "best_values": {"low": float(likely.min()), "high": float(likely.max()), "values": likely.tolist()},
-        "edges": edges(results, by),
-        "diverged": int((results.diverged_at >= 0).sum()),
+        **{split: tuned(results, split, None, by, any_step) for split in splits},
+        "without": tuned(results, metric, has_value(results, 0), by, any_step),
+        "gain": BETTER[by] * gain_over_none(results, metric, by, any_step),
     }
 
 
-def compare(first: Results, second: Results, by: str | None = None) -> dict[str, float]:
-    """The mean difference in test score between two tuned arms, above 0 where the first is better; t interval."""
-    by = by or judged_by(first)
-    name = f"test_{by}"
-    return paired_t(BETTER[by] * (tuned(first, name, by=by) - tuned(second, name, by=by)))._asdict()
+def of_pair(first: str, second: str, by: str, arms: Arms) -> Mapping[str, Scores]:
+    """The difference in test metric between two tuned arms, above 0 where the first is better."""
+    metric = f"test_{by}"
+    return {"difference": BETTER[by] * (tuned(arms[first], metric, by=by) - tuned(arms[second], metric, by=by))}
+
+
+def measures_of(arms: Arms) -> list[Measure]:
+    """All that the summary scores after a choice, for the run to train on confirming seeds."""
+    can = {name: results for name, results in arms.items() if can_be_tuned(results)}
+    return [
+        partial(of_arm, name, by, any_step)
+        for name, results in can.items()
+        for by, any_step in ((judged_by(results), False), ("loss", False), (judged_by(results), True))
+    ]
+
+
+def summary_of_arm(evidence: Evidence, name: str, by: str, any_step: bool = False) -> dict[str, Any]:
+    """An arm's entry of `summary.json`: its best point and final metrics, judged by accuracy or by loss.
+
+    With `any_step` training ends at the step that validation data choose with the point. Metrics are means with paired
+    t intervals over the seeds of `stage`. "gain" is against no decay and positive where decay is better, "equal" says
+    that it is exactly 0 in every seed, "bootstrap" is another interval of it, and "smallest_effect" the minimum
+    detectable gain at 80 % power. "best_values" is the 95 % confidence set of the best value of the axis, "neighbours"
+    how many of the points next to the best one are outside the confidence set of the best point, both by the exploring
+    seeds at the end of training.
+    """
+    results = evidence[name]
+    best, without = (choose(results, among, by, any_step) for among in (None, has_value(results, 0)))
+    cells = evidence.score(partial(of_arm, name, by, any_step))
+    gains, likely, around = cells["gain"].values, likely_best(results, by), neighbours(results, best)
+    values, point = best_values(results, by), point_at(results, best)
+    return {
+        **point,
+        "by": by,
+        "unit": results.attrs.get("loss_unit", "") if by == "loss" else "",
+        "hypers": list(point),
+        "step": best.step,
+        "stage": cells["gain"].stage,
+        "seeds": len(gains),
+        **{metric: cell.estimate(evidence.alpha)._asdict() for metric, cell in cells.items()},
+        "equal": bool((gains == 0).all()),
+        "bootstrap": bootstrap(gains)._asdict(),
+        "smallest_effect": smallest_effect(gains),
+        "axis": results.attrs["axis"],
+        "best_values": {
+            "low": float(values.min(initial=np.inf)), "high": float(values.max(initial=-np.inf)),
+            "values": values.tolist(),
+        },
+        "neighbours": {"worse": int((~likely[around]).sum()), "all": len(around)},
+        "edges": list(best.edges),
+        "edges_without": list(without.edges),
+        "diverged": int((results.diverged_at >= 0).sum()),
+    }  # fmt: skip
 
 
 def can_be_tuned(results: Results) -> bool:
@@ -123,18 +122,27 @@ def can_be_tuned(results: Results) -> bool:
     return "validation_loss" in results and bool(has_value(results, 0).any())
 
 
-def summarise(arms: Mapping[str, Results]) -> dict[str, Any]:
+def summarise(evidence: Evidence) -> dict[str, Any]:
     """The entries of all arms that can be tuned, judged by accuracy and by loss, and the comparison of each pair."""
-    arms = {name: results for name, results in arms.items() if can_be_tuned(results)}
-    names = list(arms)
+    names = [name for name, results in evidence.items() if can_be_tuned(results)]
+    by = {name: judged_by(evidence[name]) for name in names}
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+
+    def compared(a: str, b: str, by: str) -> dict[str, Any]:
+        cell = evidence.score(partial(of_pair, a, b, by))["difference"]
+        return {**cell.estimate(evidence.alpha)._asdict(), "equal": bool((cell.values == 0).all())}
+
     return {
         "best": {
-            name: {**summary_of_arm(results), "by_loss": summary_of_arm(results, by="loss")}
-            for name, results in arms.items()
+            name: {
+                **summary_of_arm(evidence, name, by[name]),
+                "by_loss": summary_of_arm(evidence, name, "loss"),
+                "by_step": summary_of_arm(evidence, name, by[name], any_step=True),
+            }
+            for name in names
         },
         "comparisons": {
-            f"{a} - {b}": {by: compare(arms[a], arms[b], by) for by in dict.fromkeys((judged_by(arms[a]), "loss"))}
+            f"{a} - {b}": {metric: compared(a, b, metric) for metric in dict.fromkeys((by[a], "loss"))}
             for a, b in pairs
         },
     }
@@ -142,9 +150,9 @@ def summarise(arms: Mapping[str, Results]) -> dict[str, Any]:
 
 def winner_of(best: Mapping[str, Any]) -> str:
     """The arm that validation data prefer."""
-    return max(best, key=lambda name: score(best[name], "validation"))
+    return max(best, key=lambda name: score_of(best[name], "validation"))
 
 
-def score(entry: Mapping[str, Any], part: str) -> float:
+def score_of(entry: Mapping[str, Any], part: str) -> float:
     """An arm's mean on a part of the data, larger where better."""
     return BETTER[entry["by"]] * entry[f"{part}_{entry['by']}"]["mean"]

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-LEVEL = 0.95
+ALPHA = 0.05
+LEVEL = 1 - ALPHA
+FEWEST = 3  # seeds that can decide anything
 
 
 class Estimate(NamedTuple):
@@ -20,19 +22,33 @@ class Estimate(NamedTuple):
     high: float
 
 
-def paired_t(values: np.ndarray, level: float = LEVEL) -> Estimate:
-    """The mean over seeds and its t interval: mean +- t_{(1+level)/2, s-1} sd / sqrt(s), from f64[s].
+def standard_error(values: np.ndarray, resolution: float = 0.0) -> np.ndarray:
+    """The standard error of the mean over seeds, f64[s, ...] -> f64[...]: sqrt(variance / s).
+
+    `resolution` is the smallest step that a value can make: 1/n for accuracies of n examples and their differences, 0
+    where nothing is counted. Seeds that agree by luck are then no certainty. If s n examples count -1, 0 or 1 and have
+    the mean m, then m has at least the variance |m| (1 - |m|) / (s n), and one example more is counted, so that 0 and 1
+    are no exception: variance >= resolution (|m| (1 - |m|) + resolution / s).
+    Source: McNemar (1947), who takes the number of discordant examples for the variance of their difference.
+    """
+    size = np.abs(values.mean(axis=0))
+    counting = resolution * (np.maximum(size * (1 - size), 0) + resolution / len(values))
+    return np.sqrt(np.maximum(values.var(axis=0, ddof=1), counting) / len(values))
+
+
+def paired_t(values: np.ndarray, alpha: float = ALPHA, resolution: float = 0.0) -> Estimate:
+    """The mean over seeds and its t interval: mean +- t_{1-alpha/2, s-1} `standard_error`, from f64[s].
 
     Of differences taken seed by seed this is the paired t interval; at 8 seeds it covers 95 % where bootstrap intervals
     cover 89. Raises ValueError for fewer than two seeds. Source: Student (1908).
     """
     values = _at_least_two(values)
     mean = values.mean()
-    half = t_quantile((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = t_quantile(1 - alpha / 2, len(values) - 1) * standard_error(values, resolution)
     return Estimate(float(mean), float(mean - half), float(mean + half))
 
 
-def bootstrap(values: np.ndarray, level: float = LEVEL, resamples: int = 2_000) -> Estimate:
+def bootstrap(values: np.ndarray, alpha: float = ALPHA, resamples: int = 2_000) -> Estimate:
     """The mean over seeds and its percentile bootstrap interval, from f64[s]; shown beside t, no verdict hangs on it.
 
     Raises ValueError for fewer than two seeds. Source: Efron (1979).
@@ -43,7 +59,7 @@ def bootstrap(values: np.ndarray, level: float = LEVEL, resamples: int = 2_000) 
     from scipy import stats  # here, because it takes a second to import
 
     drawn = stats.bootstrap(
-        (values,), np.mean, confidence_level=level, n_resamples=resamples, method="percentile", rng=0
+        (values,), np.mean, confidence_level=1 - alpha, n_resamples=resamples, method="percentile", rng=0
     )
     return Estimate(float(values.mean()), float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
 
@@ -71,33 +87,80 @@ def at_choice(values: np.ndarray, choice: np.ndarray) -> np.ndarray:
 
 
 def best_set(scores: np.ndarray, level: float = LEVEL) -> np.ndarray:
-    """Which candidates may be the best one: a confidence set, f64[s, k] -> bool[k].
+    """The old name of `confidence_set`."""
+    return confidence_set(scores, 1 - level)
 
-    A candidate is left out when some other one beats it in a one-sided paired t test at (1 - level) / (k - 1). The
-    truly best candidate is left out only if one of k - 1 true null hypotheses is rejected, so the set holds it with
-    probability >= level. A candidate with a NaN score is left out.
+
+def halves(seeds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two halves of the seeds, i64[] each: the even and the odd ones. Raises ValueError for fewer than two seeds."""
+    both = _at_least_two(np.arange(seeds)).astype(int)
+    return both[::2], both[1::2]
+
+
+def confidence_set(scores: np.ndarray, alpha: float = ALPHA, resolution: float = 0.0) -> np.ndarray:
+    """Which candidates may be the best one, f64[s, k] -> bool[k]; all usable ones with fewer than three seeds.
+
+    A candidate is left out when some other one beats it in a one-sided paired t test at alpha / (k - 1). The truly best
+    candidate is left out only if one of k - 1 true null hypotheses is rejected, so the set holds it with probability
+    1 - alpha. Among so many pairs some vary little by luck, or because a rare bad seed has not been seen; so the mean
+    difference must be large for the typical standard error as well, the median over all pairs, by the normal quantile.
+    A candidate with a NaN score is left out. `resolution` is that of `standard_error`.
     Source: Hsu (1981), multiple comparisons with the best, with Bonferroni's correction.
     """
-    scores = _at_least_two(scores)
-    usable = np.asarray(np.isfinite(scores).all(axis=0))
-    if usable.sum() < 2:
+    scores = np.asarray(scores, float)
+    usable = np.atleast_1d(np.isfinite(scores).all(axis=0))
+    count = int(usable.sum())
+    if count < 2 or len(scores) < FEWEST:
         return usable
-    critical = t_quantile(1 - (1 - level) / (usable.sum() - 1), len(scores) - 1)
-    differences = scores[:, :, None] - scores[:, None, :]  # [s, k, k]: how much column 1 is better than column 2
-    mean, error = differences.mean(axis=0), differences.std(axis=0, ddof=1) / np.sqrt(len(scores))
-    beats = usable[:, None] & (mean > critical * error)
-    return usable & ~beats.any(axis=0)
+    from scipy.special import ndtri
+
+    some = scores[:, usable]
+    differences = some[:, :, None] - some[:, None, :]  # [s, k, k]: how much column 1 is better than column 2
+    error = standard_error(differences, resolution)
+    typical = np.median(error[~np.eye(count, dtype=bool)])
+    share = 1 - alpha / (count - 1)
+    needed = np.maximum(t_quantile(share, len(scores) - 1) * error, ndtri(share) * typical)
+    usable[usable] = ~(differences.mean(axis=0) > needed).any(axis=0)
+    return usable
 
 
-def p_inside(values: np.ndarray, low: float, high: float) -> float:
-    """The smallest alpha at which the (1 - alpha) t interval of the mean lies inside [low, high], at most 1."""
-    below, above = _tails(values, low, high)
+def nominal_level(looks: Sequence[int], alpha: float = ALPHA) -> float:
+    """The level of each test, if a test is made at every one of the numbers of seeds `looks` until one rejects.
+
+    With one level a at all looks, P(|B(t)| > z_{1-a/2} sqrt(t) at some look t) = alpha for a Brownian motion B: two
+    equally spaced looks have .0294 each, five .0158; one look has alpha. Raises ValueError unless looks increase.
+    Source: Pocock (1977); the recursion is that of Armitage, McPherson & Rowe (1969). For the p values of t tests:
+    Jennison & Turnbull (2000), section 3.8.
+    """
+    times = np.asarray(looks, float)
+    if not len(times) or times[0] <= 0 or (np.diff(times) <= 0).any():
+        raise ValueError(f"looks must be growing numbers of seeds, not {list(looks)}")
+    from scipy.optimize import root_scalar
+    from scipy.special import ndtr, ndtri
+
+    if len(times) == 1:
+        return alpha
+    widest, narrowest = -ndtri(alpha / 2 / len(times)), -ndtri(alpha / 2)  # Bonferroni's, and that of one look
+    nodes = np.polynomial.legendre.leggauss(100)
+    found = root_scalar(lambda bound: _crossing(times, bound, *nodes) - alpha, bracket=(narrowest, widest), xtol=1e-10)
+    return float(2 * ndtr(-found.root))
+
+
+def p_inside(values: np.ndarray, low: float, high: float, resolution: float = 0.0) -> float:
+    """The smallest alpha at which the (1 - alpha) t interval of the mean lies inside [low, high], at most 1.
+
+    It is 1 with fewer than three seeds: two never decide.
+    """
+    below, above = _tails(values, low, high, resolution)
     return min(1.0, 2 * max(below, above))
 
 
-def p_outside(values: np.ndarray, low: float, high: float) -> float:
-    """The smallest alpha at which the (1 - alpha) t interval of the mean lies outside [low, high], at most 1."""
-    below, above = _tails(values, low, high)
+def p_outside(values: np.ndarray, low: float, high: float, resolution: float = 0.0) -> float:
+    """The smallest alpha at which the (1 - alpha) t interval of the mean lies outside [low, high], at most 1.
+
+    It is 1 with fewer than three seeds: two never decide.
+    """
+    below, above = _tails(values, low, high, resolution)
     return min(1.0, 2 * min(1 - below, 1 - above))
 
 
@@ -114,14 +177,15 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def smallest_effect(values: np.ndarray, level: float = LEVEL, power: float = 0.8) -> float:
+def smallest_effect(values: np.ndarray, alpha: float = ALPHA, power: float = 0.8, resolution: float = 0.0) -> float:
     """The minimum detectable mean: found different from 0 with the given power, from differences f64[s].
 
-    (t_{(1+level)/2} + t_{power}) sd / sqrt(s), both quantiles at s - 1 degrees of freedom; an approximation from below.
+    (t_{1-alpha/2} + t_{power}) `standard_error`, both quantiles at s - 1 degrees of freedom; an approximation from
+    below.
     """
     values = _at_least_two(values)
-    quantiles = np.sum([t_quantile(part, len(values) - 1) for part in ((1 + level) / 2, power)])
-    return float(quantiles * values.std(ddof=1) / np.sqrt(len(values)))
+    quantiles = np.sum([t_quantile(share, len(values) - 1) for share in (1 - alpha / 2, power)])
+    return float(quantiles * standard_error(values, resolution))
 
 
 def t_quantile(share: float, degrees: int) -> float:
@@ -131,19 +195,33 @@ def t_quantile(share: float, degrees: int) -> float:
     return float(stdtrit(degrees, share))
 
 
-def _tails(values: np.ndarray, low: float, high: float) -> tuple[float, float]:
+def _tails(values: np.ndarray, low: float, high: float, resolution: float) -> tuple[float, float]:
     """One-sided p values that the mean is not above low, and not below high."""
     values = _at_least_two(values)
-    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
-    if np.isnan(mean):
+    if len(values) < FEWEST or not np.isfinite(values).all():
         return 0.5, 0.5
+    error = standard_error(values, resolution)
+    # The mean is taken of the distances, so that equal values are exactly 0 away from a bound that equals them.
+    distances = np.array([(values - low).mean(), (high - values).mean()])
     with np.errstate(divide="ignore", invalid="ignore"):
-        below, above = np.nan_to_num(
-            [(mean - low) / error, (high - mean) / error], nan=0.0, posinf=np.inf, neginf=-np.inf
-        )
+        below, above = np.nan_to_num(distances / error, nan=0.0, posinf=np.inf, neginf=-np.inf)
     from scipy.special import stdtr
 
     return float(stdtr(len(values) - 1, -below)), float(stdtr(len(values) - 1, -above))
+
+
+def _crossing(times: np.ndarray, bound: float, nodes: np.ndarray, weights: np.ndarray) -> float:
+    """P(|B(t)| > bound sqrt(t) at one of the times f64[k]) for a Brownian motion B, by Gauss-Legendre quadrature.
+
+    The density of the paths that have not crossed is carried from look to look: f_k(x) = integral over
+    |y| <= bound sqrt(t_{k-1}) of f_{k-1}(y) phi(x - y) dy, phi the normal density with variance t_k - t_{k-1}.
+    """
+    y, mass = np.zeros(1), np.ones(1)  # where the paths are, and how many
+    for step, time in zip(np.diff(times, prepend=0), times, strict=True):
+        x = bound * np.sqrt(time) * nodes
+        density = np.exp(-((x[:, None] - y) ** 2) / (2 * step)) / np.sqrt(2 * np.pi * step) @ mass
+        y, mass = x, bound * np.sqrt(time) * weights * density
+    return float(1 - mass.sum())
 
 
 def _at_least_two(values: np.ndarray) -> np.ndarray:

@@ -23,6 +23,8 @@ PARTS = {"train": ("#D55E00", "--"), "validation": ("#0072B2", ":"), "test": ("#
 LINES = (("#000000", "-"), ("#0072B2", "--"), ("#D55E00", "-."), ("#009E73", ":"), ("#CC79A7", (0, (5, 1, 1, 1))))
 MARKERS = "os^Dv"
 STAR: dict[str, Any] = {"marker": "*", "linestyle": "", "color": "white", "markeredgecolor": "black", "markersize": 13}
+SCORED: dict[str, Any] = {"fmt": "D", "color": "#CC79A7", "markeredgecolor": "black", "markersize": 4, "capsize": 3,
+                          "clip_on": False}  # fmt: skip
 
 
 class Style(NamedTuple):
@@ -43,15 +45,20 @@ def panel_grid(rows: int, columns: int, width: float, height: float, share: bool
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained", dpi=120)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=share)
     for panel in panels.flat if share else ():
-        panel.yaxis.set_major_formatter("{x:.0%}")
+        panel.yaxis.set_major_formatter(percent)
         panel.grid(alpha=0.3)
     return figure, panels
+
+
+def percent(share: float, _: Any = None) -> str:
+    """A share as `82.5%`, for the ticks of an axis."""
+    return f"{100 * share:.3g}%"
 
 
 def in_units(panel: Axes, by: str) -> None:
     """Accuracies in percent; losses as they are, on a logarithmic axis where they span more than a decade."""
     if by == "accuracy":
-        panel.yaxis.set_major_formatter("{x:.0%}")
+        panel.yaxis.set_major_formatter(percent)
         return
     low, high = panel.get_ylim()
     if low > 0 and high > 10 * low:
@@ -89,10 +96,14 @@ def drawn_at(results: Results) -> np.ndarray:
 
 
 def mark_zero(panel: Axes, results: Results, among: np.ndarray) -> None:
-    """Make the axis logarithmic, as long in every panel, and write the 0 where it is drawn."""
+    """Make the axis logarithmic, as long in every panel, and write the 0 where it is drawn, with no tick left of it."""
+    places, off = drawn_at(results), has_value(results, 0)
     panel.set_xscale("log")
-    panel.set_xlim(drawn_at(results).min() / 2, drawn_at(results).max() * 2)
-    for place in drawn_at(results)[among & has_value(results, 0)]:
+    panel.set_xlim(places.min() / 2, places.max() * 2)
+    lowest, highest = 0.99 * places[~off].min(initial=np.inf), 2 * places.max()
+    if ticks := [tick for tick in panel.get_xticks() if lowest <= tick <= highest]:
+        panel.set_xticks(ticks)
+    for place in places[among & off]:
         panel.annotate("0", (place, 0), xycoords=("data", "axes fraction"), xytext=(0, -7), textcoords="offset points",
                        ha="center", va="top")  # fmt: skip
 

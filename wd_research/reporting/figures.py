@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from wd_research.evidence.selection import best_among, can_be_tuned
-from wd_research.evidence.statistics import best_set
+from wd_research.evidence.choices import Scores, choose, tuned
+from wd_research.evidence.measured import CONFIRMING, EXPLORING, Arms, Cell, Evidence
+from wd_research.evidence.selection import can_be_tuned, likely_best
 from wd_research.reporting.drawing import (
     LINES,
     PARTS,
+    SCORED,
     STAR,
     STYLES,
     Axes,
@@ -21,46 +23,82 @@ from wd_research.reporting.drawing import (
     in_units,
     mark_zero,
     panel_grid,
+    percent,
     slices,
 )
-from wd_research.results import BETTER, axis_values, has_value, humanize, judged_by, surviving
+from wd_research.reporting.seeds import of_stage
+from wd_research.results import axis_values, has_value, humanize, judged_by, surviving
 from wd_research.types import Results
 
 
-def all_figures(arms: Mapping[str, Results]) -> dict[str, Figure]:
+def all_figures(evidence: Evidence) -> dict[str, Figure]:
     """The figures of the arms that can be tuned, by the names of their files; {} where none can."""
-    arms = {name: results for name, results in arms.items() if can_be_tuned(results)}
+    arms = {name: results for name, results in evidence.items() if can_be_tuned(results)}
     if not arms:
         return {}
-    figures = {judged_by(next(iter(arms.values()))): score_against_axis(arms), "heat_map": heat_map(arms)}
+    by = judged_by(next(iter(arms.values())))
+    figures = {by: score_against_axis(arms, evidence.score(scores_of_best)), "heat_map": heat_map(arms)}
     if all("learning_rate" in results.coords for results in arms.values()):
         figures["time_scale"] = score_against_time_scale(arms)
     return figures
 
 
-def score_against_axis(arms: Mapping[str, Results]) -> Figure:
-    """Train, validation and test accuracy (or loss) against the axis: a row per arm, a column per setting of others."""
+def scores_of_best(arms: Arms) -> dict[str, Scores]:
+    """The test score of every arm that can be tuned, at its best point."""
+    return {name: tuned(arm, f"test_{judged_by(arm)}") for name, arm in arms.items() if can_be_tuned(arm)}
+
+
+def explored(arms: Arms) -> str:
+    """`8 exploring seeds`."""
+    return of_stage(EXPLORING, next(iter(arms.values())).sizes["seed"])
+
+
+def index_of_best(results: Results) -> int:
+    """The index of the point that validation data choose."""
+    return int(np.flatnonzero(results["point"].to_numpy() == choose(results).point)[0])
+
+
+def score_against_axis(arms: Arms, scored: Mapping[str, Cell]) -> Figure:
+    """Train, validation and test accuracy (or loss) against the axis: a row per arm, a column per setting of others.
+
+    Curves and stars are of exploring seeds; `scored`, by arm, is the test score of its chosen point, drawn beside it.
+    """
     columns = max(len(slices(results)) for results in arms.values())
     figure, panels = panel_grid(len(arms), columns, width=3.4, height=3.0)
     for row, (name, results) in zip(panels, arms.items(), strict=True):
-        chosen, by = best_among(results), judged_by(results)
+        chosen, by = index_of_best(results), judged_by(results)
         for panel, (setting, among) in zip(row, slices(results).items(), strict=False):
             for part, (color, dashes) in PARTS.items():
                 draw_against_axis(panel, results, among, f"{part}_{by}", label=part, color=color, linestyle=dashes)
             mark_zero(panel, results, among)
             if among[chosen]:
+                place = drawn_at(results)[chosen]
                 height = surviving(results, f"test_{by}")[:, chosen].mean()
-                panel.plot(drawn_at(results)[chosen], height, label="chosen on validation", **STAR)
+                panel.plot(place, height, label="chosen on validation", **STAR)
+                draw_scored(panel, place, scored[name])
             panel.set_title(f"{name}, {setting}" if setting else name)
             panel.set_xlabel(humanize(results.attrs["axis"]))
             in_units(panel, by)
         row[0].set_ylabel(by)
+        for panel in row[len(slices(results)) :]:
+            panel.set_visible(False)
     legends = [panel.get_legend_handles_labels() for panel in panels.flat]
-    figure.legend(*max(legends, key=lambda legend: len(legend[1])), loc="outside lower center", ncols=4)
+    figure.legend(*max(legends, key=lambda legend: len(legend[1])), loc="outside lower center", ncols=5,
+                  title=f"lines, bands and star: {explored(arms)}", title_fontsize="medium")  # fmt: skip
     return figure
 
 
-def score_against_time_scale(arms: Mapping[str, Results]) -> Figure:
+def draw_scored(panel: Axes, place: float, cell: Cell) -> None:
+    """The test score of a chosen point with its interval, a diamond a little to the right of the point."""
+    from matplotlib.transforms import offset_copy
+
+    mean, low, high = cell.estimate()
+    beside = offset_copy(panel.transData, panel.get_figure(root=True), x=13, units="points")
+    label = f"its test score on {of_stage(cell.stage, len(cell.values))}"
+    panel.errorbar(place, mean, [[mean - low], [high - mean]], label=label, transform=beside, **SCORED)
+
+
+def score_against_time_scale(arms: Arms) -> Figure:
     """Test accuracy (or loss) against 1 / (learning rate * axis), the time scale, in steps, of the decay."""
     figure, panels = panel_grid(1, len(arms), width=5.0, height=3.6)
     for panel, (name, results) in zip(panels[0], arms.items(), strict=True):
@@ -78,16 +116,18 @@ def score_against_time_scale(arms: Mapping[str, Results]) -> Figure:
         panels[0, 0].set_ylabel(f"test {by}")
         if len(panel.lines) > 2:
             panel.legend(fontsize=8)
+    figure.supxlabel(f"{explored(arms)}: mean and 95 % interval", fontsize=9)
     return figure
 
 
-def heat_map(arms: Mapping[str, Results]) -> Figure:
+def heat_map(arms: Arms) -> Figure:
     """Mean test accuracy by axis and setting of the other numbers, down to 20 points below the best of all.
 
     Losses are shown up to twice the best of all. A star marks the point that validation data choose; outlined is the
-    95 % confidence set of the best point on test data (`statistics.best_set`).
+    95 % confidence set of the best point on test data (`selection.likely_best`).
     """
     from matplotlib.patches import Rectangle
+    from matplotlib.ticker import FuncFormatter
 
     height = 1.2 + 0.45 * max(len(slices(results)) for results in arms.values())
     figure, panels = panel_grid(len(arms), 1, width=9.5, height=height, share=False)
@@ -98,24 +138,26 @@ def heat_map(arms: Mapping[str, Results]) -> Figure:
         table = np.full((len(settings), len(values)), np.nan)
         table[row, column] = surviving(results, f"test_{by}").mean(axis=0)
         image = panel.imshow(table, aspect="auto", **shades(arms, by))
-        likely = best_set(BETTER[by] * surviving(results, f"test_{by}"))
+        likely = likely_best(results)
         for x, y in zip(column[likely], row[likely], strict=True):
             panel.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor="#D55E00", linewidth=2))
-        panel.plot(column[best_among(results)], row[best_among(results)], **STAR)
+        panel.plot(column[index_of_best(results)], row[index_of_best(results)], **STAR)
         panel.set_xticks(
             range(len(values)), [f"{float(f'{value:.2g}'):g}" for value in values], rotation=60, fontsize=8
         )
         panel.set_yticks(range(len(settings)), list(settings))
         panel.set(title=f"{name}: mean test {by}", xlabel=humanize(results.attrs["axis"]))
         accuracy = by == "accuracy"
-        figure.colorbar(image, ax=panel, format="{x:.0%}" if accuracy else None, extend="min" if accuracy else "max")
+        ticks = FuncFormatter(percent) if accuracy else None
+        figure.colorbar(image, ax=panel, format=ticks, extend="min" if accuracy else "max")
     figure.supxlabel(
-        "★ chosen on validation data     ▢ 95 % confidence set of the best point, on test data", fontsize=9
+        f"{explored(arms)}     ★ chosen on validation data     ▢ 95 % confidence set of the best point, on test data",
+        fontsize=9,
     )
     return figure
 
 
-def shades(arms: Mapping[str, Results], by: str) -> dict[str, Any]:
+def shades(arms: Arms, by: str) -> dict[str, Any]:
     """The colours of a heat map, brighter where better, and the values that they reach between."""
     means = np.concatenate([surviving(arm, f"test_{by}").mean(axis=0) for arm in arms.values() if judged_by(arm) == by])
     if by == "accuracy":
@@ -123,32 +165,40 @@ def shades(arms: Mapping[str, Results], by: str) -> dict[str, Any]:
     return {"cmap": "cividis_r", "vmin": np.nanmin(means), "vmax": 2 * np.nanmin(means)}
 
 
-def training(name: str, results: Results) -> Figure:
-    """The training of an arm at its chosen point and at its best point without decay.
+def training(name: str, evidence: Evidence) -> Figure:
+    """The training of an arm at its chosen point and at its best point without decay, on confirming seeds if there are.
 
     Left the metric that members are judged by, in the middle the loss, both over steps; right the distribution of the
     weights at the end.
     """
-    chosen = {"chosen": (best_among(results), "-"), "without decay": (best_among(results, has_value(results, 0)), ":")}
+    results = evidence[name]
+    choices = {"chosen": choose(results), "without decay": choose(results, has_value(results, 0))}
+    stage = CONFIRMING if evidence.confirming else EXPLORING
+    trained = {
+        label: evidence.confirmed(choice) if stage == CONFIRMING else results.sel(point=[choice.point])
+        for label, choice in choices.items()
+    }
     figure, panels = panel_grid(1, 3, width=3.8, height=3.2, share=False)
     for panel, by in zip(panels[0], (judged_by(results), "loss"), strict=False):
-        for label, (point, dashes) in chosen.items():
+        for (label, at), dashes in zip(trained.items(), ("-", ":"), strict=True):
             for part in ("train", "test"):
-                curve = results[f"{part}_{by}"].isel(point=point).to_numpy()
-                draw_band(panel, results["step"].to_numpy(), curve, f"{part}, {label}", PARTS[part][0], dashes)
+                curve = at[f"{part}_{by}"].to_numpy()[:, 0]
+                draw_band(panel, at["step"].to_numpy(), curve, f"{part}, {label}", PARTS[part][0], dashes)
         panel.set(xlabel="step", title=f"{name}: {by}")
         panel.grid(alpha=0.3)
         in_units(panel, by)
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=4, fontsize=8)
-    draw_weights(panels[0, 2], results, {label: point for label, (point, _) in chosen.items()})
+    seeds = of_stage(stage, trained["chosen"].sizes["seed"])
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=4, fontsize=8,
+                  title=f"{seeds}: mean and 95 % interval", title_fontsize=8)  # fmt: skip
+    draw_weights(panels[0, 2], trained)
     return figure
 
 
-def draw_weights(panel: Axes, results: Results, chosen: Mapping[str, int]) -> None:
-    """The share of the weights in each bin in the end, mean over seeds, for some points."""
-    edges, last = results["edge"].to_numpy(), results["weights_below"].isel(step=-1).to_numpy()
-    for (label, point), (color, dashes) in zip(chosen.items(), LINES, strict=False):
-        panel.stairs(np.diff(last[:, point].mean(axis=0)), edges, label=label, color=color, linestyle=dashes)
+def draw_weights(panel: Axes, trained: Mapping[str, Results]) -> None:
+    """The share of the weights in each bin in the end, mean over seeds, for the points of some results of one each."""
+    for (label, at), (color, dashes) in zip(trained.items(), LINES, strict=False):
+        shares = np.diff(at["weights_below"].to_numpy()[:, 0, -1].mean(axis=0))
+        panel.stairs(shares, at["edge"].to_numpy(), label=label, color=color, linestyle=dashes)
     panel.set_xscale("symlog", linthresh=1e-4, linscale=0.3)
     panel.set_xticks([-10, -0.1, -1e-3, 0, 1e-3, 0.1, 10], ["-10", "-0.1", "", "0", "", "0.1", "10"])
     panel.set(xlabel="weight", title="distribution of the weights")
@@ -166,12 +216,12 @@ def ledger_leaves(results: Results) -> list[str]:
 
 def ledger_figure(name: str, results: Results) -> Figure:
     """The steps of an arm at its chosen point, leaf by leaf: left their size relative to the leaf's norm, right the
-    angle by which they turn it; both are means over the steps since the evaluation before.
+    angle by which they turn it; both are means over the steps since the evaluation before, on exploring seeds.
 
     Leaves of one layer share a color, from dark at the first to bright at the last, and a marker; leaves of one kind
     share their dashes.
     """
-    chosen, leaves = results.isel(point=best_among(results)), ledger_leaves(results)
+    chosen, leaves = results.sel(point=choose(results).point), ledger_leaves(results)
     columns = max(1, 150 // (10 + max(map(len, leaves))))  # of the legend
     figure, panels = panel_grid(1, 2, width=4.6, height=3.0 + 0.17 * -(-len(leaves) // columns), share=False)
     for panel, (kind, label) in zip(panels[0], LEDGER.items(), strict=True):
@@ -182,7 +232,7 @@ def ledger_figure(name: str, results: Results) -> Figure:
         panel.set(title=f"{name}: {label}", xlabel="step", yscale="log")
         panel.grid(alpha=0.3)
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=columns, fontsize=8,
-                  handlelength=3.5)  # fmt: skip
+                  handlelength=3.5, title=explored({name: results}), title_fontsize=8)  # fmt: skip
     return figure
 
 

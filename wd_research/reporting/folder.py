@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from wd_research.types import Results
 
-RECORD, RESULTS = "experiment.json", "results.nc"
+RECORD, RESULTS, CONFIRMING = "experiment.json", "results.nc", "confirming.nc"
 
 
 def claim_folder(workdir: Path) -> Path:
@@ -68,6 +68,24 @@ def write_results(path: Path, arms: Mapping[str, "Results"]) -> None:
     os.replace(unfinished, path)
 
 
+def write_confirming(path: Path, confirming: Mapping[str, Sequence["Results"]]) -> None:
+    """Write the results of the confirming seeds of every arm, round by round; the groups are `ARM/0`, `ARM/1` ..."""
+    write_results(path, {f"{name}/{k}": part for name, parts in confirming.items() for k, part in enumerate(parts)})
+
+
+def read_confirming(path: Path) -> dict[str, list["Results"]]:
+    """Read what `write_confirming` wrote; {} where there is nothing."""
+    import xarray as xr
+
+    if not path.exists():
+        return {}
+    with xr.open_datatree(path, engine="netcdf4") as tree:
+        return {
+            name: [arm.children[str(k)].to_dataset(inherit=False).load() for k in range(len(arm.children))]
+            for name, arm in tree.children.items()
+        }
+
+
 def read_results(path: Path) -> dict[str, "Results"]:
     """Read what `write_results` wrote: the results of every arm, in memory.
 
@@ -88,6 +106,7 @@ def write_figures(folder: Path, figures: Mapping[str, "Figure"]) -> None:
         earlier.unlink()
     for name, figure in figures.items():
         if layout := figure.get_layout_engine():  # laying out takes as long as drawing, and once is enough
+            figure.set_dpi(150)  # as it is saved: text is wider at some resolutions than at others
             layout.execute(figure)
             figure.set_layout_engine("none")
         figure.savefig(folder / f"{name}.png", dpi=150)

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from wd_research.flags import UserError
+from wd_research.reporting.confirmed import confirmed_rows
 from wd_research.reporting.folder import RECORD, write_json, write_text
 from wd_research.reporting.record import RunRecord, read_record, read_run
+from wd_research.reporting.seeds import Seeds, how_scored, interval, of_claim, seeds_of
 from wd_research.reporting.sentences import format_expected, format_measured
-from wd_research.reporting.table import Rows, arms_rows
+from wd_research.reporting.table import Rows, arms_rows, format_edges
 from wd_research.results import humanize
 
 
@@ -24,8 +26,11 @@ def report(runs: Sequence[RunRecord]) -> str:
         loader=PackageLoader("wd_research", "reporting"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.globals |= {"table": table, "figure": figure, "arms_rows": arms_rows, "format_record": format_record}
-    environment.globals |= {"format_measured": format_measured, "format_expected": format_expected}
+    environment.globals |= {
+        function.__name__: function
+        for function in (table, figure, arms_rows, confirmed_rows, format_edges, format_expected, format_measured,
+                         format_record, how_scored, of_claim, seeds_of)
+    }  # fmt: skip
     title = " | ".join(dict.fromkeys(str(run.record["question"]) for run in runs))
     compared = differences(runs) if len(runs) > 1 else None
     return environment.get_template("page.html").render(title=title, runs=runs, differences=compared)
@@ -35,13 +40,13 @@ def table(rows: Rows) -> Any:
     """A table, its first column as heads of the rows."""
     from markupsafe import Markup, escape
 
+    def line(first: str, *others: str) -> str:
+        return f"<tr><th>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in others)}</tr>"
+
     head = "".join(f"<th>{escape(cell)}</th>" for cell in rows.head)
     head = f"<tr>{head}</tr>" if any(rows.head) else ""
-    body = "".join(
-        f"<tr><th>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in others)}</tr>"
-        for first, *others in rows.rows
-    )
-    return Markup(f'<div class="wide"><table>{head}{body}</table></div>')
+    bodies = (f"<tbody>{''.join(line(*row) for row in section)}</tbody>" for section in rows.sections)
+    return Markup(f'<div class="wide"><table>{head}{"".join(bodies)}</table></div>')
 
 
 def figure(name: str, svg: bytes) -> Any:
@@ -52,19 +57,31 @@ def figure(name: str, svg: bytes) -> Any:
     return Markup(f'<figure><img alt="{escape(humanize(name))}" src="data:image/svg+xml;base64,{data}"></figure>')
 
 
-def format_record(record: Mapping[str, Any]) -> Rows:
-    """Status, size, device, versions, commit, and the seconds that each stage took."""
-    device, seconds = record["device"], record.get("seconds") or {}
+def format_record(run: RunRecord) -> Rows:
+    """Status, size, seeds, device, versions, commit, and the seconds that each stage took."""
+    record, device, seconds = run.record, run.record["device"], run.record.get("seconds") or {}
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     spent = ", ".join(f"{what} {spent:.1f}" for what, spent in seconds.items())
-    return Rows(["", ""], [
+    return Rows(["", ""], [[
         ["status", record["status"]],
-        ["trained", f"{record['members']:,} members, {record['steps']:,} steps each, {record['seeds']} seeds"],
+        ["trained", f"{record['members']:,} members, {record['steps']:,} steps each"],
+        ["exploring seeds", str(record["seeds"])],
+        *([["confirming seeds", format_confirming(seeds_of(run.summary))]] if run.summary else []),
         ["device", f"{device['count']} x {device['kind']} ({device['machine']})"],
         ["versions", versions],
         ["commit", record["git_commit"] or "not in a git checkout"],
         ["seconds", f"{sum(seconds.values()):.1f}: {spent}"],
-    ])  # fmt: skip
+    ]])  # fmt: skip
+
+
+def format_confirming(seeds: Seeds) -> str:
+    """How many confirming seeds there are, and after which of them claims are judged."""
+    if not seeds.confirming:
+        return "none"
+    if len(seeds.looks) < 2:
+        return str(seeds.confirming)
+    looks = ", ".join(map(str, seeds.looks))
+    return f"{seeds.confirming}; looks after {looks}, until every claim is decided, {interval(seeds.alpha)} at each"
 
 
 def differences(runs: Sequence[RunRecord]) -> Rows:
@@ -72,12 +89,13 @@ def differences(runs: Sequence[RunRecord]) -> Rows:
     described = [recorded_choices(run.record) for run in runs]
     names = dict.fromkeys(name for run in described for name in run)
     rows = [[humanize(name), *(run.get(name, "") for run in described)] for name in names]
-    return Rows(["", *(run.name for run in runs)], [row for row in rows if len(set(row[1:])) > 1])
+    return Rows(["", *(run.name for run in runs)], [[row for row in rows if len(set(row[1:])) > 1]])
 
 
 def recorded_choices(record: Mapping[str, Any]) -> dict[str, str]:
-    """The question, flags, device and versions of a run, as text."""
-    chosen = {"question": record["question"], **record["flags"], "device": record["device"]["kind"]}
+    """The question, flags, looks at confirming seeds, device and versions of a run, as text."""
+    chosen = {"question": record["question"], **record["flags"], "confirming_seeds": record.get("looks", [])}
+    chosen |= {"device": record["device"]["kind"]}
     chosen |= {name: version for name, version in record["versions"].items() if name in ("jax", "wd_research")}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in chosen.items()}
 

@@ -14,35 +14,35 @@ from wd_research.types import Observer, Position
 class Shown(NamedTuple):
     """What keeps people informed."""
 
-    announce: Callable[[str], None]  # what begins now
+    announce: Callable[..., None]  # (what begins now, how many member-steps come with it = 0)
     observe: Observer
 
 
 @contextmanager
-def progress(console: Console, total: int) -> Iterator[Shown]:
-    """Show what is going on while `total` member-steps are trained.
+def progress(console: Console) -> Iterator[Shown]:
+    """Show what is going on, and how many of the announced member-steps are trained.
 
     On a terminal a bar moves; elsewhere (a log file) a line comes when something new begins and every two seconds.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"))
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total, rate="")
-        done, training, since, spoken, before, step = 0, 0.0, monotonic(), -2.0, "", 0
+        task = bar.add_task("", total=0, rate="")
+        total, done, training, since, spoken, before, step = 0, 0, 0.0, monotonic(), -2.0, "", 0
 
         def show(what: str, member_steps: int) -> None:
             nonlocal done, spoken, before
             done += member_steps
             rate = done / training if training else 0
             speed = f"{rate:,.0f} member-steps/s, {(total - done) / rate:.0f} s left" if rate else ""
-            bar.update(task, advance=member_steps, description=what, rate=speed)
+            bar.update(task, total=total, advance=member_steps, description=what, rate=speed)
             if not console.is_terminal and (what != before or monotonic() - spoken >= 2 or done == total):
                 share = f"{done / total:.0%}" if total else ""  # nothing to train: an arm that is only computed
                 console.print(f"{what}  {share}  {speed}".rstrip(), soft_wrap=True)
                 spoken, before = monotonic(), what
 
-        def announce(what: str) -> None:
-            nonlocal since, step
-            since, step = monotonic(), 0
+        def announce(what: str, member_steps: int = 0) -> None:
+            nonlocal since, step, total
+            since, step, total = monotonic(), 0, total + member_steps
             show(what, 0)
 
         def observe(name: str, position: Position) -> None:

@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wd_research.flags import UserError
-from wd_research.reporting.folder import RECORD
+from wd_research.reporting.folder import CONFIRMING, RECORD, RESULTS, read_confirming, read_results
+
+if TYPE_CHECKING:
+    from wd_research.evidence.measured import Evidence
 
 PACKAGES = ("wd_research", "jax", "jaxlib", "optax", "flax", "numpy", "scipy", "scikit-learn", "xarray", "tensorboardX")
 
@@ -24,6 +27,7 @@ class RunRecord(NamedTuple):
     summary: Mapping[str, Any]  # summary.json; {} where the run did not come so far
     audit: str  # audit.txt
     figures: Mapping[str, bytes]  # name -> SVG, in the order in which they were drawn
+    evidence: "Evidence | None" = None  # results.nc and confirming.nc; None where nothing was confirmed
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -35,7 +39,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """Read the record, summary, audit and figures of a run, as far as it came.
+    """Read the record, summary, audit, figures and confirmed results of a run, as far as it came.
 
     Raises UserError, with one sentence, when the folder holds no run.
     """
@@ -48,7 +52,19 @@ def read_run(folder: Path) -> RunRecord:
         json.loads(summary.read_text(), object_hook=_unknown_is_nan) if summary.exists() else {},
         audit.read_text() if audit.exists() else "",
         {name: path.read_bytes() for name, path in drawn.items() if path.exists()},
+        read_evidence(folder) if (folder / CONFIRMING).exists() else None,
     )
+
+
+def read_evidence(folder: Path) -> "Evidence":
+    """Read what a run has measured, on exploring seeds and on confirming ones.
+
+    Raises UserError, with one sentence, when it has not measured to its end.
+    """
+    from wd_research.evidence.measured import Evidence  # here, because the command line needs this file before arrays
+
+    looks = read_record(folder).get("looks", ())
+    return Evidence(read_results(folder / RESULTS), read_confirming(folder / CONFIRMING), looks)
 
 
 def _unknown_is_nan(content: dict[str, Any]) -> dict[str, Any]:

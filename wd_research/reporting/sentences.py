@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from wd_research.evidence.claims import Unit
+from wd_research.evidence.measured import CONFIRMING, HALVES
 from wd_research.evidence.selection import winner_of
+from wd_research.reporting.seeds import Seeds, interval, of_stage, seeds_of
 from wd_research.results import humanize
 
 
 def sentence(summary: Mapping[str, Any]) -> str:
-    """One sentence that answers the question: the best point, its gain with an interval, and whether other arms differ.
+    """One sentence that answers the question: the best point, its gain with an interval, how sure that is, and on what.
 
     The best arm is the one that validation data prefer. Where no arm can be tuned, the claims are the answer.
     """
@@ -20,26 +22,75 @@ def sentence(summary: Mapping[str, Any]) -> str:
         return "No answer: no arm has validation data and a point without decay, and there are no claims."
     if not best:
         return verdicts(summary["claims"])
-    winner = winner_of(best)
+    winner, seeds = winner_of(best), seeds_of(summary)
     top = best[winner]
-    likely, gained = top["best_values"], top["gain"]
-    axis = humanize(top["axis"])
-    where = f"the 95 % confidence set of the best {axis} is {format_range(likely)}"
     clauses = [
-        f"{winner} generalises best on validation data, with {describe(top)}: {format_result(top)}, "
-        f"{format_gain(gained, top['by'])} against no decay, and {where}"
+        f"{winner} generalises best on validation data, with {describe(top)}: {result(top, seeds)}",
+        *gained(top),
+        certainty(top, seeds),
     ]
-    if gained["low"] <= 0 <= gained["high"]:
-        clauses.append("whether decay changes the result is undecided")
     for pair, differences in summary["comparisons"].items():
-        clauses += comparison(winner, pair.split(" - "), differences[top["by"]], top["by"])
-    if top["edges"]:
-        lies = "lies" if len(top["edges"]) == 1 else "lie"
-        clauses.append(
-            f"its best {' and '.join(map(humanize, top['edges']))} {lies} on the edge of the grid, so extend the grid"
-        )
+        clauses += comparison(winner, pair.split(" - "), differences[top["by"]], top)
+    clauses += [*stopping(top), *on_edges(top)]
     text = "; ".join(clauses) + "."
     return text[0].upper() + text[1:]
+
+
+def result(entry: Mapping[str, Any], seeds: Seeds) -> str:
+    """What an arm's best point reaches on test data, on which seeds, and its gain unless that is exactly 0."""
+    where = f"on {entry['seeds']} fresh confirming seeds " if entry["stage"] == CONFIRMING else ""
+    metric = f"test_{entry['by']}"
+    reached = f"{where}{humanize(metric)} {format_level(entry[metric], entry)}"
+    if not entry["equal"]:
+        reached += f", {format_gain(entry['gain'], entry)} against no decay"
+    if len(seeds.looks) > 1:
+        reached += f" ({interval(seeds.alpha, seeds.looks)})"
+    if entry["stage"] == HALVES:
+        reached += f" (each half of the {entry['seeds']} exploring seeds scored at what the other half chose)"
+    return reached
+
+
+def gained(entry: Mapping[str, Any]) -> list[str]:
+    """The clause that says that nothing was gained, or that this is undecided; none where decay changes the result."""
+    if entry["equal"] and entry[entry["axis"]] == 0:
+        return [f"no other value of {humanize(entry['axis'])} is better on validation data"]
+    if entry["equal"]:
+        return ["decay changes nothing here: the results are equal"]
+    low, high = entry["gain"]["low"], entry["gain"]["high"]
+    return ["whether decay changes the result is undecided"] if low <= 0 <= high else []
+
+
+def certainty(entry: Mapping[str, Any], seeds: Seeds) -> str:
+    """The clause with the confidence set of the best value, and how many neighbours of the best point are worse."""
+    likely, around = entry["best_values"], entry["neighbours"]
+    said = f"the 95 % confidence set of the best {humanize(entry['axis'])} is {format_range(likely)} "
+    said += f"({seeds.exploring} exploring seeds)"
+    if around["all"]:
+        are = "is" if around["worse"] == 1 else "are"
+        said += f", and {around['worse'] or 'none'} of {around['all']} neighbours on the grid {are} worse"
+    return said
+
+
+def stopping(entry: Mapping[str, Any]) -> list[str]:
+    """The clause on training that ends where validation data are best, if that is before the last step."""
+    early = entry["by_step"]
+    if early["step"] >= entry["step"]:
+        return []
+    gain = "exactly 0" if early["equal"] else format_gain(early["gain"], early)
+    return [f"stopping at step {early['step']:,}, where validation data are best, its gain would be {gain}"]
+
+
+def on_edges(entry: Mapping[str, Any]) -> list[str]:
+    """The clause on hyperparameters whose best value is an end of the grid, with decay or without."""
+    whose = {"its best": entry["edges"], "without decay the best": entry["edges_without"]}
+    if entry["edges"] == entry["edges_without"]:
+        whose = {"with decay and without, its best": entry["edges"]}
+    said = [
+        f"{best} {' and '.join(map(humanize, edges))} {'lies' if len(edges) == 1 else 'lie'} on the edge of the grid"
+        for best, edges in whose.items()
+        if edges
+    ]
+    return [f"{', and '.join(said)}: extend the grid, or give --grow"] if said else []
 
 
 def by_verdicts(summary: Mapping[str, Any]) -> str:
@@ -48,54 +99,67 @@ def by_verdicts(summary: Mapping[str, Any]) -> str:
 
 
 def verdicts(claims: list[dict[str, Any]]) -> str:
-    """`Of 3 claims 2 hold, 1 fails: the statement that fails.`; undecided ones are named too."""
-    named = {verdict: [claim for claim in claims if claim["verdict"] == verdict] for verdict in ("fails", "undecided")}
-    held = len(claims) - sum(map(len, named.values()))
-    counts = [f"{held} of {len(claims)} claims {'holds' if held == 1 else 'hold'}"]
-    for verdict, those in named.items():
-        counts += [f"{verdict}: {claim['statement'].rstrip('.')}" for claim in those]
-    return "; ".join(counts) + "."
+    """`2 of 3 claims hold (judged on 16 confirming seeds); fails: the statement.`; undecided ones are named too."""
+    if not claims:
+        return "No answer: no claim was judged."
+    held = sum(claim["verdict"] == "holds" for claim in claims)
+    clauses = [f"{held} of {len(claims)} claims {'holds' if held == 1 else 'hold'} ({judged_on(claims)})"]
+    for verdict in ("fails", "undecided", "equal here"):
+        clauses += [f"{verdict}: {claim['statement'].rstrip('.')}" for claim in claims if claim["verdict"] == verdict]
+    return "; ".join(clauses) + "."
 
 
-def comparison(winner: str, pair: list[str], difference: dict[str, float], by: str) -> list[str]:
+def judged_on(claims: list[dict[str, Any]]) -> str:
+    """`judged on 16 confirming seeds`, or `judged 2 on 16 confirming seeds, 1 on 8 exploring seeds`."""
+    said = []
+    for stage in dict.fromkeys(claim["stage"] for claim in claims):
+        seeds = [claim["seeds"] for claim in claims if claim["stage"] == stage]
+        count = "" if len(seeds) == len(claims) else f"{len(seeds)} "
+        said.append(f"{count}on {'up to ' if min(seeds) < max(seeds) else ''}{of_stage(stage, max(seeds))}")
+    return f"judged {', '.join(said)}"
+
+
+def comparison(winner: str, pair: list[str], difference: dict[str, Any], entry: Mapping[str, Any]) -> list[str]:
     """The clause that compares the winner to the other arm of a pair; none if the winner is not in it."""
     if winner not in pair:
         return []
     sign = 1 if pair[0] == winner else -1
-    low, high = sorted((sign * difference["low"], sign * difference["high"]))
-    lead = format_gain({"mean": sign * difference["mean"], "low": low, "high": high}, by)
     loser = pair[1] if sign == 1 else pair[0]
-    sure = f"ahead of {loser} by {lead}" if low > 0 else f"not distinguishable from {loser} (95 %; {lead})"
-    return [sure if high >= 0 else f"though on test data {loser} is ahead ({lead})"]
+    if difference["equal"]:
+        return [f"equal to {loser} here"]
+    low, high = sorted((sign * difference["low"], sign * difference["high"]))
+    lead = format_gain({"mean": sign * difference["mean"], "low": low, "high": high}, entry)
+    if high < 0:
+        return [f"though on test data {loser} is ahead ({lead})"]
+    return [f"ahead of {loser} by {lead}" if low > 0 else f"not distinguishable from {loser} ({lead})"]
 
 
-def describe(entry: dict[str, Any]) -> str:
+def describe(entry: Mapping[str, Any]) -> str:
     """The best point without the hyperparameters that are off: `decay 3.16 and learning rate 0.003`."""
     shown = [name for name in entry["hypers"] if entry[name] != 0 or name == entry["axis"]]
     shown.sort(key=lambda name: name != entry["axis"])
     return " and ".join(f"{humanize(name)} {entry[name]:.3g}" for name in shown)
 
 
-def format_range(values: dict[str, Any]) -> str:
-    """A confidence set as `2.72 to 4.96`, or `only 4.96` where it has one value."""
+def format_range(values: Mapping[str, Any]) -> str:
+    """A confidence set as `2.72 to 4.96`, or `only 4.96`; it is empty where a member of every point has diverged."""
+    if not values["values"]:
+        return "empty, for members diverged at every point"
     return ("only {low:.3g}" if values["low"] == values["high"] else "{low:.3g} to {high:.3g}").format(**values)
 
 
-def format_result(entry: Mapping[str, Any]) -> str:
-    """An arm's test accuracy or test loss, for a sentence."""
+def format_level(estimate: Mapping[str, float], entry: Mapping[str, Any]) -> str:
+    """An accuracy as `86.2 % [85.1, 87.3]`, a loss as `0.213 nats [0.201, 0.225]`, in the unit of an arm's entry."""
     if entry["by"] == "accuracy":
-        return f"test accuracy {format_percent(entry['test_accuracy'])}"
-    return f"test loss {format_level(entry['test_loss'], 'loss')}"
+        return format_percent(estimate)
+    return "{mean:.3f}{unit} [{low:.3f}, {high:.3f}]".format(**estimate, unit=f" {entry['unit']}".rstrip())
 
 
-def format_level(estimate: Mapping[str, float], by: str) -> str:
-    """An accuracy as `86.2 % [85.1, 87.3]`, a loss as `0.213 [0.201, 0.225]`."""
-    return format_percent(estimate) if by == "accuracy" else "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**estimate)
-
-
-def format_gain(estimate: Mapping[str, float], by: str) -> str:
-    """A gain as `+8.2 points [6.9, 9.5]` of accuracy, or as `+0.207 [+0.144, +0.270]` of loss that it is lower."""
-    return format_points(estimate) if by == "accuracy" else "{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**estimate)
+def format_gain(estimate: Mapping[str, float], entry: Mapping[str, Any]) -> str:
+    """A gain as `+8.2 points [+6.9, +9.5]` of accuracy, or as `+0.207 nats [+0.144, +0.270]` of loss: it is lower."""
+    if entry["by"] == "accuracy":
+        return format_points(estimate)
+    return "{mean:+.3f}{unit} [{low:+.3f}, {high:+.3f}]".format(**estimate, unit=f" {entry['unit']}".rstrip())
 
 
 def format_percent(estimate: Mapping[str, float]) -> str:
@@ -104,7 +168,7 @@ def format_percent(estimate: Mapping[str, float]) -> str:
 
 
 def format_points(estimate: Mapping[str, float]) -> str:
-    """`+8.2 points [6.9, 9.5]` from differences of shares."""
+    """`+8.2 points [+6.9, +9.5]` from differences of shares."""
     return "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*(100 * estimate[key] for key in ("mean", "low", "high")))
 
 

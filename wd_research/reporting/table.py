@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
+from wd_research.evidence.measured import HALVES
+from wd_research.reporting.seeds import Seeds, how_scored, of_claim, seeds_of
 from wd_research.reporting.sentences import (
     describe,
     format_expected,
@@ -21,10 +23,11 @@ from wd_research.results import humanize
 
 def print_answer(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
     """Print the arms, the claims with their verdicts, the speed, the folder, the question and the answer."""
+    seeds = seeds_of(summary)
     if summary["best"]:
-        console.print(arms_table(summary["best"]))
+        console.print(arms_table(summary["best"], seeds))
     if summary["claims"]:
-        console.print(claims_table(summary["claims"]))
+        console.print(claims_table(summary["claims"], seeds))
     console.print(f"{speed(summary['speed'])}Everything is in {folder}", soft_wrap=True, highlight=False)
     console.print(f"\n{summary['question']}\n[bold]{summary['answer']}[/bold]", soft_wrap=True, highlight=False)
 
@@ -39,77 +42,114 @@ def speed(speed: Mapping[str, Any]) -> str:
     )
 
 
-TITLE = "points chosen on the validation data of the other seeds; mean [95 % interval] over seeds"
-
-
 class Rows(NamedTuple):
-    """A table as text: its head, and its rows under it."""
+    """A table as text: its head, and the rows under it, in sections with a line between them."""
 
     head: list[str]
-    rows: list[list[str]]
+    sections: list[list[list[str]]]
 
 
-def arms_table(best: Mapping[str, dict[str, Any]]) -> Table:
+def arms_table(best: Mapping[str, dict[str, Any]], seeds: Seeds) -> Table:
     """Best points, metrics and gains of the arms, in 80 columns."""
-    head, rows = arms_rows(best)
-    table = Table(*head, title=TITLE)
-    for row in rows:
-        table.add_row(*row)
+    (first, *others), sections = arms_rows(best, seeds)
+    table = Table(Column(first, max_width=20), *map(escape, others), title=how_scored(best, seeds))
+    for rows in sections:
+        for row in rows:
+            table.add_row(*map(escape, row))
+        table.add_section()
     return table
 
 
-def arms_rows(best: Mapping[str, dict[str, Any]]) -> Rows:
+def arms_rows(best: Mapping[str, dict[str, Any]], seeds: Seeds) -> Rows:
     """Best points, metrics and gains: up to three arms side by side, more of them one below the other."""
-    return row_per_arm(best) if len(best) > 3 else column_per_arm(best)
+    side_by_side = len(best) <= 3 and len({arm["by"] for arm in best.values()}) == 1
+    return column_per_arm(best, seeds) if side_by_side else row_per_arm(best)
 
 
 def row_per_arm(best: Mapping[str, dict[str, Any]]) -> Rows:
-    """A row per arm: best point, test metric, gain over no decay."""
+    """A row per arm: best point, on which edges of the grid it lies, test metric, gain over no decay."""
     rows = [
-        [name, describe(arm), format_level(arm[f"test_{arm['by']}"], arm["by"]), format_gain(arm["gain"], arm["by"])]
+        [name, describe(arm) + (f" (edge: {edges(arm['edges'])})" if arm["edges"] else ""),
+         format_level(arm[f"test_{arm['by']}"], arm), gain_of(arm)]
         for name, arm in best.items()
-    ]
-    return Rows(["", "best", f"test {next(iter(best.values()))['by']}", "gain"], rows)
+    ]  # fmt: skip
+    return Rows(["", "best", f"test {' or '.join(dict.fromkeys(arm['by'] for arm in best.values()))}", "gain"], [rows])
 
 
-def column_per_arm(best: Mapping[str, dict[str, Any]]) -> Rows:
-    """A column per arm: best point, its confidence set, metrics, gain over no decay, and the same judged by loss."""
+def column_per_arm(best: Mapping[str, dict[str, Any]], seeds: Seeds) -> Rows:
+    """A column per arm: what the exploring seeds say of its best point, what it scores, the best by other criteria."""
     arms = list(best.values())
     by = arms[0]["by"]
-    rows = [
+    explored = [
+        ["exploring seeds", *(str(seeds.exploring) for _ in arms)],
         ["best", *map(describe, arms)],
-        ["best, 95 % confidence set", *(format_range(arm["best_values"]) for arm in arms)],
+        ["95 % confidence set", *(f"{humanize(arm['axis'])} {format_range(arm['best_values'])}" for arm in arms)],
+        ["worse neighbours", *("{worse} of {all}".format(**arm["neighbours"]) for arm in arms)],
     ]
-    if any(arm["edges"] for arm in arms):
-        rows += [["best on the grid's edge", *(", ".join(map(humanize, arm["edges"])) or "nothing" for arm in arms)]]
-    rows += [
-        [f"{part} {by}", *(format_level(arm[f"{part}_{by}"], by) for arm in arms)]
-        for part in ("train", "validation", "test")
-    ]
-    rows += [
-        [f"without decay, test {by}", *(format_level(arm["without"], by) for arm in arms)],
-        ["gain", *(format_gain(arm["gain"], by) for arm in arms)],
-        ["  bootstrap interval", *(format_gain(arm["bootstrap"], by) for arm in arms)],
-        ["  minimum detectable (80 % power)", *(format_smallest(arm) for arm in arms)],
+    if any(arm["edges"] or arm["edges_without"] for arm in arms):
+        explored += [["on the grid's edge", *(edges(arm["edges"]) for arm in arms)]]
+        explored += [["edge, without decay", *(edges(arm["edges_without"]) for arm in arms)]]
+    if any(arm["diverged"] for arm in arms):
+        explored += [["members diverged", *(str(arm["diverged"]) for arm in arms)]]
+    return Rows(["", *best], [explored, scored(arms, by), otherwise(arms, by)])
+
+
+def scored(arms: list[dict[str, Any]], by: str) -> list[list[str]]:
+    """The rows of what best points score, and of the gain."""
+    halves = arms[0]["stage"] == HALVES
+    return [
+        ["scored by halves of" if halves else "confirming seeds", *(str(arm["seeds"]) for arm in arms)],
+        *([f"{part} {by}", *(format_level(arm[f"{part}_{by}"], arm) for arm in arms)]
+          for part in ("train", "validation", "test")),
+        ["test, without decay", *(format_level(arm["without"], arm) for arm in arms)],
+        ["gain", *map(gain_of, arms)],
+        ["bootstrap, 95 %", *(format_gain(arm["bootstrap"], arm) for arm in arms)],
+        ["minimum detectable (80 % power)", *(format_smallest(arm) for arm in arms)],
+    ]  # fmt: skip
+
+
+def otherwise(arms: list[dict[str, Any]], by: str) -> list[list[str]]:
+    """The rows of the points that are best at any step, and best by loss, each with its gain."""
+    steps = [arm["by_step"] for arm in arms]
+    rows = [
+        ["best at any step", *(f"{describe(arm)}, at step {arm['step']:,}" for arm in steps)],
+        ["gain at any step", *map(gain_of, steps)],
     ]
     if by != "loss":
-        rows += [["best by loss", *(describe(arm["by_loss"]) for arm in arms)]]
-        rows += [["gain in loss", *(f"{format_gain(arm['by_loss']['gain'], 'loss')} nats" for arm in arms)]]
-    if any(arm["diverged"] for arm in arms):
-        rows += [["members diverged", *(str(arm["diverged"]) for arm in arms)]]
-    return Rows(["", *best], rows)
+        losses = [arm["by_loss"] for arm in arms]
+        rows += [["best by loss", *map(describe, losses)]]
+        rows += [["gain in loss", *map(gain_of, losses)]]
+    return rows
+
+
+def gain_of(arm: Mapping[str, Any]) -> str:
+    """The gain of an arm over no decay."""
+    return "exactly 0" if arm["equal"] else format_gain(arm["gain"], arm)
+
+
+def edges(names: list[str]) -> str:
+    """The hyperparameters that lie on an edge of the grid."""
+    return ", ".join(map(humanize, names)) or "nothing"
 
 
 def format_smallest(arm: Mapping[str, Any]) -> str:
     """The minimum detectable gain, at 80 % power."""
     effect = arm["smallest_effect"]
-    return f"{100 * effect:.1f} points" if arm["by"] == "accuracy" else f"{effect:.3g}"
+    return f"{100 * effect:.1f} points" if arm["by"] == "accuracy" else f"{effect:.3g} {arm['unit']}".rstrip()
 
 
-def claims_table(claims: list[Mapping[str, Any]]) -> Table:
-    """A row per claim: verdict, statement, and the measured value in the cell that decides."""
+def format_edges(claim: Mapping[str, Any]) -> str:
+    """The clause that says what lies on the grid's edge in the cell of a claim; an optimum there decides nothing."""
+    if not claim["edges"]:
+        return ""
+    return f"; on the grid's edge: {edges(claim['edges'])}{', which decides nothing' if claim['on_edge'] else ''}"
+
+
+def claims_table(claims: list[Mapping[str, Any]], seeds: Seeds) -> Table:
+    """A row per claim: verdict, statement, and the measured value in the cell that decides, with its seeds."""
     table = Table("verdict", "claim")
     for claim in claims:
         seen = f"{claim['cell']}: {format_measured(claim)}, expected {format_expected(claim)}"
-        table.add_row(claim["verdict"], f"{claim['statement']}\n[dim]{escape(seen)}[/dim]")
+        seen += f"; {of_claim(claim, seeds)}{format_edges(claim)}"
+        table.add_row(claim["verdict"], f"{escape(claim['statement'])}\n[dim]{escape(seen)}[/dim]")
     return table

@@ -1,4 +1,5 @@
-"""TensorBoard event files: the metrics of each arm's best point over steps, beside the best point without decay.
+"""TensorBoard event files: the metrics of each arm's best point over steps, beside the best point without decay, on the
+exploring seeds; and those of every chosen point on the confirming seeds.
 
 They go through tensorboardX's record writer and protocol buffers. Its SummaryWriter stands on the same two, but adds a
 thread that dies in silence when the disk is full, a queue that flush() does not drain, and a file name that two writers
@@ -11,12 +12,15 @@ import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wd_research.evidence.selection import best_among, can_be_tuned, tuned
+from wd_research.evidence.choices import Scores, choose, tuned
+from wd_research.evidence.measured import CONFIRMING, EXPLORING, Arms, score_by_halves
+from wd_research.evidence.selection import can_be_tuned
 from wd_research.evidence.statistics import Estimate, paired_t
 from wd_research.reporting.protos import (
     Event,  # pyright: ignore[reportAttributeAccessIssue]: generated at import
@@ -27,8 +31,11 @@ from wd_research.reporting.protos import (
     scalar,
     text,
 )
+from wd_research.reporting.seeds import of_stage
 from wd_research.results import axis_values, has_value, humanize, hypers, joined, judged_by, metrics
 from wd_research.types import Observer, Position, Results
+
+SPLITS = ("train", "validation", "test")
 
 
 class EventFile:
@@ -50,11 +57,15 @@ class EventFile:
         """Write a summary message at a step."""
         self._write(Event(summary=summary, step=step))
 
-    def band(self, name: str, estimate: Estimate, step: int, description: str = "") -> None:
+    def band(self, name: str, estimate: Estimate, step: int) -> None:
         """Write mean, low and high as `name/mean`, `name/low` and `name/high`; a NaN leaves a gap."""
         for key, value in estimate._asdict().items():
             if np.isfinite(value):
-                self.summary(scalar(f"{name}/{key}", value, summary_description=description), step)
+                self.summary(scalar(f"{name}/{key}", value), step)
+
+    def says(self, words: str) -> None:
+        """Write the text `seeds`: what the run is of. TensorBoard's data server drops the descriptions of scalars."""
+        self.summary(text("seeds", words), 0)
 
     def image(self, name: str, png: bytes, step: int) -> None:
         """Write an image from the content of a PNG file with colours and transparency."""
@@ -85,25 +96,27 @@ def file_name(name: str) -> str:
 
 
 @contextmanager
-def event_files(folder: Path, points: Mapping[str, int], steps: int) -> Iterator[Observer]:
-    """Yield the observer that writes event files for arms with so many points each, in a run of `steps` steps.
+def event_files(folder: Path, steps: int) -> Iterator[Observer]:
+    """Yield the observer that writes event files of the arms of a run of `steps` steps.
 
-    Where an arm trains wave after wave, an evaluation is written once all of its points have come to it.
+    Where an arm trains wave after wave, an evaluation is written once all of its points have come to it. Each round of
+    confirming seeds has runs of its own.
     """
-    runs: dict[str, ArmRuns | PointRuns] = {}
+    runs: dict[tuple[str, int], ArmRuns | PointRuns] = {}
     waiting: dict[tuple[str, int], list[Results]] = {}
 
     def observe(name: str, position: Position) -> None:
         waves = waiting.setdefault((name, position.step), [])
         waves.append(position.results.isel(step=[-1]))
-        if sum(wave.sizes["point"] for wave in waves) < points[name]:
+        if sum(wave.sizes["point"] for wave in waves) < position.points:
             return
         evaluation = joined(waiting.pop((name, position.step)), "point")
-        if name not in runs:
-            runs[name] = (ArmRuns if can_be_tuned(evaluation) else PointRuns)(folder, name)
-        runs[name].write(evaluation)
+        key = name, int(evaluation["seed"][0])
+        if key not in runs:
+            runs[key] = runs_of(folder, name, evaluation)
+        runs[key].write(evaluation)
         if position.step == steps:
-            runs[name].end(evaluation)
+            runs[key].end(evaluation)
 
     try:
         yield observe
@@ -113,21 +126,31 @@ def event_files(folder: Path, points: Mapping[str, int], steps: int) -> Iterator
                 run.close()
 
 
-class PointRuns:
-    """The run `NAME` of an arm that cannot be tuned: every metric of every point."""
+def runs_of(folder: Path, name: str, evaluation: Results) -> "ArmRuns | PointRuns":
+    """The runs of an arm: of exploring seeds, which begin with 0, or of fresh ones, which confirm."""
+    first, last = evaluation["seed"].to_numpy()[[0, -1]]
+    if first > 0:
+        return PointRuns(folder, f"{name}, seeds {first}-{last}", evaluation, CONFIRMING)
+    grown = int(evaluation["point"][0]) > 0  # its first points were trained before
+    return (ArmRuns if grown or can_be_tuned(evaluation) else PointRuns)(folder, name, evaluation)
 
-    def __init__(self, folder: Path, name: str):
-        self.file = EventFile(folder / file_name(name))
+
+class PointRuns:
+    """The run of an arm that cannot be tuned, or of what confirming seeds train: every metric of every point."""
+
+    def __init__(self, folder: Path, run: str, evaluation: Results, stage: str = EXPLORING):
+        self.file, self.kind = EventFile(folder / file_name(run)), "_confirming" if stage == CONFIRMING else ""
+        self.file.says(f"Every point: means over {of_stage(stage, evaluation.sizes['seed'])}, and 95 % intervals.")
 
     def write(self, evaluation: Results) -> None:
-        """Write every metric of one evaluation, its mean and 95 % t interval, as `metric/point`."""
+        """Write every metric of one evaluation, mean and interval, as `metric/point` or `metric_confirming/point`."""
         now, step = evaluation.isel(step=-1), int(evaluation["step"][-1])
         for point in range(evaluation.sizes["point"]):
             # letters, digits, and "-/_." are all that a tag may hold
             numbers = {name: float(evaluation[name][point]) for name in hypers(evaluation)}
             label = "__".join(f"{name}_{number:.3g}".replace("+", "") for name, number in numbers.items())
             for name in metrics(evaluation):
-                self.file.band(f"{name}/{label}", paired_t(now[name][:, point].to_numpy()), step)
+                self.file.band(f"{name}{self.kind}/{label}", paired_t(now[name][:, point].to_numpy()), step)
         self.file.writer.flush()
 
     def end(self, evaluation: Results) -> None:
@@ -139,18 +162,29 @@ class PointRuns:
 
 
 class ArmRuns:
-    """The runs of an arm that can be tuned: `NAME`, `NAME without decay`, and at the end `NAME over AXIS`."""
+    """The runs of an arm on exploring seeds: `NAME`, `NAME without decay`, and at the end `NAME over AXIS`.
 
-    def __init__(self, folder: Path, name: str):
+    Where a grid has grown by points that all have decay, there is `NAME` alone.
+    """
+
+    def __init__(self, folder: Path, name: str, evaluation: Results):
         self.folder, self.name = folder, file_name(name)
-        self.best, self.without = (EventFile(folder / run) for run in (self.name, f"{self.name} without decay"))
+        self.best, self.without = EventFile(folder / self.name), None
+        seeds = of_stage(EXPLORING, evaluation.sizes["seed"])
+        said = f"means over {seeds}, and 95 % intervals, at each step of the point that validation data prefer then"
+        self.best.says(f"The best point: {said}.")
+        if has_value(evaluation, 0).any():
+            self.without = EventFile(folder / f"{self.name} without decay")
+            self.without.says(f"The best point without decay: {said}.")
 
     def write(self, evaluation: Results) -> None:
         """Write every metric of one evaluation, its mean and 95 % t interval, of the point that validation prefers."""
         step = int(evaluation["step"][-1])
         self.best.summary(margin_charts(metrics(evaluation)), step)
         for file, among in ((self.best, None), (self.without, has_value(evaluation, 0))):
-            now = evaluation.isel(step=-1, point=best_among(evaluation, among))
+            if not file:
+                continue
+            now = evaluation.sel(point=choose(evaluation, among).point).isel(step=-1)
             for name in metrics(evaluation):
                 file.band(name, paired_t(now[name].to_numpy()), step)
             if "weights_below" in now:
@@ -159,21 +193,29 @@ class ArmRuns:
 
     def end(self, evaluation: Results) -> None:
         """Write the curves over the axis at the end of training: its k-th value as step k."""
+        if not self.without:
+            return
         axis = evaluation.attrs["axis"]
         over = EventFile(self.folder / f"{self.name} over {axis}")
+        names = [f"{split}_{by}" for split in SPLITS for by in dict.fromkeys((judged_by(evaluation), "loss"))]
+        over.says(
+            f"The end of training: step k is the k-th value of {humanize(axis)}, from 0 on; the others are tuned, each "
+            f"half of the {of_stage(EXPLORING, evaluation.sizes['seed'])} at what the other half chooses."
+        )
+        arms = {"": evaluation.assign_attrs(arm="")}
+
+        def at_value(value: float, arms: Arms) -> dict[str, Scores]:
+            return {name: tuned(arms[""], name, has_value(arms[""], value)) for name in names}
+
         for index, value in enumerate(axis_values(evaluation)):
-            among = has_value(evaluation, value)
-            for split in ("train", "validation", "test"):
-                for metric in dict.fromkeys((judged_by(evaluation), "loss")):
-                    estimate = paired_t(tuned(evaluation, f"{split}_{metric}", among))
-                    description = f"Step k is the k-th value of {humanize(axis)}, from 0 on; the others are tuned."
-                    over.band(f"over_{axis}/{split}_{metric}", estimate, index, description)
+            for name, values in score_by_halves(arms, partial(at_value, value)).items():
+                over.band(f"over_{axis}/{name}", paired_t(values), index)
         over.close()
 
     def close(self) -> None:
         """Close the files."""
-        self.best.close()
-        self.without.close()
+        for file in filter(None, (self.best, self.without)):
+            file.close()
 
 
 def margin_charts(names: Sequence[str]) -> Summary:

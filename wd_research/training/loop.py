@@ -1,5 +1,6 @@
 """The loop: an arm trains segment by segment, is evaluated after each, and observers are told where it stands."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 
 from wd_research.results import joined, labelled
-from wd_research.training.plan import Plan, Segments, points_of
+from wd_research.training.plan import Plan, Segments, points_at
 from wd_research.training.population import Population
 from wd_research.types import Arm, Observer, Position, Results
 
@@ -17,9 +18,15 @@ Seconds = dict[str, float]  # wall clock by what it went into
 
 
 def train_arm(
-    name: str, arm: Arm, plan: Plan, segments: Segments, observers: Sequence[Observer], seconds: Seconds
-) -> Results:
-    """Train an arm to its end, one wave of points after the other, and return every evaluation of all its points."""
+    name: str, arm: Arm, plan: Plan, segments: Segments, observers: Sequence[Observer], seconds: Seconds,
+    first: int = 0, points: Sequence[int] | None = None,
+) -> Results:  # fmt: skip
+    """Train an arm to its end, one wave of points after the other, and return every evaluation of all its points.
+
+    Its seeds are those from `first` on, as many as the plan is for. `points` are the numbers of those that are trained,
+    by default all of them.
+    """
+    every = np.arange(arm.size) if points is None else np.asarray(points)
 
     def publish(position: Position) -> None:
         with booked(seconds, "write"):
@@ -27,22 +34,26 @@ def train_arm(
                 observe(name, position)
 
     waves = []
-    for first in range(0, arm.size, plan.points_per_wave):
-        wave = points_of(arm, first, plan.points_per_wave)
-        real = min(plan.points_per_wave, arm.size - first)  # the last wave is filled up with copies of its last point
+    for start in range(0, len(every), plan.points_per_wave):
+        numbers = every[start : start + plan.points_per_wave]
+        wave = points_at(arm, np.pad(numbers, (0, plan.points_per_wave - len(numbers)), mode="edge"))
         position = None
-        for position in train_wave(plan.population, wave, real, segments, seconds):
-            publish(position)
+        for position in train_wave(plan.population, wave, numbers, segments, seconds, first):
+            publish(position._replace(points=len(every)))
         waves += [position.results] if position else []
     return joined(waves, "point")
 
 
 def train_wave(
-    population: Population, wave: Arm, real: int, segments: Segments, seconds: Seconds
+    population: Population, wave: Arm, numbers: np.ndarray, segments: Segments, seconds: Seconds, first: int = 0
 ) -> Iterator[Position]:
-    """Train one wave, and yield its position after every segment; its results are of the first `real` points."""
+    """Train one wave, and yield its position after every segment.
+
+    Its results are of the first points, which have these numbers in their arm; the rest fill up the wave.
+    """
+    attributes = {"loss_unit": wave.task.loss_unit, **split_sizes(wave)}
     with booked(seconds, "compile"):
-        inputs = population.put(wave)
+        inputs = population.put(wave, first)
         members, results = population.init(inputs), None
     for start, length in segments:
         with booked(seconds, "train"):
@@ -50,9 +61,19 @@ def train_wave(
             members, running = jax.block_until_ready(advanced)
         with booked(seconds, "evaluate"):
             fetched = population.fetch((population.evaluate(members, inputs), running, members.diverged_at))
-            now = evaluation(wave, start + length, *fetched).isel(point=slice(real))
+            now = evaluation(wave, start + length, *fetched).isel(point=slice(len(numbers)))
+            now = now.assign_coords(point=numbers, seed=now["seed"] + first).assign_attrs(attributes)
             results = followed(results, now)
-        yield Position(start + length, members, results)
+        yield Position(start + length, members, results, len(numbers))
+
+
+def split_sizes(arm: Arm) -> dict[str, int]:
+    """How many targets each split of a seed has: `test_examples` and so on."""
+    splits = jax.eval_shape(arm.task.splits, arm.task.data, arm.task.split(0))
+    return {
+        f"{name}_examples": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(split.targets))
+        for name, split in splits.items()
+    }
 
 
 def evaluation(

@@ -153,8 +153,12 @@ def faster(one: Plan, other: Plan, inputs: Inputs, length: int) -> Plan:
 
 def points_of(arm: Arm, first: int, count: int) -> Arm:
     """The arm with `count` of its points from `first` on, copies of the last where there are no more."""
-    indices = np.minimum(np.arange(first, first + count), arm.size - 1)
-    return replace(arm, points=jax.tree.map(lambda leaf: np.asarray(leaf)[indices], arm.points))
+    return points_at(arm, np.minimum(np.arange(first, first + count), arm.size - 1))
+
+
+def points_at(arm: Arm, numbers: np.ndarray) -> Arm:
+    """The arm with those of its points that have these numbers."""
+    return replace(arm, points=jax.tree.map(lambda leaf: np.asarray(leaf)[numbers], arm.points))
 
 
 def seconds_of_step(population: Population, inputs: Inputs, length: int) -> float:

@@ -53,7 +53,7 @@ class Population(NamedTuple):
     init: Any  # Inputs -> Members
     advance: Any  # (Members, Inputs, first step i32[], steps i32[]) -> (Members, Metrics); the members are donated
     evaluate: Any  # (Members, Inputs) -> split -> metric -> f32[s, h, ...]
-    put: Callable[[Arm], Inputs]  # an arm's inputs on the devices, its points padded
+    put: Callable[..., Inputs]  # (arm, first seed = 0) -> the arm's inputs on the devices, its points padded
     fetch: Callable[[Any], Any]  # a tree of [s, h, ...] on the host, without the padding
     memory: int  # bytes that the largest of the three needs on all devices together, the members among them
     text: str  # the hash of the three programs
@@ -62,7 +62,7 @@ class Population(NamedTuple):
 def compile_population(
     arm: Arm, seeds: int, length: int, mesh: Mesh, block: Block = None, compiled: Compiled | None = None
 ) -> Population:
-    """Compile an arm for seeds 0 ... seeds-1 and segments of at most `length` steps.
+    """Compile an arm for so many seeds and segments of at most `length` steps.
 
     A program that is in `compiled` by its text is taken from there, so that arms which compute the same share it,
     however they were built. Raises TypeError when a step changes the type of what it trains.
@@ -158,12 +158,13 @@ def all_devices() -> Mesh:
     return jax.make_mesh((jax.device_count(),), ("points",), axis_types=(AxisType.Auto,))
 
 
-def put(arm: Arm, seeds: int, mesh: Mesh, block: Block = None) -> Inputs:
-    """Put an arm's inputs for seeds 0 ... seeds-1 on the mesh, its points padded to whole blocks on every device."""
+def put(arm: Arm, first: int = 0, *, seeds: int, mesh: Mesh, block: Block = None) -> Inputs:
+    """Put an arm's inputs for `seeds` seeds from `first` on the mesh, its points padded to whole blocks per device."""
     padding = -arm.size % (mesh.size * (block or 1))
     points = jax.tree.map(lambda leaf: np.pad(leaf, (0, padding), mode="edge"), arm.points)
-    splits = jax.tree.map(lambda *leaves: np.stack(leaves), *(arm.task.split(seed) for seed in range(seeds)))
-    keys = jax.vmap(jax.random.key)(np.arange(seeds, dtype=np.uint32))
+    numbers = range(first, first + seeds)
+    splits = jax.tree.map(lambda *leaves: np.stack(leaves), *map(arm.task.split, numbers))
+    keys = jax.vmap(jax.random.key)(np.array(numbers, np.uint32))
     shared = NamedSharding(mesh, SHARED)
     return Inputs(
         jax.device_put(points, NamedSharding(mesh, POINTS)),

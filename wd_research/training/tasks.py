@@ -50,7 +50,7 @@ def classification(
             "loss": cross_entropy(logits, targets),
         }
 
-    return supervised(net, examples, split, batch_size, measure, settings)
+    return supervised(net, examples, split, batch_size, measure, settings)._replace(loss_unit="nats")
 
 
 def regression(
