@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import experiments
 from experiments.article.rows import ROWS, row_of
 from wd_research.reporting.folder import RECORD, free_folder
+from wd_research.reporting.record import read_run
 from wd_research.reporting.sentences import format_expected, format_measured
 from wd_research.results import humanize
 
@@ -103,7 +104,7 @@ def last_run(module: str, runs: Path) -> Finished | None:
     for folder in sorted(folders, key=lambda folder: (folder / RECORD).stat().st_mtime, reverse=True):
         record = json.loads((folder / RECORD).read_text())
         if record["status"] == "finished":
-            return Finished(module, folder, record, json.loads((folder / "summary.json").read_text()))
+            return Finished(module, folder, record, read_run(folder).summary)
     return None
 
 

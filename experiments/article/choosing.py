@@ -4,9 +4,9 @@ python -m experiments.article.choosing
 
 python -m experiments.article.choosing --side 6 --seeds 4 --steps 300     # seconds, the table is coarse
 
-Expected (78 s on 2 CPU cores; 4,352 members, one program; 50 searches of each kind and budget): three claims hold, one
-fails. On average every search finds a decay that is better than none, by the smallest margin, 0.8 points [0.3, 1.4] of
-test accuracy, with 8 random trials; with 32 trials all three reach 0.4 to 0.5 points less than trying all 256 points on
+Expected (64 s on 2 CPU cores; 4,352 nets, one program; 50 searches of each kind and budget): three claims hold, one
+fails. On average every search finds a decay that is better than none, by the smallest margin, 1.3 points [0.8, 1.7] of
+test accuracy, with 8 random trials; with 32 trials all three reach 0.3 to 0.4 points less than trying all 256 points on
 many seeds. With 8 trials random search reaches 0.8 points [0.7, 1.0] less than the grid, with 16 and 32 the same within
 0.3. Quasi-random search reaches the same or more at every budget, 0.3 points [0.1, 0.5] more with 16. The figure: three
 lines that fall and meet.

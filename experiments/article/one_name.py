@@ -8,14 +8,14 @@ Two trajectories start at the same weights and see the same batches; a step of t
 before the optimizer, a step of the other removes learning rate * decay of w after it. Their distance after 200 steps is
 given relative to the effect of L2, the distance between training with it and without.
 
-Expected (130 s on 2 CPU cores; 4,896 members, three programs): they are the same under SGD without momentum, whose
-trajectories differ by rounding (3e-7 of the effect of L2), and under nothing else. At the rate that fits best, ten
-times the strength, momentum still ends 0.078 [0.074, 0.083] of the effect apart; under RMSprop and Adam no rate comes
-nearer than 0.68. The strength that is best for L2 costs 7.8 points [6.7, 8.9] of test accuracy as a decay rate under
-momentum and 10.4 [8.9, 12.0] under Adam. Each tuned for itself, they are within half a point under SGD; under momentum
-and Adam (-0.53 points [-0.87, -0.20]) that is undecided. The figure: a distance that falls to almost 0 at a factor of
-1, one that falls at 10, and two that hardly fall; then accuracies of the same height at other values, ten times larger
-under momentum, fifty times under Adam.
+Expected (80 s on 2 CPU cores; 4,400 nets, three programs): they are the same under SGD without momentum, whose
+trajectories differ by rounding (5e-7 of the effect of L2), and under nothing else. At the rate that fits best, ten
+times the strength, momentum still ends 0.078 [0.073, 0.083] of the effect apart; under RMSprop and Adam no rate comes
+nearer than 0.67. The strength that is best for L2 costs 6.2 points [5.1, 7.3] of test accuracy as a decay rate under
+momentum and 11.4 [9.8, 12.9] under Adam. Each tuned for itself, they are within half a point under SGD and under
+momentum (-0.1 points [-0.4, 0.1]); under Adam (-0.2 [-0.7, 0.3]) that is undecided. One claim of six holds, four fail.
+The figure: a distance that falls to almost 0 at a factor of 1, one that falls at 10, and two that hardly fall; then
+accuracies of the same height at other values, ten times larger under momentum, fifty times under Adam.
 """
 
 from collections.abc import Callable, Mapping

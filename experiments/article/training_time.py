@@ -7,12 +7,13 @@ python -m experiments.article.training_time --seeds 4 --steps 300     # less tim
 Steps without decay, with L2 in the loss and with decoupled decay are timed in turn, for 32 nets at once. Steps are
 counted to the validation accuracy that no decay has at the end, less a point, at each learning rate for itself.
 
-Expected (195 s on 2 CPU cores; 2,304 nets, two programs, and two times four programs that are only timed): one of four
-claims holds. A step is not quicker: with L2 in the loss it takes 6.9 % [3.8, 9.9] longer at width 32 (9.6 and 10.5 % in
-other runs) and 5.3 % [3.8, 6.7] at width 256, with decoupled decay 0.3 % [-0.7, 1.4] and 0.7 % [-0.9, 2.3], which is as
-long. Fewer steps are needed on few clean digits, by up to 20 % [5, 36] where the learning rate is 0.01, and by 13 %
-[6, 20] where digits are ample; on noisy ones as many, or with L2 even more. Whether 15 % of the time is saved anywhere,
-as stated, is undecided; that it is saved everywhere fails. The figure: steps that are longer rather than shorter, and
+Expected (145 s on 2 CPU cores; 2,928 nets, two programs, and two times four programs that are only timed): one of four
+claims holds. A step is not quicker: with L2 in the loss it takes 10 % [8, 12] longer at width 32 and 21 % [18, 23] at
+width 256 (7 and 5 % in another run: they differ by more than their intervals), with decoupled decay -0.1 % [-2.6, 2.5]
+and 1.6 % [-1.5, 4.7], so that "A2-step" fails by L2. With L2 fewer steps are needed where digits are ample, by 15 % [6,
+23] at learning rate 0.003, and on few clean ones, by 11 % [4, 19] at 0.001; on noisy ones as many or more, at 0.001 by
+20 % [8, 32]. Decoupled decay saves at most 13 % [-1, 27] of the steps. Whether 15 % of the time is saved anywhere, as
+stated, is undecided; that it is saved everywhere fails. The figure: steps that are longer rather than shorter, and
 shares of time saved above and below 0.
 """
 
