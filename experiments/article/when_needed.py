@@ -4,16 +4,20 @@ python -m experiments.article.when_needed
 
 python -m experiments.article.when_needed --seeds 4 --steps 300     # less time, most claims undecided
 
-Expected (249 s on 2 CPU cores; 7,200 nets, six programs): over no decay with as many trials, decay gains from 0.3
-points of test accuracy [0.1, 0.6] for 1,000 clean digits to 5.7 [4.5, 7.0] for 200 with two fifths mislabelled. So it
-depends on size ("C7-size" holds) and on noise, but not simply: with two fifths mislabelled, 200 digits gain most and 50
-least, 1.7 [0.7, 2.6]; for 50 digits, "C7-fewest" and "C7-noise" are undecided. Whether decay gains less than half a
-point anywhere is undecided too, by a hair. A simpler model does not do: half the width without decay is 2.0 [1.4, 2.6]
-to 9.2 [7.5, 10.9] points less accurate, a quarter of it 5 to 18 ("C7-smaller-model" fails). Early stopping is 0.6 [0.2,
-1.0] to 5.3 [4.2, 6.4] points less accurate ("C7-early-stopping" is undecided, by 1,000 clean digits): on average it is
-at most 0.6 points better than no decay at the end, whose small learning rates do as much. They matter: with learning
-rates from 1e-3 to 1e-2 alone, no decay would be 14.4 [12.7, 16.1] instead of 5.7 points less accurate.
-The figure shows the gains, and by how much smaller nets and early stopping fall short of decay at 200 digits.
+Expected (170 s on 2 CPU cores; 7,152 nets, six programs): none of six claims holds, one fails. Over no decay with as
+many trials, decay gains from 0.7 points of test accuracy [0.4, 1.1] for 500 clean digits to 4.8 [3.6, 6.0] for 200 with
+two fifths mislabelled; whether it gains less than half a point anywhere is undecided. With two fifths mislabelled, 200
+digits gain 1.7 points [0.5, 3.0] more than 1,000, and 50 digits 1.5 [0.0, 3.0] less: of nine comparisons of sizes none
+is certain, so that "C7-size" and "C7-fewest" are undecided. With noise the gain grows by 2 to 4 points from 200 digits
+on, but not with 50: 0.1 [-1.6, 1.8] ("C7-noise" is undecided). A simpler model does not do: half the width without
+decay is 1.9 [1.4, 2.4] to 7.8 [5.8, 9.9] points less accurate, a quarter of it 5 to 18 ("C7-smaller-model" fails).
+Early stopping is 0.8 [0.5, 1.2] to 4.4 [3.2, 5.6] points less accurate ("C7-early-stopping" is undecided): on average
+it is at most 0.4 points better than no decay at the end, whose small learning rates do as much. They matter: with rates
+from 1e-3 to 1e-2 alone, no decay would be 11.9 [9.6, 14.3] points less accurate for 200 digits with two fifths
+mislabelled (exploring seeds, by halves). With decay, in six of twelve data regimes an end of its learning rates is
+best, mostly the largest.
+The figure shows the gains, and by how much smaller nets and early stopping fall short of
+decay at 200 digits.
 """
 
 from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ lambda / n. The risk is the mean squared error on new examples, |b - beta|^2 + s
 n = d its mean over samples is infinite without decay, so without decay its logarithm is measured, at n = d and on both
 flanks.
 
-Expected (20 s on 2 CPU cores; 1,760 estimates in closed form by 176 decompositions, 128 members in two programs):
+Expected (10 s on 2 CPU cores; 1,760 estimates in closed form by 176 decompositions, 128 members in two programs):
 lambda = 125 has the lowest mean risk of the grid at all eleven n; the closest call is n = 100, where half of it costs
 0.0022 [0.0006, 0.0037]. Without decay the risk is 1.02, 1.49, 2.64, 1,164, 2.76, 0.50 at n / d = 0.4, 0.8, 0.9, 1, 1.1,
 2 (geometric means; medians 1.01, 1.49, 2.51, 693, 2.73, 0.50; at n = d the seeds span 20 to 272,000). With lambda = 125
