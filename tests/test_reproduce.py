@@ -62,6 +62,14 @@ def test_an_optimum_on_an_edge_is_said(tmp_path):
     assert "| undecided (best learning rate on an edge) | noisy |" in page
 
 
+def test_what_is_not_finite_is_on_the_page_too(tmp_path):
+    leave(
+        tmp_path / "data_regimes", claim={**CLAIM, "verdict": "undecided", **dict.fromkeys(("measured", "low", "high"))}
+    )
+    reproduce.write_page(tmp_path / "evidence.md", [reproduce.last_run("experiments.article.data_regimes", tmp_path)])
+    assert "| undecided | noisy | +nan points [+nan, +nan] |" in (tmp_path / "evidence.md").read_text()
+
+
 def test_the_newest_finished_run_counts(tmp_path):
     leave(tmp_path / "data_regimes", age=9, members=1)
     leave(tmp_path / "data_regimes-2", age=5, members=2)
