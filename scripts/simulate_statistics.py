@@ -1,6 +1,6 @@
 """How often does the procedure err where the truth is known, and what does it find? Writes docs/statistics.md.
 
-    python scripts/simulate_statistics.py                      # 10,000 trials a row, a quarter of an hour on 2 cores
+    python scripts/simulate_statistics.py                      # 10,000 trials a row, ten minutes on 2 cores
     python scripts/simulate_statistics.py --trials 300         # a glance, into the same page
     python scripts/simulate_statistics.py --residuals-of RUN   # keeps the residuals of a run of decay_values
 
