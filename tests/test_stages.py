@@ -14,6 +14,7 @@ from tests.training import cases
 from wd_research.cli import main
 from wd_research.reporting.folder import read_confirming, read_results
 from wd_research.stages import beyond, gains_claimed
+from wd_research.training.plan import PlanError
 
 Factor = namedtuple("Factor", "factor")
 
@@ -172,6 +173,17 @@ def test_what_was_interrupted_while_confirming_is_concluded_by_halves(tmp_path):
         run(declared(), tmp_path, observers=[interrupt])
     summary = wd.conclude(declared(), tmp_path).summary
     assert summary["claims"][0]["stage"] == "halves"
+
+
+def test_exploring_is_not_lost_where_confirming_does_not_fit(tmp_path, monkeypatch):
+    def too_large(arms, wanted):
+        raise PlanError("--memory 1 is not enough")
+
+    monkeypatch.setattr("wd_research.stages.padded", too_large)
+    with pytest.raises(PlanError):
+        run(declared(), tmp_path)
+    assert json.loads((tmp_path / "experiment.json").read_text())["status"] == "failed"
+    assert wd.conclude(declared(), tmp_path).summary["claims"][0]["stage"] == "halves"
 
 
 def test_observers_are_told_of_confirming_seeds_by_another_name(tmp_path):

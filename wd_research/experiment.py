@@ -28,8 +28,6 @@ from wd_research.reporting.folder import (
     RESULTS,
     claim_folder,
     free_folder,
-    read_confirming,
-    read_results,
     write_confirming,
     write_figures,
     write_json,
@@ -39,7 +37,7 @@ from wd_research.reporting.folder import (
 from wd_research.reporting.hparams import write_members
 from wd_research.reporting.page import recorded, report, write_record
 from wd_research.reporting.progress import progress
-from wd_research.reporting.record import read_record, read_run, surroundings
+from wd_research.reporting.record import read_evidence, read_record, read_run, surroundings
 from wd_research.reporting.sentences import sentence
 from wd_research.reporting.table import print_answer
 from wd_research.reporting.tensorboard import event_files, write_summary
@@ -259,8 +257,7 @@ def conclude(
     stand in the report and in `experiment.json` too.
     """
     folder, seconds = Path(folder), {}
-    record = read_record(folder)
-    arms = Evidence(read_results(folder / RESULTS), read_confirming(folder / CONFIRMING), record.get("looks", ()))
+    record, arms = read_record(folder), read_evidence(folder)
     check_measured(experiment, arms, record, folder)
     errors = dict(errors or {})
     record.setdefault("measuring_errors", formatted(errors))

@@ -163,6 +163,8 @@ def confirm(
             confirming.setdefault(name, []).append(fresh)
         save(confirming)
         evidence, first = Evidence(results, confirming, looks), look
+        if look == looks[-1]:
+            break
         wanted = wanted_by(evidence, [claim.measure for claim in undecided(evidence, claims)])
         if not wanted:
             break

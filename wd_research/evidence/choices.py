@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from wd_research.evidence.statistics import best_candidate
 from wd_research.results import BETTER, final, has_value, hypers, judged_by
 from wd_research.types import Results
 
@@ -87,11 +88,10 @@ def choose(
         scores = BETTER[by] * results[f"validation_{by}"].to_numpy().astype(float)
         scores = np.where(results["diverged_at"].to_numpy()[..., None] < 0, scores, np.nan)
     curves = scores.reshape(*scores.shape[:2], -1)[:, among, 0 if any_step else -1 :]
-    means = np.where(np.isnan(curves), -np.inf, curves).mean(axis=0)
-    point, evaluation = divmod(int(means.argmax()), means.shape[1])
+    point, evaluation = divmod(best_candidate(curves.reshape(len(curves), -1)), curves.shape[-1])
     steps = results["step"].to_numpy()[0 if any_step else -1 :]
     index = int(np.flatnonzero(among)[point])
-    return choice_of(results, index, among, int(steps[evaluation]), means[point, evaluation])
+    return choice_of(results, index, among, int(steps[evaluation]), curves[:, point, evaluation].mean())
 
 
 def choice_of(

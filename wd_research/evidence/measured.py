@@ -47,7 +47,8 @@ class Evidence(Mapping[str, Results]):
         self, arms: Arms, confirming: Mapping[str, Sequence[Results]] | None = None, looks: Sequence[int] = ()
     ):
         self.arms = {name: results.assign_attrs(arm=name) for name, results in arms.items()}
-        self.confirming, self.looks = confirming or {}, tuple(looks)
+        self.confirming = confirming or {}
+        self.looks = tuple(looks) if self.confirming else ()
         self.trained: dict[tuple[str, int], Results] = {}  # what `confirmed` has put together
 
     def __getitem__(self, name: str) -> Results:

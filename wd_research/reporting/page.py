@@ -10,7 +10,7 @@ from typing import Any
 
 from wd_research.flags import UserError
 from wd_research.reporting.confirmed import confirmed_rows
-from wd_research.reporting.folder import RECORD, write_json, write_text
+from wd_research.reporting.folder import RECORD, RESULTS, write_json, write_text
 from wd_research.reporting.record import RunRecord, read_record, read_run
 from wd_research.reporting.seeds import Seeds, how_scored, interval, of_claim, seeds_of
 from wd_research.reporting.sentences import format_expected, format_measured
@@ -106,7 +106,7 @@ def recorded(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if isinstance(error, UserError):  # nothing was trained, and the folder is free again
+        if isinstance(error, UserError) and not (folder / RESULTS).exists():  # nothing was trained: the folder is free
             (folder / RECORD).unlink()
             raise
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
