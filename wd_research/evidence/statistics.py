@@ -30,9 +30,10 @@ def standard_error(values: np.ndarray, resolution: float = 0.0) -> np.ndarray:
     are no exception: variance >= resolution (|m| (1 - |m|) + resolution / s).
     Source: McNemar (1947), who takes the number of discordant examples for the variance of their difference.
     """
-    size = np.abs(values.mean(axis=0))
-    counting = resolution * (np.maximum(size * (1 - size), 0) + resolution / len(values))
-    return np.sqrt(np.maximum(values.var(axis=0, ddof=1), counting) / len(values))
+    with np.errstate(invalid="ignore", over="ignore"):  # the loss of a diverged member may be infinite
+        size = np.abs(values.mean(axis=0))
+        counting = resolution * (np.maximum(size * (1 - size), 0) + resolution / len(values))
+        return np.sqrt(np.maximum(values.var(axis=0, ddof=1), counting) / len(values))
 
 
 def paired_t(values: np.ndarray, alpha: float = ALPHA, resolution: float = 0.0) -> Estimate:
