@@ -127,7 +127,8 @@ def test_the_audit_is_printed_and_nothing_is_run(capsys, tmp_path, monkeypatch):
 
     by_command_line(experiment, "--audit", "--steps", "7")
     printed = capsys.readouterr().out
-    assert "time scale is longer than the run of 7 steps" in printed
+    assert "trained, at learning rate" in printed
+    assert "15.5" in printed  # runs of 7 steps that the time scale is
     assert list(tmp_path.iterdir()) == []
 
 

@@ -53,6 +53,7 @@ def test_the_example():
     assert (code, said, error) == run(EXAMPLE)
     assert numbers(said) == {
         "torch-adamw": 0.1,
+        "timm": 0.1,
         "keras-optimizer": 0.1,
         "big-vision": 1e-4,
         "composer": 1e-4,
@@ -61,6 +62,7 @@ def test_the_example():
         "time-scale-steps": 10_000,
         "half-life": 6931.13,
         "constant": 1e-4,
+        "tensorflow-addons": 1e-4,
     }
     for words in (
         "In the gradient, before the optimizer: no exact conversion, because Adam divides decay in the gradient",

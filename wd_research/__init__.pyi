@@ -1,12 +1,34 @@
 from . import flags
 from .audit.leaves import Audit, audit_decay
 from .cli import main
-from .decay.masks import DecayError, entries, everything, matching, matrices
+from .decay.masks import (
+    DecayError,
+    all_but,
+    biases,
+    coefficients,
+    describe,
+    embeddings,
+    entries,
+    everything,
+    kernels,
+    matching,
+    matrices,
+    norms,
+)
+from .decay.own import decayed
 from .decay.penalties import distance, elastic_net, group_lasso, huber, l1, l2, orthogonality, penalized, summed
 from .decay.places import constant, coupled, decoupled, independent, proximal
 from .decay.proximal import elastic_threshold, group_threshold, shrink, soft_threshold
 from .decay.pulls import cautious, down, toward, toward_zero
-from .decay.transforms import corrected, decay_toward_start, decay_weights, normalized, proximal_step, scheduled
+from .decay.transforms import (
+    corrected,
+    decay_toward_start,
+    decay_weights,
+    frozen,
+    normalized,
+    proximal_step,
+    scheduled,
+)
 from .evidence.choices import Choice, Scores, choice_of, choose, difference, gain_over_none, measured, score, tuned
 from .evidence.claims import NATS, NUMBER, PERCENT, POINTS, Claim, Unit, everywhere, somewhere
 from .evidence.measured import Cell, Evidence, score_by_halves
@@ -114,6 +136,7 @@ __all__ = [
     "Transformer",
     "Unit",
     "UserError",
+    "all_but",
     "all_figures",
     "as_net",
     "audit_decay",
@@ -121,12 +144,14 @@ __all__ = [
     "axis_values",
     "best_point",
     "best_values",
+    "biases",
     "by_verdicts",
     "cautious",
     "check_sizes",
     "choice_of",
     "choose",
     "classification",
+    "coefficients",
     "conclude",
     "constant",
     "corrected",
@@ -135,8 +160,10 @@ __all__ = [
     "decades",
     "decay_toward_start",
     "decay_weights",
+    "decayed",
     "decoupled",
     "dense",
+    "describe",
     "difference",
     "digits",
     "distance",
@@ -149,6 +176,7 @@ __all__ = [
     "effective_rank",
     "elastic_net",
     "elastic_threshold",
+    "embeddings",
     "entries",
     "everything",
     "everywhere",
@@ -159,6 +187,7 @@ __all__ = [
     "from_frame",
     "from_npz",
     "from_openml",
+    "frozen",
     "gain_over_none",
     "grid",
     "group_lasso",
@@ -168,6 +197,7 @@ __all__ = [
     "independent",
     "init_state",
     "joined",
+    "kernels",
     "l1",
     "l2",
     "labelled",
@@ -181,6 +211,7 @@ __all__ = [
     "measured",
     "no_settings",
     "normalized",
+    "norms",
     "of_functions",
     "of_linen",
     "of_nnx",

@@ -12,6 +12,7 @@ import optax
 
 from scripts.peers import work as the
 from scripts.peers.work import Training, Weights, Work
+from wd_research.decay.masks import matrices
 from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
 from wd_research.points import grid
@@ -55,7 +56,8 @@ def arm_of(work: Work, given: bool = False, net: nn.Module | None = None) -> Arm
 
     def optimizer(hypers: Hypers) -> optax.GradientTransformation:
         adam = optax.scale_by_adam(the.BETA1, the.BETA2, the.EPSILON)
-        return decoupled(adam, decay_weights(hypers.decay), hypers.learning_rate, optax.constant_schedule(1.0))
+        decay = decay_weights(hypers.decay, mask=matrices)  # as the loop in PyTorch does
+        return decoupled(adam, decay, hypers.learning_rate, optax.constant_schedule(1.0))
 
     points = grid(Hypers, learning_rate=(the.LEARNING_RATE,), decay=tuple(map(float, work.decays)))
     return Arm(task, optimizer, points, axis="decay")

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from wd_research.decay.masks import DecayError, everything, matching, matrices
+from wd_research.decay.masks import everything, matching, matrices
 from wd_research.decay.penalties import l2, penalized
 from wd_research.decay.places import constant, coupled, decoupled, descend, independent
 from wd_research.decay.transforms import decay_weights, scheduled
@@ -153,20 +153,6 @@ def test_sgd_coupled_is_decoupled_and_with_memory_it_is_not():
     for core in ("momentum", "adam", "lion"):
         a, b = trajectory(chain(coupled, core))[-1], trajectory(chain(decoupled, core))[-1]
         assert not np.allclose(a["first"]["kernel"], b["first"]["kernel"], rtol=1e-3)
-
-
-def test_decay_needs_the_weights():
-    link = decay_weights(0.1)
-    with pytest.raises(ValueError, match="needs the params"):
-        link.update({"w": jnp.ones((2, 2))}, link.init({"w": jnp.ones((2, 2))}))
-
-
-@pytest.mark.parametrize(
-    ("rate", "has"), [({"first": 0.1}, r"\(first\)"), ({"first": 0.1, "third": 0.2}, r"\(first, third\)")]
-)
-def test_a_tree_of_rates_that_does_not_fit_says_so_at_init(rate, has):
-    with pytest.raises(DecayError, match=f"rates {has} does not fit .* first/bias, first/kernel, second/kernel"):
-        decay_weights(rate).init(make_params())
 
 
 @pytest.mark.parametrize("core", CORES)

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from wd_research.decay.masks import everything, matrices
+from wd_research.decay.masks import DecayError, everything, kernels
 from wd_research.decay.penalties import elastic_net, group_lasso, l1, l2
 from wd_research.decay.places import proximal
 from wd_research.decay.proximal import elastic_threshold, group_threshold, shrink, soft_threshold
@@ -38,13 +38,15 @@ PAIRS = {
 SHAPES = {"kernel": (2, 3), "patches": (2, 2, 2), "bias": (2,)}
 ZEROS = {name: np.zeros(shape) for name, shape in SHAPES.items()}
 ONES = {name: np.ones(shape) for name, shape in SHAPES.items()}
-MASKS = {"matrices": matrices, "halves": lambda params: {"kernel": 0.5, "patches": 3.0, "bias": False}}
+MASKS = {"kernels": kernels, "halves": lambda params: {"kernel": 0.5, "patches": 3.0, "bias": False}}
 
 SIZES = np.repeat([1e-4, 1e-2, 1.0], 50)
 STEPS = {
     name: SIZES.reshape(-1, *(1,) * len(shape)) * np.random.default_rng(0).normal(size=(SIZES.size, *shape))
     for name, shape in SHAPES.items()
 }
+
+PHASES = {name: np.exp(2j * np.pi * np.random.default_rng(1).uniform(size=step.shape)) for name, step in STEPS.items()}
 
 numbers = st.floats(-4, 4).filter(lambda x: x == 0 or abs(x) > 1e-3)
 trees = st.fixed_dictionaries({name: arrays(np.float64, shape, elements=numbers) for name, shape in SHAPES.items()})
@@ -58,27 +60,28 @@ def _double_precision():
 
 
 @cache
-def least_excess(name, mask):
+def least_excess(name, mask, dtype=np.float64):
     """Compile: the point, and by how much F exceeds the bound of strong convexity at the worst of many other points.
 
     F(v) = amount * penalty(v) + |v - w|^2 / 2 is strongly convex, so p minimises it if and only if, for every v,
     F(v) >= F(p) + |v - p|^2 / 2. Where p is no minimiser, half of all small steps away from it break this.
     """
     prox, penalty = PAIRS[name]
+    steps = {leaf: step * (1 if dtype is np.float64 else PHASES[leaf]) for leaf, step in STEPS.items()}
 
     def objective(v, w, amount):
-        squares = jax.tree.map(lambda v, w: jnp.sum((v - w) ** 2), v, w)
+        squares = jax.tree.map(lambda v, w: jnp.sum(jnp.abs(v - w) ** 2), v, w)
         return amount * penalty(v, mask=MASKS[mask]) + 0.5 * sum(jax.tree.leaves(squares))
 
     def worst(params, amount):
         point = prox(params, amount, mask=MASKS[mask])
 
         def excess(step):
-            distance = 0.5 * sum(jnp.sum(leaf**2) for leaf in step.values())
+            distance = 0.5 * sum(jnp.sum(jnp.abs(leaf) ** 2) for leaf in step.values())
             there = objective(jax.tree.map(jnp.add, point, step), params, amount)
             return there - objective(point, params, amount) - distance
 
-        return point, jnp.min(jax.vmap(excess)(STEPS))
+        return point, jnp.min(jax.vmap(excess)(steps))
 
     return jax.jit(worst)
 
@@ -96,6 +99,20 @@ def test_the_operator_minimises_its_definition(name, mask, params, amount):
     np.testing.assert_array_equal(point["bias"], params["bias"])
     if amount == 0:
         jax.tree.map(np.testing.assert_array_equal, point, params)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@settings(max_examples=25)
+@given(real=trees, imaginary=trees, amount=amounts)
+@example(real=ZEROS, imaginary=ZEROS, amount=1.0)
+@example(real=ZEROS, imaginary=ONES, amount=1.0)
+def test_the_operator_minimises_its_definition_over_complex_weights(name, real, imaginary, amount):
+    params = {leaf: real[leaf] + 1j * imaginary[leaf] for leaf in SHAPES}
+    point, excess = least_excess(name, "halves", np.complex128)(params, amount)
+    assert float(excess) > -1e-11
+    np.testing.assert_array_equal(point["bias"], params["bias"])
+    for leaf in ("kernel", "patches"):  # every weight keeps its direction
+        np.testing.assert_allclose((point[leaf] * np.conj(params[leaf])).imag, 0, atol=1e-12)
 
 
 @settings(max_examples=50)
@@ -117,6 +134,28 @@ def test_the_amount_may_be_traced_and_mapped(name):
     for index, amount in enumerate(column):
         alone = PAIRS[name].prox(w, float(amount))
         jax.tree.map(lambda t, a, i=index: np.testing.assert_allclose(t[i], a, rtol=1e-14), together, alone)
+
+
+@pytest.mark.parametrize("name", ["shrink", "soft_threshold", "elastic_threshold"])
+def test_an_amount_per_row_is_that_of_every_row(name):
+    w, rows = np.random.default_rng(0).normal(size=(3, 4)), np.array([[0.0], [0.5], [2.0]])
+    together = PAIRS[name].prox({"kernel": w}, 0.7, mask={"kernel": rows})["kernel"]
+    for row, alone, c in zip(together, w, rows, strict=True):
+        np.testing.assert_allclose(row, PAIRS[name].prox({"kernel": alone}, 0.7 * float(c[0]))["kernel"], rtol=1e-14)
+
+
+def test_a_group_wants_one_coefficient():
+    with pytest.raises(DecayError, match="the mask of kernel is an array, and leaves are penalized as a whole here"):
+        group_threshold({"kernel": jnp.ones((3, 2))}, 0.1, mask={"kernel": np.ones((3, 1))})
+
+
+def test_a_mask_tree_meets_the_weights_by_name():
+    params = {"kernel": np.ones((2, 2)), "bias": np.ones(2)}
+    landed = shrink(params, 1.0, {"kernel": None, "bias": True})
+    np.testing.assert_array_equal(landed["bias"], 0.5)
+    np.testing.assert_array_equal(landed["kernel"], 1.0)
+    with pytest.raises(DecayError, match="the mask has an entry 0, and the params nothing there"):
+        shrink(params, 1.0, [False, True])
 
 
 RATE, STRENGTH = 0.4, 0.1

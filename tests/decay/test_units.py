@@ -11,7 +11,9 @@ import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression, Ridge, SGDRegressor
 from sklearn.neural_network import MLPRegressor
+from sklearn.svm import LinearSVC
 
 from wd_research.decay import units
 from wd_research.decay.masks import everything
@@ -32,12 +34,16 @@ IN_GRADIENT = {
     "l2": (0.2, lambda g, w, x: g + 2 * x * w),
     "l2-per-example": (6.0, lambda g, w, x: g + x / EXAMPLES * w),
     "sklearn-mlp": (2.0, lambda g, w, x: (BATCH * g + x * w) / BATCH),
+    "sklearn-c": (0.5, lambda g, w, x: (w + x * EXAMPLES * g) / (x * EXAMPLES)),
+    "sklearn-ridge": (2.0, lambda g, w, x: (EXAMPLES * g + 2 * x * w) / EXAMPLES),
+    "sklearn-sgd": (0.4, lambda g, w, x: g + x * w),
     "keras-l2": (0.3, lambda g, w, x: g + x * (w + w)),
     "torch-coupled": (0.4, lambda g, w, x: g + x * w),
 }
 # The weights that a convention leaves, before the optimizer's own step, at s times the peak of the learning rate.
 AFTER = {
     "torch-adamw": (0.5, lambda w, x, s: w * (1 - ETA * s * x)),
+    "timm": (0.5, lambda w, x, s: w * (1 - (ETA * s) * x)),
     "keras-optimizer": (0.4, lambda w, x, s: w - w * x * (ETA * s)),
     "big-vision": (0.03, lambda w, x, s: w - s * (x * w)),
     "composer": (0.02, lambda w, x, s: w * (1 - (ETA * s) / ETA * x)),
@@ -47,6 +53,7 @@ AFTER = {
     "time-scale-epochs": (12.0, lambda w, x, s: w - s * w / (x * (EXAMPLES / BATCH))),
     "half-life": (25.0, lambda w, x, s: w - s * (w - w * 0.5 ** (1 / x))),
     "constant": (0.03, lambda w, x, s: w * (1 - x)),
+    "tensorflow-addons": (0.02, lambda w, x, s: w - x * w),
 }
 # The convention that each place of the house takes.
 PLACES = {
@@ -237,6 +244,47 @@ def test_sklearn_mlp_is_the_real_one(batch):
         np.testing.assert_allclose(ours, real, rtol=1e-10, atol=1e-10)
 
 
+INPUTS_OF_60, NOISE = (np.random.default_rng(seed).normal(size=(60, 3)) for seed in (3, 4))
+VALUES = INPUTS_OF_60 @ [1.0, -2.0, 0.5] + NOISE[:, 0]
+CLASSES = np.where(VALUES > 0, 1.0, -1.0)
+# scikit-learn's own model with its number, and the gradient of L, the mean loss, by the outputs f [n].
+EXACTLY = {"fit_intercept": False, "tol": 1e-12}
+MODELS = {
+    "LogisticRegression": (
+        "sklearn-c", lambda x: LogisticRegression(C=x, max_iter=10_000, **EXACTLY), CLASSES,
+        lambda f: -CLASSES / (1 + np.exp(CLASSES * f)),
+    ),
+    "LinearSVC": (
+        "sklearn-c", lambda x: LinearSVC(C=x, max_iter=100_000, **EXACTLY), CLASSES,
+        lambda f: -2 * CLASSES * np.maximum(1 - CLASSES * f, 0),
+    ),
+    "Ridge": ("sklearn-ridge", lambda x: Ridge(alpha=x, **EXACTLY), VALUES, lambda f: 2 * (f - VALUES)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [0.01, 3.0])
+@pytest.mark.parametrize("model", MODELS)
+def test_the_models_of_sklearn_are_at_rest_with_the_decay_that_their_number_is(model, number):
+    """At their optimum the gradient of L + strength/2 |w|^2 is 0, and strength is their number's, there and back."""
+    name, of, targets, by_output = MODELS[model]
+    w = np.ravel(of(number).fit(INPUTS_OF_60, targets).coef_)
+    pulled = INPUTS_OF_60.T @ by_output(INPUTS_OF_60 @ w) / 60
+    setting = SETTING._replace(examples=60)
+    strength = convert(number, name, "l2-half", setting)
+    np.testing.assert_allclose(-pulled / w, strength, rtol=1e-4)
+    assert convert(strength, "l2-half", name, setting) == pytest.approx(number)
+
+
+def test_sklearn_sgd_is_the_real_one():
+    alpha = 0.3
+    model = SGDRegressor(alpha=alpha, learning_rate="constant", eta0=ETA, fit_intercept=False, shuffle=False)
+    model.partial_fit(INPUTS_OF_60, VALUES)
+    w, strength = np.zeros(3), convert(alpha, "sklearn-sgd", "l2-half", SETTING)
+    for x, value in zip(INPUTS_OF_60, VALUES, strict=True):
+        w = w - ETA * ((x @ w - value) * x + strength * w)
+    np.testing.assert_allclose(model.coef_, w, rtol=1e-9)
+
+
 COUNTS = st.integers(1, 10**6)
 
 
@@ -309,10 +357,20 @@ def test_decay_in_the_gradient_has_an_effect_of_its_own_only_under_sgd():
     [
         (lambda: table(0.1, "torch-adam", SETTING), "'torch-adam': did you mean torch-adamw"),
         (lambda: table(0.1, "%", SETTING), "'%': known are l2-half"),
-        (lambda: table(0.0, "l2", SETTING), "l2 0 cannot be: give a finite number above 0"),
+        (
+            lambda: table(0.0, "l2", SETTING),
+            "l2 0 is no decay, which is inf in sklearn-c, time-scale-steps, .* and 0 in",
+        ),
+        (
+            lambda: convert(0.0, "l2", "sklearn-c", SETTING),
+            "and 0 in all other conventions: give a finite number above 0",
+        ),
+        (lambda: convert(math.inf, "sklearn-c", "l2", SETTING), "sklearn-c inf is no decay, which is inf in sklearn-c"),
+        (lambda: convert(0.0, "sklearn-c", "l2", SETTING), "sklearn-c 0 cannot be, since decay is inverse to it: give"),
+        (lambda: table(math.inf, "l2", SETTING), "l2 inf cannot be: give a finite number above 0"),
         (lambda: table(-1.0, "l2", SETTING), "l2 -1 cannot be"),
         (lambda: table(math.nan, "l2", SETTING), "l2 nan cannot be"),
-        (lambda: table(math.inf, "half-life", SETTING), "half-life inf cannot be"),
+        (lambda: table(math.inf, "half-life", SETTING), "half-life inf is no decay"),
         (lambda: table(1.0, "big-vision", SETTING), "a step would remove 1 times the weight"),
         (lambda: table(0.5, "time-scale-steps", SETTING), "a step would remove 2 times the weight"),
         (lambda: table(0.001, "half-life", SETTING), "a step would remove 1 times the weight"),

@@ -10,23 +10,27 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from wd_research.audit.loss import InLoss, decay_in_loss, is_scale_invariant
-from wd_research.audit.optimizer import LOOSE, LeafDecay, probe, probes
-from wd_research.decay.masks import leaf_name
+from wd_research.audit.loss import InLoss, decay_in_loss, few_examples, gradients_of, scale_invariant, silent
+from wd_research.audit.optimizer import probe, probes
+from wd_research.audit.reading import LOOSE, LeafDecay
+from wd_research.audit.suspicions import Leaf, suspicions
+from wd_research.decay.roles import Role, named, roles
 from wd_research.types import Array, Params
 
 
 class Row(NamedTuple):
-    """What decay does to one leaf."""
+    """What decay does to one leaf; NaN where that is not known."""
 
     path: str
     shape: tuple[int, ...]
+    role: Role  # and which rule of `decay.roles` says so
     place: str  # "in the loss", "coupled", "decoupled", "constant", "corrected", ...; "" where nothing decays
     pull: str  # what it pulls along: "w", "w - start", "sign(w)" or "other"
-    coefficient: float  # a strength in the loss or coupled, else the rate per step at its peak; NaN where not known
+    coefficient: float  # a strength in the loss or coupled, else the rate per step at its peak
     left: float  # share of the weights that is left after the run without gradients
     half_life: float  # steps to a half without gradients; inf without decay
     time_scale: float  # 1 / (mean share removed per step beside the model's own gradients), in steps; inf without
+    moves: bool  # whether gradients reach the weights; where they do not and nothing decays, the leaf is frozen
 
 
 class Audit(NamedTuple):
@@ -49,9 +53,10 @@ def audit_decay(
 ) -> Audit:
     """Find which leaves decay, where and by how much, for any model and any optax chain, over a run of `steps` steps.
 
-    `loss(params, batch)` is f32[]. The optimizer is probed over its whole schedule (without gradients, with unit ones,
-    with the model's own), the loss with all leaves but one at 0, so that what is left of the gradient is a penalty's;
-    nothing is read from any option. A penalty is thus not found where a leaf alone, without inputs, reaches the output.
+    `loss(params, batch)` is f32[]. The optimizer is run over its whole schedule, where it sees the weights and where it
+    sees their mirror image (`audit.twins`); the loss is asked with many leaves at 0, so that what is left of the
+    gradient is a penalty's; nothing is read from any option. A penalty is thus not found where a leaf alone, without
+    inputs, reaches the output. What depends on gradients that only training knows is said to be not known.
 
     Raises DecayError when a mask or a tree of rates does not fit the params.
     """
@@ -71,25 +76,26 @@ def auditor(
 
     @np.errstate(all="ignore")  # a leaf alone may overflow; what is not finite is judged, and not printed
     def audit_decay(numbers: Any, params: Params, batch: Any, steps: int) -> Audit:
-        state, slope = init(numbers, params), partial(slope_of, numbers)
-        params = jax.tree.map(np.asarray, params)
-        gradients = jax.tree.map(np.asarray, slope(params, batch)[1])
-        in_loss = decay_in_loss(slope, params, batch)
+        state, params = init(numbers, params), jax.tree.map(np.asarray, params)
+        few, slope = few_examples(partial(loss_of, numbers), params, batch), partial(slope_of, numbers)
+        gradients, elsewhere = gradients_of(slope, params, few)
+        in_loss = decay_in_loss(slope, params, few)
         found = probe(ask, (numbers, _strengths([InLoss(0.0, "w")] * len(in_loss))), params, gradients, steps)
         whole = found
         if any(penalty.strength for penalty in in_loss):
             whole = probe(ask, (numbers, _strengths(in_loss)), params, gradients, steps)
-        leaves = jax.tree_util.tree_leaves_with_path(params)
-        rows = tuple(
-            _row(leaf_name(path), np.shape(leaf), alone, both, penalty, steps)
-            for (path, leaf), alone, both, penalty in zip(leaves, found, whole, in_loss, strict=True)
+        leaves = [("/".join(keys), leaf) for keys, leaf in named(params).items() if jax.tree.leaves(leaf)]
+        rows = tuple(map(partial(_row, steps), leaves, roles(params).values(), found, whole, in_loss))
+        what = zip(
+            rows,
+            [np.asarray(leaf).dtype for _, leaf in leaves],
+            found,
+            scale_invariant(slope, params, few, in_loss),
+            silent(elsewhere, params, in_loss),
+            strict=True,
         )
-        invariant = [is_scale_invariant(slope, params, batch, leaf, penalty) for leaf, penalty in enumerate(in_loss)]
-        without_gradient = [
-            bool(np.all(np.abs(gradient - penalty.strength * penalty.along(leaf)) <= 1e-6 * np.abs(gradient)))
-            for gradient, leaf, penalty in zip(*map(jax.tree.leaves, (gradients, params)), in_loss, strict=True)
-        ]
-        return Audit(rows, tuple(_warnings(rows, steps, state, found, invariant, without_gradient)), steps)
+        sentences = suspicions([Leaf(*of_leaf) for of_leaf in what], optimizer_of(numbers), state, params)
+        return Audit(rows, tuple(sentences), steps)
 
     return audit_decay
 
@@ -110,40 +116,45 @@ def _as_gradient(strengths: list[tuple[Any, Any]]) -> optax.GradientTransformati
     return optax.stateless(add)
 
 
-def _row(path: str, shape: tuple[int, ...], found: LeafDecay, whole: LeafDecay, in_loss: InLoss, steps: int) -> Row:
-    peak = float(found.coefficient[np.argmax(np.abs(found.coefficient))])
-    places = {
-        "in the loss": in_loss.strength,
-        "coupled": found.strength,
-        place_of(found): peak,
-    }
+def _row(
+    steps: int, named_leaf: tuple[str, Any], role: Role, found: LeafDecay, whole: LeafDecay, in_loss: InLoss
+) -> Row:
+    peak = float(found.rate[np.argmax(np.abs(found.rate))])
+    places = {"in the loss": in_loss.strength, "coupled": found.strength, place_of(found): peak}
     places = {place: coefficient for place, coefficient in places.items() if coefficient != 0}
-    pull = in_loss.pull if in_loss.strength else found.pull
-    left, own = whole.left, float(np.mean(whole.own_rate))
-    below = np.flatnonzero(left <= 0.5)
-    forgotten = -math.log(max(left[-1], 1e-300))
+    known = not whole.unknown
+    own = float(np.average(whole.own_rate, weights=whole.samples.weights))
     return Row(
-        path,
-        shape,
+        named_leaf[0],
+        np.shape(named_leaf[1]),
+        role,
         " and ".join(places),
-        pull if places else "",
-        next(iter(places.values()), 0.0),
-        float(left[-1]),
-        min(float((below[0] + 1) * whole.stride), steps)
-        if len(below)
-        else steps * math.log(2) / forgotten
-        if forgotten > 1e-12
-        else math.inf,
-        1 / own if places and own > 1e-12 else math.inf,
+        (in_loss.pull if in_loss.strength else found.pull) if places else "",
+        next(iter(places.values()), 0.0) if known else math.nan,
+        float(whole.left[-1]) if known else math.nan,
+        _half_life(whole, steps) if known else math.nan,
+        math.nan if not known else 1 / own if places and own > 1e-12 else math.inf,
+        not whole.stopped,
     )
+
+
+def _half_life(found: LeafDecay, steps: int) -> float:
+    """Steps to a half: seen, or by going on as on average."""
+    below, forgotten = np.flatnonzero(found.left <= 0.5), -math.log(max(found.left[-1], 1e-300))
+    if len(below):
+        return min(float(np.cumsum(found.samples.weights)[below[0]]), steps)
+    return steps * math.log(2) / forgotten if forgotten > 1e-12 else math.inf
 
 
 def place_of(found: LeafDecay) -> str:
     """Where the decay after the optimizer stands, from how it varies beside the optimizer's steps.
 
     It follows them (decoupled or independent), their square (corrected), neither while they vary (constant), or has a
-    schedule of its own; it may also heed the gradient (cautious; mixed with it, as inside a trust ratio).
+    schedule of its own; it may also heed the gradient (cautious; mixed with it, as inside a trust ratio; scaled by what
+    the gradients' past is).
     """
+    if found.unknown:
+        return "scaled by the gradients"
     if found.strength == 0 and found.mixed > LOOSE:
         return "cautious" if found.half < LOOSE else "mixed with the gradient"
     late = len(found.rate) // 2  # once the optimizer's memory is filled
@@ -165,74 +176,21 @@ def _even(rate: np.ndarray, reference: np.ndarray, tolerance: float) -> bool:
     return bool(len(ratio) and np.ptp(ratio) <= tolerance * ratio.max() and beyond <= 1e-4 * rate.max())
 
 
-def _warnings(
-    rows: tuple[Row, ...],
-    steps: int,
-    state: Any,
-    found: list[LeafDecay],
-    invariant: list[bool],
-    without_gradient: list[bool],
-) -> list[str]:
-    decayed = [row for row in rows if row.place]
-    vectors, matrices = [[row for row in rows if (len(row.shape) >= 2) == many] for many in (False, True)]
-    decayed_vectors = [row for row in vectors if row.place]
-    inverted = bool(decayed_vectors and matrices and not any(row.place for row in matrices))
-    twice = [row for row in decayed if " and " in row.place]
-    unused = [row for row, without in zip(rows, without_gradient, strict=True) if without and row.left < 1 - 1e-9]
-    turning = [row for row, scales in zip(rows, invariant, strict=True) if scales and row.place]
-    slow = [row for row in decayed if row.time_scale > steps and row.pull != "other"]
-    over = [row for row, what in zip(rows, found, strict=True) if what.rate.max() >= 1]
-    suspicions = {
-        "the mask looks inverted: biases or norm scales decay and no matrix does": decayed_vectors if inverted else [],
-        "biases or norm scales decay": [] if inverted else decayed_vectors,
-        "decay acts twice": twice,
-        "no gradient arrives, yet decay shrinks": unused,
-        "the loss does not change with the scale of the weights (a norm follows), so decay only sets how fast they "
-        "turn": turning,
-        f"the time scale is longer than the run of {steps} steps, so most of the start will not be forgotten": slow,
-        "a step removes more than the whole weight": over,
-    }
-    warnings = [f"{what}: {', '.join(row.path for row in which)}" for what, which in suspicions.items() if which]
-    return [*_of_state(state, bool(decayed)), *warnings]
-
-
-def _of_state(state: Any, decays: bool) -> list[str]:
-    """What the optimizer's state says of masks that match nothing, and of decay that a wrapper switched off."""
-    switched_off = [
-        f"{name} {float(value):g}"
-        for node in _nodes(state, optax.InjectStatefulHyperparamsState | optax.InjectHyperparamsState)
-        for name, value in node.hyperparams.items()
-        if "decay" in name and value != 0
-    ]
-    if switched_off and not decays:
-        return [
-            f"a wrapper of hyperparameters holds {', '.join(switched_off)}, and nothing decays: it takes a mask that "
-            "is a function for a schedule; build the chain without the wrapper"
-        ]
-    masked = list(_nodes(state, optax.MaskedState))
-    empty = [node for node in masked if _all_masked(node.inner_state)]
-    if empty:
-        return ["a part of the optimizer is masked away for every leaf: does its pattern match nothing?"]
-    if masked and not decays:
-        return ["the optimizer holds a mask, and nothing decays: does its pattern match nothing?"]
-    return []
-
-
-def _nodes(tree: Any, kind: Any) -> list[Any]:
-    """All nodes of a kind, also those inside one another."""
-    outer = [n for n in jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, kind)) if isinstance(n, kind)]
-    return outer + [inner for node in outer for child in node for inner in _nodes(child, kind)]
-
-
-def _all_masked(tree: Any) -> bool:
-    nodes = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, optax.MaskedNode))
-    masked = [isinstance(node, optax.MaskedNode) for node in nodes]
-    return any(masked) and all(m or not np.ndim(node) for m, node in zip(masked, nodes, strict=True))
-
-
 def as_text(audit_decay: Audit) -> str:
     """The audit as a table that a person reads: columns by width, then the warnings."""
-    header = ("leaf", "shape", "decays", "pull", "coefficient", "left alone", "half-life", "time scale", "in runs")
+    header = (
+        "leaf",
+        "shape",
+        "role",
+        "by",
+        "decays",
+        "pull",
+        "coefficient",
+        "left alone",
+        "half-life",
+        "time scale",
+        "in runs",
+    )
     table = [header, *(_cells(row, audit_decay.steps) for row in audit_decay.rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
@@ -241,13 +199,17 @@ def as_text(audit_decay: Audit) -> str:
 
 
 def _cells(row: Row, steps: int) -> tuple[str, ...]:
-    shape = "x".join(map(str, row.shape)) or "number"
+    leaf = (row.path, "x".join(map(str, row.shape)) or "number", *row.role)
     if not row.place:
-        return (row.path, shape, "no", "", "", f"{row.left:.4g}", "", "", "")
-    coefficient = "not known" if math.isnan(row.coefficient) else f"{row.coefficient:.4g}"
-    numbers = (f"{row.left:.4g}", *(_steps(value) for value in (row.half_life, row.time_scale)))
-    return (row.path, shape, row.place, row.pull, coefficient, *numbers, f"{row.time_scale / steps:.3g}")
+        return (*leaf, "no" if row.moves else "frozen", "", "", _number(row.left), "", "", "")
+    times = (_steps(value) for value in (row.half_life, row.time_scale))
+    in_runs = "" if math.isnan(row.time_scale) else f"{row.time_scale / steps:.3g}"
+    return (*leaf, row.place, row.pull, _number(row.coefficient), _number(row.left), *times, in_runs)
+
+
+def _number(value: float) -> str:
+    return "not known" if math.isnan(value) else f"{value:.4g}"
 
 
 def _steps(value: float) -> str:
-    return "never" if math.isinf(value) else f"{value:,.4g} steps"
+    return "not known" if math.isnan(value) else "never" if math.isinf(value) else f"{value:,.4g} steps"

@@ -32,23 +32,28 @@ def toward(target: Params) -> Pull:
 def down(penalty: Penalty) -> Pull:
     """Decay along the gradient of a penalty: the pull is grad penalty(w), so every penalty can be decoupled.
 
-    The penalty's own mask counts, and then that of the link.
+    The penalty's own mask counts, and then that of the link. For complex weights the direction of ascent is the
+    conjugate of what `jax.grad` returns, and the chain wants the gradient of the loss conjugated too.
     """
     gradient: Callable[[Params], Params] = jax.grad(penalty)
-    return lambda updates, params: gradient(params)
+    return lambda updates, params: jax.tree.map(jnp.conj, gradient(params))
 
 
 def cautious(pull: Pull) -> Pull:
-    """Decay only where the step goes the same way: the pull where u * pull >= 0, else 0, entry by entry.
+    """Decay only where the step goes the same way: the pull where Re(conj(u) pull) >= 0, else 0, entry by entry.
 
-    u is the step before the minus sign, so with the pull w a weight decays unless its step makes it grow. Where the
-    learning rate falls to 0, the weights rest at a stationary point of the loss without decay.
+    u is the step before the minus sign, so with the pull w a weight decays unless its step makes |w| grow; for real
+    weights the product is u * pull. Where the learning rate falls to 0, the weights rest at a stationary point of the
+    loss without decay.
 
     Source: Cautious Weight Decay (2510.12402).
     """
 
     def where_aligned(updates: optax.Updates, params: Params) -> optax.Updates:
-        directions = pull(updates, params)
-        return jax.tree.map(lambda u, d: jnp.where(jnp.sign(u) * d >= 0, d, jnp.zeros_like(d)), updates, directions)
+        def of_leaf(u, d):
+            # the sign, u / |u|, because a product of two small numbers may round to 0
+            return jnp.where(jnp.real(jnp.conj(jnp.sign(u)) * d) >= 0, d, jnp.zeros_like(d))
+
+        return jax.tree.map(of_leaf, updates, pull(updates, params))
 
     return where_aligned

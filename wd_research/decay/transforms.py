@@ -5,51 +5,115 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from wd_research.decay.masks import DecayError, leaf_name, matrices, weighted
+from wd_research.decay.masks import DecayError, coefficients, kernels, leaf_name, per_leaf, weighted
 from wd_research.decay.pulls import toward, toward_zero
 from wd_research.types import Array, Mask, Number, Params, Prox, Pull, Rate
 
 
-def decay_weights(rate: Rate, pull: Pull = toward_zero, mask: Mask = matrices) -> optax.GradientTransformation:
+def decay_weights(rate: Rate, pull: Pull | None = None, mask: Mask | Any = None) -> optax.GradientTransformation:
     """Add the decay of the weights to what flows through the chain: u <- u + rate * c * pull(u, w).
 
-    The chain carries ascent directions until it descends (`places`), hence the plus. `rate` is f32[], traced or not, or
-    a tree of such numbers, one per leaf or per subtree of the params; where it stands in the chain decides what later
-    links multiply it by.
+    The chain carries ascent directions until it descends (`places`), hence the plus; where the link stands in it
+    decides what later links multiply the rate by. `rate` is f32[], traced or not; or a tree of rates for
+    `masks.per_leaf`, coarser than the params or with arrays that broadcast against a leaf; or a schedule, a function
+    of the step with such rates, which counts its own steps. `mask` is for `masks.coefficients`, which gives c. Unless
+    others are given, the pull is `toward_zero` and the mask `kernels`.
 
-    Raises ValueError when it is used without params, and, at init, DecayError when a tree of rates or a mask does not
-    fit them.
+    `optax.inject_hyperparams` takes functions for schedules, which a rate may be; a pull or a mask must be named:
+    `optax.inject_hyperparams(decay_weights, static_args=("pull", "mask"))(0.1, mask=everything)`.
+
+    Raises DecayError for a mask that is one value and, at init, when rate or mask do not fit the params or nothing
+    would decay; ValueError when it is used without params.
     """
+    if is_function(rate):
+        return scheduled(lambda now: decay_weights(now, pull, mask), rate)
+    # None stands for them in the signature, where inject_hyperparams would take functions for schedules
+    along, chosen = toward_zero if pull is None else pull, kernels_unless(mask)
 
     def init(params: Params) -> optax.EmptyState:
-        _per_leaf(rate, params)
-        mask(params)
+        if jax.tree.leaves(params):  # optax.tree.map_params asks with a tree that has none
+            per_leaf(rate, params, "rate")
+            coefficients(chosen, params)
         return optax.EmptyState()
 
     def update(updates: optax.Updates, state: optax.OptState, params: Params | None = None):
         if params is None:
             raise ValueError("decay_weights needs the params: call optimizer.update(gradients, state, params)")
 
-        def decayed(rate, coefficient, update, direction):
-            return update if coefficient is False else update + weighted(coefficient, rate * direction)
+        def of_leaf(rate, coefficient, update, direction):
+            if rate is False or coefficient is False:
+                return update
+            return update + weighted(coefficient, rate * direction)
 
-        return jax.tree.map(decayed, _per_leaf(rate, params), mask(params), updates, pull(updates, params)), state
+        trees = per_leaf(rate, params, "rate"), coefficients(chosen, params)
+        return jax.tree.map(of_leaf, *trees, updates, along(updates, params)), state
 
     return optax.GradientTransformation(init, update)
 
 
-def _per_leaf(rate: Rate, params: Params) -> Params:
-    """The rate of every leaf."""
-    try:
-        return jax.tree.broadcast(rate, params)
-    except ValueError as error:
-        has, wants = ([leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(t)] for t in (rate, params))
+def kernels_unless(mask: Mask | Any) -> Mask | Any:
+    """The mask, or `kernels` where none is given. Raises DecayError for one value, which is no mask by intention."""
+    if mask is None:
+        return kernels
+    if not callable(mask) and jax.tree_util.all_leaves([mask]) and np.ndim(mask) == 0:
         raise DecayError(
-            f"the tree of rates ({', '.join(has)}) does not fit the params: give a rate to every leaf or subtree of "
-            + ", ".join(wants)
-        ) from error
+            f"the mask is one value, {mask}: give a function of the params, such as `everything`, or a tree; where it "
+            "was a function, optax.inject_hyperparams took it for a schedule, so say "
+            'inject_hyperparams(decay_weights, static_args=("pull", "mask"))'
+        )
+    return mask
+
+
+def is_function(what: Any) -> bool:
+    """Whether it can be called and is no tree: modules of Equinox are both."""
+    return callable(what) and jax.tree_util.all_leaves([what])
+
+
+def frozen(mask: Mask | Any) -> optax.GradientTransformation:
+    """Weights that stay: u <- 0 where the mask takes a leaf in, else u, exactly, whatever u is.
+
+    It stands last, after the descent and after a proximal step, because every link behind it moves the weights again.
+    Zeros in front of an optimizer (`optax.masked(optax.set_to_zero(), mask)`) stop the gradients alone, not what a
+    momentum remembers, and no decay; `optax.partition` keeps the decay of its own groups apart, and not that of a
+    link behind it. The mask is for `masks.coefficients`, with bools alone; an array of them keeps a part of a leaf,
+    such as the old rows of a token table.
+
+    An optimizer with a second set of weights (`optax.contrib.schedule_free`) moves that all the same, and so the
+    weights that are evaluated: there let `frozen` be the last link of its base optimizer.
+
+    Raises DecayError, at init, when the mask does not fit the params, takes in no leaf or holds a number; ValueError
+    when it is used without params.
+    """
+
+    def init(params: Params) -> optax.EmptyState:
+        if jax.tree.leaves(params):
+            _bools(mask, params)
+        return optax.EmptyState()
+
+    def update(updates: optax.Updates, state: optax.OptState, params: Params | None = None):
+        if params is None:
+            raise ValueError("frozen needs the params: call optimizer.update(gradients, state, params)")
+
+        def held(taken, update):
+            return jnp.where(taken, jnp.zeros_like(update), update)
+
+        return jax.tree.map(held, _bools(mask, params), updates), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _bools(mask: Mask | Any, params: Params) -> Params:
+    """The coefficients of a mask that says yes or no."""
+    chosen = coefficients(mask, params)
+    for path, value in jax.tree_util.tree_leaves_with_path(chosen):
+        if jnp.result_type(value) != jnp.bool_:
+            raise DecayError(
+                f"frozen wants True or False, and the mask of {leaf_name(path)} is {value}: a weight stays or moves"
+            )
+    return chosen
 
 
 def proximal_step(prox: Prox, amount: Number) -> optax.GradientTransformation:
@@ -79,21 +143,22 @@ def scheduled(
 ) -> optax.GradientTransformation:
     """A link with a schedule of its own: link(schedule(t)) at step t.
 
-    `scheduled(decay_weights, lambda t: rate * halving(t))` multiplies the decay, and only the decay, by `halving`.
+    `scheduled(partial(proximal_step, soft_threshold), schedule)` takes smaller proximal steps while the schedule falls.
     """
 
     def init(params: Params) -> ScheduledState:
         start = jnp.zeros((), jnp.int32)
         return ScheduledState(start, link(schedule(start)).init(params))
 
-    def update(updates: optax.Updates, state: Any, params: Params | None = None):
-        updates, inner = link(schedule(state.step)).update(updates, state.link, params)
+    def update(updates: optax.Updates, state: Any, params: Params | None = None, **extra: Any):
+        now = optax.with_extra_args_support(link(schedule(state.step)))
+        updates, inner = now.update(updates, state.link, params, **extra)
         return updates, ScheduledState(state.step + 1, inner)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
-def corrected(rate: Number, schedule: optax.Schedule, mask: Mask = matrices) -> optax.GradientTransformation:
+def corrected(rate: Number, schedule: optax.Schedule, mask: Mask | Any = None) -> optax.GradientTransformation:
     """The decay of AdamC, for weights that a norm follows: in the decoupled place they shrink by eta s_t^2 * rate.
 
     The chain multiplies by eta s_t, so the link's own rate is rate * s_t, `schedule` being the chain's with peak 1.
@@ -101,11 +166,11 @@ def corrected(rate: Number, schedule: optax.Schedule, mask: Mask = matrices) -> 
 
     Source: Defazio (2506.02285).
     """
-    return scheduled(lambda now: decay_weights(rate * now, mask=mask), schedule)
+    return decay_weights(lambda step: rate * schedule(step), mask=mask)
 
 
 def normalized(
-    norm: Number, batch_size: int, examples: int, epochs: Number, mask: Mask = matrices
+    norm: Number, batch_size: int, examples: int, epochs: Number, mask: Mask | Any = None
 ) -> optax.GradientTransformation:
     """Normalized decay, for the independent place: rate = norm * sqrt(b / (n epochs)) = norm / sqrt(steps).
 
@@ -117,24 +182,26 @@ def normalized(
 
 
 class StartState(NamedTuple):
-    """The weights that training started from."""
+    """The weights that training started from, and the state of the link that decays toward them."""
 
     start: Params
+    link: optax.OptState
 
 
-def decay_toward_start(rate: Rate, mask: Mask = matrices) -> optax.GradientTransformation:
+def decay_toward_start(rate: Rate, mask: Mask | Any = None) -> optax.GradientTransformation:
     """Decay toward the weights w_0 that training started from: u <- u + rate * c * (w - w_0); the state keeps w_0.
 
-    In the coupled place it equals `penalties.distance` to w_0 in the loss.
+    In the coupled place it equals `penalties.distance` to w_0 in the loss. Rate and mask are those of `decay_weights`.
 
     Source: Li, Grandvalet & Davoine (1802.01483), L2-SP.
     """
 
     def init(params: Params) -> StartState:
-        return StartState(jax.tree.map(jnp.copy, params))  # a buffer cannot be donated twice
+        start = jax.tree.map(jnp.copy, params)  # a buffer cannot be donated twice
+        return StartState(start, decay_weights(rate, toward(start), mask).init(params))
 
     def update(updates: optax.Updates, state: Any, params: Params | None = None):
-        link = decay_weights(rate, toward(state.start), mask)
-        return link.update(updates, optax.EmptyState(), params)[0], state
+        updates, link = decay_weights(rate, toward(state.start), mask).update(updates, state.link, params)
+        return updates, StartState(state.start, link)
 
     return optax.GradientTransformation(init, update)

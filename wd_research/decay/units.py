@@ -83,9 +83,29 @@ UNITS = (
         lambda x, eta, b: eta * x / b,
         lambda share, eta, b: share * b / eta,
     ),
+    Unit(
+        "sklearn-c",
+        "coupled",
+        "C of LogisticRegression, LinearSVC: |w|^2/2 + x times the sum of losses, L their mean",
+        ("learning_rate", "examples"),
+        "eta / (n x)",
+        lambda x, eta, n: eta / (n * x),
+        lambda share, eta, n: eta / (n * share),
+    ),
+    Unit(
+        "sklearn-ridge",
+        "coupled",
+        "alpha of Ridge: the sum of squared errors + x |w|^2, L their mean",
+        ("learning_rate", "examples"),
+        "2 eta x / n",
+        lambda x, eta, n: 2 * eta * x / n,
+        lambda share, eta, n: share * n / (2 * eta),
+    ),
+    Unit("sklearn-sgd", "coupled", "alpha of SGDClassifier, SGDRegressor: L + x/2 |w|^2", *ETA),
     Unit("keras-l2", "coupled", "keras.regularizers.L2: L + x |w|^2", *TWO_ETA),
     Unit("torch-coupled", "coupled", "torch.optim.SGD, Adam; optax: add_decayed_weights first; places.coupled", *ETA),
     Unit("torch-adamw", "scheduled", "torch.optim.AdamW, optax.adamw; places.decoupled", *ETA),
+    Unit("timm", "scheduled", "weight_decay of timm's AdamW, NAdamW, Lion, SGDW, cautious or not", *ETA),
     Unit("keras-optimizer", "scheduled", "weight_decay of Keras optimizers, .004 in its AdamW", *ETA),
     Unit("big-vision", "scheduled", "wd in big_vision; places.independent", *ITSELF),
     Unit("composer", "scheduled", "Composer's DecoupledAdamW, DecoupledSGDW", *ITSELF),
@@ -127,6 +147,7 @@ UNITS = (
         lambda share: -math.log(2) / math.log1p(-share),
     ),
     Unit("constant", "unscheduled", "at every step; places.constant", *ITSELF),
+    Unit("tensorflow-addons", "unscheduled", "weight_decay of its AdamW, SGDW, given as a number", *ITSELF),
 )
 
 
@@ -234,7 +255,7 @@ def share_of(number: float, unit: Unit, setting: Setting) -> float:
     """The share of a weight that a step removes at the peak. Raises UserError as `table` does."""
     check(setting)
     if not (math.isfinite(number) and number > 0):
-        raise UserError(f"{unit.name} {number:g} cannot be: give a finite number above 0")
+        raise UserError(f"{unit.name} {number:g} {_improper(number, unit)}: give a finite number above 0")
     missing = _missing(unit, setting)
     if missing:
         raise UserError(f"{unit.name} {number:g} says too little alone: give the {_words(missing)} too")
@@ -274,6 +295,22 @@ def _row(share: float, given: Unit, unit: Unit, setting: Setting) -> Row:
     if why or missing:
         return Row(unit, None, why, missing)
     return Row(unit, number_of(share, unit, setting), "", ())
+
+
+def _improper(number: float, unit: Unit) -> str:
+    """What is wrong with a number that is not finite or not above 0."""
+    inverse = [other.name for other in UNITS if is_inverse(other)]
+    if number == (math.inf if unit.name in inverse else 0):
+        return f"is no decay, which is inf in {', '.join(inverse)} and 0 in all other conventions"
+    if number == 0:
+        return "cannot be, since decay is inverse to it"
+    return "cannot be"
+
+
+def is_inverse(unit: Unit) -> bool:
+    """Whether a larger number means less decay, so that none is infinity."""
+    ones = [1] * len(unit.needs)
+    return unit.number(0.1, *ones) > unit.number(0.2, *ones)
 
 
 def _missing(unit: Unit, setting: Setting) -> tuple[str, ...]:

@@ -1,0 +1,207 @@
+"""What twins show of the decay of one leaf: its pull, its share at every step, or why it is not known."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from wd_research.audit.clock import Samples
+from wd_research.audit.twins import PAIRS, TURNED_FOR
+
+NOTHING, LOOSE = 1e-7, 1e-2  # a share that rounding may make; what counts as equal beside 1
+LINEAR = ("w", "w - start", "w - v")  # pulls
+
+
+class LeafDecay(NamedTuple):
+    """The decay of one leaf; shares are of its weights, per step, at the sampled steps f64[samples]."""
+
+    samples: Samples
+    strength: float  # of decay that enters as a gradient, before the optimizer; NaN where it is there but not known
+    pull: str  # "w", "w - start", "sign(w)", "w - v" for a tree v that is not the start, or "other"
+    rate: np.ndarray  # the share that decay removes which does not go through the optimizer, of its pull
+    own_rate: np.ndarray  # the share that all of decay removes, beside the model's own gradients with random signs
+    left: np.ndarray  # what is left of the start without gradients
+    rounded: float  # the part of that decay which arrives in the leaf's dtype
+    step_sizes: tuple[np.ndarray, np.ndarray]  # root mean square steps by a lasting and by a single unit gradient
+    mixed: float  # how far decay beside gradients is from decay without, from 0
+    half: float  # how far it is from half of that, from 0: a cautious rule halves it on average
+    stopped: bool  # whether gradients do not reach the update
+    unknown: str  # why the decay is not known; "" where it is
+
+
+class _Twins(NamedTuple):
+    """What twins show of one leaf; f64[samples] each."""
+
+    share: np.ndarray  # of the weights, that an update takes
+    of_signs: np.ndarray  # of their signs
+    misfit: np.ndarray  # how far what it takes is from a share of the weights, from 0
+    sign_misfit: np.ndarray  # how far from a share of their signs
+    even: np.ndarray  # what both twins do alike, beside what they lose
+    start_misfit: np.ndarray  # how far that is from going to the start by the same share
+    gone: np.ndarray  # share of the weights that the step took, rounding included
+    left: np.ndarray  # log(|weights| after the step / before)
+    there: np.ndarray  # whether any weight is left to be seen
+
+
+def _twins_of(sums: dict[str, np.ndarray], name: str) -> _Twins:
+    along, weights, odd, signs, even, to_start, gone, moved = (
+        sums[f"{name} {what}"] for what in ("along", "weights", "odd", "signs", "even", "to start", "gone", "moved")
+    )
+    share, of_signs = along / weights, signs / sums["entries"]
+    back = even - 2 * share * to_start + share**2 * sums["start"]
+    there = weights > 1e-6 * weights[0]
+    return _Twins(
+        share=np.where(there, share, 0.0),
+        of_signs=of_signs,
+        misfit=np.sqrt(np.maximum((odd - along * share) / odd, 0)),
+        sign_misfit=np.sqrt(np.maximum((odd - signs * of_signs) / odd, 0)),
+        even=np.sqrt(even / odd),
+        start_misfit=np.sqrt(np.maximum(back / odd, 0)),
+        gone=gone / weights,
+        left=np.log1p(np.maximum((moved - 2 * gone) / np.maximum(weights, 1e-300), -1)) / 2,
+        there=there,
+    )
+
+
+@np.errstate(divide="ignore", invalid="ignore", over="ignore")
+def read_leaf(sums: dict[str, np.ndarray], looked: Samples, strength: float, pull: str) -> LeafDecay:
+    """Read the runs of one leaf."""
+    twins = {name: _twins_of(sums, name) for name in PAIRS}
+    still, moving, free = twins["rest"], twins["moving"], twins["free"]
+    if strength == 0:
+        rate, pull, shown = _after(twins, sums)
+        asked = np.maximum(sums["asked"], (1e-9) ** 2 * sums["rest weights"])
+        remembered = (sums["remembered"] / asked)[TURNED_FOR:]
+        if np.max(remembered, initial=0) > LOOSE**2 and shown is still and (rate.any() or _shows(twins["lasting"])):
+            rate, strength = np.zeros_like(rate), np.nan
+    else:
+        rate, pull, shown = _beside_coupled(twins, pull)
+    unknown = ""
+    if strength == 0:
+        unknown = _unknown(twins, rate, pull, shown, looked)
+    elif np.isnan(strength):
+        unknown = _out_of_hand(twins, rate)
+    strongest = int(np.argmax(np.abs(rate)))
+    alone = free if np.isfinite(free.left).all() and shown is not moving else moving
+    own = moving if shown is moving else twins["noise"]
+    stays = strength == 0 and pull in ("w - start", "w - v")
+    logarithm = np.log(np.abs(1 - rate)) if stays else alone.left
+    return LeafDecay(
+        samples=looked,
+        strength=strength,
+        pull=pull,
+        rate=rate,
+        own_rate=rate if pull == "w - v" and strength == 0 else own.share,
+        left=np.exp(np.cumsum(looked.weights * logarithm)),
+        rounded=_part(alone, looked),
+        step_sizes=(
+            np.sqrt(sums["lasting steps"] / sums["entries"]),
+            np.sqrt(sums["single steps"] / sums["entries"]),
+        ),
+        mixed=_distance(sums, "mixed", strongest) if shown is still else 0.0,
+        half=_distance(sums, "half", strongest) if shown is still else 1.0,
+        stopped=not np.any(sums["noise even"]),
+        unknown=unknown,
+    )
+
+
+def _distance(sums: dict[str, np.ndarray], name: str, step: int) -> float:
+    return float(np.nan_to_num(np.sqrt(sums[name][step] / sums["rest odd"][step])))
+
+
+def _part(twins: _Twins, looked: Samples) -> float:
+    """The part of the decay that is asked for which rounding lets through."""
+    arrived = np.where(twins.there, twins.gone, 0.0)
+    asked, gone = (float(np.sum(looked.weights * share)) for share in (twins.share, arrived))
+    return gone / asked if asked and np.isfinite(gone / asked) else 1.0
+
+
+def _after(twins: dict[str, _Twins], sums: dict[str, np.ndarray]) -> tuple[np.ndarray, str, _Twins]:
+    """The decay that does not go through the optimizer: its share at every step, its pull, and the twins that show it.
+
+    They are the held ones at rest. Where these are not finite (the optimizer divides by its gradients), or seem to be
+    drawn somewhere while moving ones are not (it keeps weights of its own), it is the ones that move.
+    """
+    still, moving = twins["rest"], twins["moving"]
+    if np.isfinite(still.share).all():
+        rate, pull, _ = _read(still, "w")
+        late = slice(len(rate) // 2, None)
+        step = int(np.argmax(np.abs(rate)))
+        steady, sizes = sums["steady"], np.sqrt(sums["rest even"] * sums["rest even"][0])
+        agrees = np.allclose(twins["free"].share[:3], rate[:3], rtol=0.1, atol=0)
+        noisy = agrees and np.sum(steady[late]) < 0.5 * np.sum(sizes[late])  # as where noise is added
+        if pull != "w" or rate[step] == 0 or still.even[step] < LOOSE or noisy:
+            return rate, pull, still
+        returned = np.nansum(sums["back"][late]) / max(np.nansum(sums["away"][late]), 1e-300)
+        if still.start_misfit[step] < LOOSE and 0.5 < returned / np.mean(rate[late]) < 2:
+            return rate, "w - start", still
+        if still.start_misfit[step] >= LOOSE and agrees:
+            return rate, "w - v", still
+    rate, pull, _ = _read(moving, "w")
+    small = abs(np.mean(moving.share)) < NOTHING and np.max(np.abs(moving.share)) < 10 * NOTHING
+    if small and not _shows(twins["lasting"]):
+        return np.zeros_like(rate), "w", moving
+    return rate, pull, moving
+
+
+def _beside_coupled(twins: dict[str, _Twins], pull: str) -> tuple[np.ndarray, str, _Twins]:
+    """The same where decay enters as a gradient, along a pull: what is left when that is undone.
+
+    Where held weights are drawn somewhere, that is by weights of the optimizer's own, and no decay.
+    """
+    rate, pull_after, shown = _read(twins["clean"], pull)
+    step = int(np.argmax(np.abs(rate)))
+    if rate.any() and pull == "w" and twins["rest"].even[step] > LOOSE:
+        return np.zeros_like(rate), pull, shown
+    return rate, pull_after if rate.any() else pull, shown
+
+
+def _read(twins: _Twins, default: str) -> tuple[np.ndarray, str, _Twins]:
+    """The share that twins lose at every step, and what they are pulled along."""
+    step = int(np.nanargmax(np.abs(np.append(twins.share, 0.0)))) % len(twins.share)
+    misfits = {"w": twins.misfit[step], "sign(w)": twins.sign_misfit[step]}
+    pull = next((name for name, misfit in misfits.items() if misfit < LOOSE), "other")
+    shares = np.nan_to_num(twins.of_signs if pull == "sign(w)" else twins.share)
+    if not shares.any() or (np.abs(shares).max() < NOTHING and pull == "other"):
+        return np.zeros_like(shares), default, twins
+    return shares, pull, twins
+
+
+def _unknown(twins: dict[str, _Twins], rate: np.ndarray, pull: str, shown: _Twins, looked: Samples) -> str:
+    """Why the decay after the optimizer cannot be known beforehand; "" where it can.
+
+    It is known where twins at rest show it and those beside lasting gradients, which move, agree.
+    """
+    still, lasting, step = twins["rest"], twins["lasting"], int(np.argmax(np.abs(rate)))
+    mixed = abs(twins["noise"].share[step] - rate[step]) > LOOSE * abs(rate[step])
+    if shown is still and pull == "w" and not np.allclose(twins["free"].share[:3], rate[:3], rtol=0.2, atol=0):
+        return "it depends on how far the weights have moved"
+    if rate[step] and shown is still and mixed and pull == "w":
+        return _out_of_hand(twins, rate)
+    if not rate[step] or (shown is still and pull != "w"):
+        return "" if np.isfinite(shown.share).all() else "it is finite neither at rest nor beside gradients"
+    if shown is not still and (pull == "other" or abs(rate[step]) >= 1):
+        return "it depends on the gradients, beside which it is no share of the weights"
+    return _out_of_hand(twins, rate) or _unlike(rate, shown, lasting, looked.weights)
+
+
+def _shows(twins: _Twins) -> bool:
+    """Whether what twins lose is more than rounding beside what they do alike."""
+    return bool(np.nanmin(np.append(twins.even, np.inf)) < 1 / (1000 * NOTHING))
+
+
+def _unlike(rate: np.ndarray, shown: _Twins, lasting: _Twins, weights: np.ndarray) -> str:
+    """Whether late in the run lasting gradients make another decay of it."""
+    seen = (np.arange(len(rate)) >= len(rate) // 2) & shown.there & lasting.there
+    if not seen.any():
+        return ""
+    less, more = sorted(abs(float(np.average(share[seen], weights=weights[seen]))) for share in (rate, lasting.share))
+    if more <= 3 * less or more < NOTHING:
+        return ""
+    return f"it depends on the gradients: {less:.2g} or {more:.2g} of the weights per step in two trials"
+
+
+def _out_of_hand(twins: dict[str, _Twins], rate: np.ndarray) -> str:
+    """Whether decay blows up beside gradients that last."""
+    share = twins["lasting"].share
+    bounded = np.isfinite(share).all() and np.max(np.abs(share)) < max(1.0, 3 * np.max(np.abs(rate)))
+    return "" if bounded else "it depends on the gradients: beside lasting ones it grows without bound"
