@@ -85,7 +85,7 @@ def test_both_kinds_of_arm_stand_side_by_side_and_each_is_answered_as_it_can_be(
     assert result.summary["speed"]["members"] == 3 * 3
     audit = (tmp_path / "audit.txt").read_text()
     assert audit.startswith("trained, at learning rate 0.01, decay 1, dropout 0\n")
-    assert "Dense_0/kernel  61x8   decoupled  w " in audit
+    assert "Dense_0/kernel  61x8   kernel  name: kernel  decoupled  w " in audit
     assert json.loads((tmp_path / "experiment.json").read_text())["seconds"]["audit"] > 0
 
 
