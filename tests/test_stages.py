@@ -111,7 +111,7 @@ def test_a_computed_arm_is_confirmed_too(tmp_path):
 
 
 def replace_measure(measure, expected):
-    return HELPS._replace(measure=measure, expected=expected)
+    return replace(HELPS, measure=measure, expected=expected)
 
 
 def noisy(arms):
@@ -125,7 +125,8 @@ def certain(arms):
     return {"one": wd.measured(lambda at: 1.0 + 0.1 * (at["seed"].to_numpy() % 2), *scores.choices)}
 
 
-OPEN, SURE = replace_measure(noisy, (0.0, np.inf)), replace_measure(certain, (0.0, np.inf))
+OPEN = replace(replace_measure(noisy, (0.0, np.inf)), id="open")
+SURE = replace(replace_measure(certain, (0.0, np.inf)), id="sure")
 
 
 @pytest.mark.parametrize(("claims", "seeds"), [((OPEN, SURE), [3, 3, 3]), ((SURE,), [3])])
@@ -159,7 +160,7 @@ def test_a_claim_that_fails_to_choose_costs_nothing_else(tmp_path):
         return {}["missing"]
 
     with pytest.raises(ExceptionGroup, match="claim broken"):
-        run(declared(claims=(HELPS, HELPS._replace(id="broken", measure=broken))), tmp_path)
+        run(declared(claims=(HELPS, replace(HELPS, id="broken", measure=broken))), tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert [(row["id"], row["stage"]) for row in summary["claims"]] == [("helps", "confirming")]
 

@@ -2,10 +2,12 @@
 
 import functools
 import inspect
+import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -15,6 +17,7 @@ import tyro
 from wd_research.flags import UserError, flag
 from wd_research.reporting.folder import RESULTS, free_folder
 from wd_research.reporting.record import read_record
+from wd_research.signals import after, heeded
 
 if TYPE_CHECKING:
     from wd_research.experiment import Experiment
@@ -60,7 +63,7 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
     """Run an experiment function by the flags on the command line.
 
     Exit code 0 when it has answered; 2, with one sentence, for bad input, before anything is compiled; 1, with a
-    traceback, for a bug; 130 when it was interrupted.
+    traceback, for a bug; 130 when it was interrupted, 143 or 129 when it was told to end (SIGTERM, SIGHUP).
     """
     module = inspect.getmodule(experiment)
     name = module.__spec__.name if module and module.__spec__ else Path(sys.argv[0]).stem
@@ -69,6 +72,8 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
     @functools.wraps(experiment)
     def recorded(**flags: Any) -> "Experiment":
         given.update(flags)
+        with after():
+            import wd_research.experiment  # noqa: F401  all that takes long to import
         return experiment(**flags)
 
     def command(
@@ -77,7 +82,7 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
     ) -> Any:
         return experiment, run
 
-    try:
+    with ended_by_signals(), heeded():
         check_renamed(sys.argv[1:])
         declared, flags = tyro.cli(command, prog=f"python -m {name}", description=module and module.__doc__)
         check_run_flags(flags)
@@ -86,10 +91,23 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
         if flags.conclude:
             declared = declared_in(flags.conclude, command, experiment, given)
         act(declared, flags, name, given)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """End the process with one sentence and the code that says why, for bad input and for signals.
+
+    Where nobody reads what is printed any more, as behind `| head -1`, that is no error of the run.
+    """
+    try:
+        yield
+        sys.stdout.flush()
     except UserError as error:
         stop(str(error))
-    except KeyboardInterrupt:
-        stop("interrupted", code=130)
+    except KeyboardInterrupt as interrupt:
+        stop("interrupted", code=getattr(interrupt, "code", 130))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def act(experiment: "Experiment", flags: RunFlags, name: str, given: Mapping[str, Any]) -> None:
@@ -114,14 +132,15 @@ def act(experiment: "Experiment", flags: RunFlags, name: str, given: Mapping[str
             "flags": given,
             "seconds": {"import": seconds_since_start()},
         }
-        folder = flags.workdir or free_folder(Path("runs"), name.rpartition(".")[2])
+        folder = flags.workdir.expanduser() if flags.workdir else free_folder(Path("runs"), name.rpartition(".")[2])
         try:
             run(experiment, folder, tensorboard=flags.tensorboard, member_runs=flags.member_runs,
                 limits=limits, launch=launch)  # fmt: skip
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             there = (folder / RESULTS).exists()
             stop(f"interrupted; what was written so far is in {folder}"
-                 + (f", and --conclude {folder} concludes from it" if there else ""), code=130)  # fmt: skip
+                 + (f", and --conclude {folder} concludes from it" if there else ""),
+                 code=getattr(interrupt, "code", 130))  # fmt: skip
 
 
 def check_renamed(arguments: list[str]) -> None:

@@ -18,7 +18,8 @@ from wd_research.audit.arms import audit_text
 from wd_research.evidence.claims import Claim, judge
 from wd_research.evidence.measured import Evidence
 from wd_research.evidence.selection import best_point, summarise, winner_of
-from wd_research.flags import UserError, confirming_seeds, counts, seeds
+from wd_research.flags import UserError, confirming_seeds, counts
+from wd_research.names import check_apart, check_arms, check_name
 from wd_research.reporting.drawing import Figure
 from wd_research.reporting.errors import forgiven, formatted, kept
 from wd_research.reporting.figures import all_figures, ledger_figure, ledger_leaves, training
@@ -43,10 +44,11 @@ from wd_research.reporting.table import print_answer
 from wd_research.reporting.tensorboard import event_files, write_summary
 from wd_research.results import diverged
 from wd_research.stages import Announce, Training, confirm, explore, grow
+from wd_research.training.checks import check_arm
 from wd_research.training.devices import prepare_jax
 from wd_research.training.loop import booked
 from wd_research.training.plan import Limits
-from wd_research.types import Arm, ComputedArm, Observer
+from wd_research.types import Arm, ComputedArm, Observer, check_distinct
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -67,7 +69,8 @@ class Experiment:
     more of them, as many at a time, until every claim is decided or there are so many. With confirm=0 choices are
     scored by halves of the exploring seeds. `grow` adds points beyond an edge of a grid on which a best point lies.
 
-    Raises UserError when there are fewer than two seeds, no step, no evaluation or no arm, or a name with a slash.
+    Raises UserError when there is no seed, no step, no evaluation or no arm, when it is made of something else, or when
+    names are none that files can hold.
     """
 
     arms: Mapping[str, Arm | ComputedArm]
@@ -83,14 +86,21 @@ class Experiment:
     question: str = field(default_factory=first_line_of_caller)
 
     def __post_init__(self) -> None:
-        counts(steps=self.steps, evaluations=self.evaluations)
-        seeds(self.seeds)
+        counts(seeds=self.seeds, steps=self.steps, evaluations=self.evaluations)
         confirming_seeds(self.confirm, self.until_decided)
-        if not self.arms:
-            raise UserError("there is no arm: give at least one")
-        for name in self.arms:
-            if not name.strip() or "/" in name:
-                raise UserError(f"no arm can be called {name!r}: give a name without a slash")
+        if not isinstance(self.arms, Mapping) or not self.arms:
+            raise UserError("there is no arm: give at least one, as {name: arm}")
+        check_arms(self.arms)
+        for name, arm in self.arms.items():
+            if not isinstance(arm, Arm) and not callable(arm):
+                raise UserError(f"{name} is a {type(arm).__name__} and no arm: give wd.Arm(...), or a function of the "
+                                "number of seeds that computes results")  # fmt: skip
+        for arm in self.trained.values():
+            check_distinct(arm.points)
+        for claim in self.claims:
+            if not isinstance(claim, Claim):
+                raise UserError(f"{claim!r:.40} is no claim: give wd.Claim(...)")
+        check_apart("claim", [claim.id for claim in self.claims])
 
     @property
     def trained(self) -> dict[str, Arm]:
@@ -177,7 +187,8 @@ def run(
 
     Raises what `measure` and `conclude` raise.
     """
-    folder, console = Path(workdir or free_folder(Path("runs"), "run")), console or Console()
+    folder = Path(workdir).expanduser() if workdir else free_folder(Path("runs"), "run")
+    console = console or Console()
     errors: dict[str, Exception] = {}
     with ExitStack() as closing:
         shown = closing.enter_context(progress(console))
@@ -211,7 +222,7 @@ def measure(
     decay does not fit; and PlanError, one too, when the population does not.
     """
     prepare_jax()
-    folder = claim_folder(Path(folder))
+    folder = claim_folder(Path(folder).expanduser())
     launch = dict(launch or {})
     seconds = {**launch.pop("seconds", {}), **dict.fromkeys(("audit", "compile", "train", "evaluate", "write"), 0.0)}
     record = {
@@ -226,6 +237,8 @@ def measure(
     write_json(folder / RECORD, {**record, "status": "running"})
     training = Training(experiment.segments, limits or Limits(), observers, announce, seconds)
     with recorded(folder):
+        for name, arm in experiment.trained.items():
+            check_arm(name, arm)
         announce("auditing", experiment.members * experiment.steps)
         with booked(seconds, "audit"):
             write_text(folder / "audit.txt", audit_text(experiment.trained, experiment.steps))
@@ -265,7 +278,10 @@ def conclude(
         summary = judged(experiment, arms, record, errors)
         figures = {}
         with kept(errors, "figures"):
-            figures |= experiment.figures(arms)
+            for name, figure in experiment.figures(arms).items():
+                with kept(errors, f"figure {name!r:.40}"):
+                    check_name("figure", name)
+                    figures[name] = figure
         with kept(errors, "figure training"):
             figures |= training_figures(experiment, arms, summary)
         write_json(folder / "summary.json", summary)

@@ -12,21 +12,34 @@ class UserError(ValueError):
     """
 
 
+MOST = 2**31 - 1  # that a counter of steps holds
+
+
 def counts(**flags: int) -> None:
-    """Raise UserError unless every number is at least 1."""
+    """Raise UserError unless every number is a whole one, at least 1, that 32 bits hold."""
     for name, value in flags.items():
-        if value < 1:
-            raise UserError(f"{flag(name)} {value} is too few: give 1 or more")
+        whole(name, value)
+        if not 1 <= value <= MOST:
+            few = "few" if value < 1 else "many"
+            raise UserError(f"{flag(name)} {value} is too {few}: give 1 or more, up to {MOST:,}")
 
 
 def seeds(count: int) -> None:
-    """Raise UserError unless there are seeds enough for an interval."""
-    if count < 2:
-        raise UserError(f"--seeds {count} is too few: an interval over seeds needs a spread, so give 2 or more")
+    """Raise UserError unless there is a seed; one is a smoke test, intervals need more."""
+    counts(seeds=count)
+
+
+def whole(name: str, value: object) -> None:
+    """Raise UserError unless the value is a whole number, of Python or NumPy."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise UserError(f"{flag(name)} {value!r} is no whole number: give one, such as 8")
 
 
 def confirming_seeds(confirm: int, until_decided: int | None = None) -> None:
     """Raise UserError unless confirming seeds are enough for an interval, or none, and MAX is a multiple of them."""
+    whole("confirm", confirm)
+    if until_decided is not None:
+        whole("until_decided", until_decided)
     if confirm < 0 or confirm == 1:
         raise UserError(f"--confirm {confirm} is too few: give 2 or more, or 0 to score choices by halves of the seeds")
     if until_decided is not None and (not confirm or until_decided < confirm or until_decided % confirm):

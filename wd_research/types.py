@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from wd_research.flags import UserError
+from wd_research.names import check_name
 
 if TYPE_CHECKING:
     from xarray import Dataset as Results  # of an arm, with the dims (seed, point, step): see `results`
@@ -119,7 +120,8 @@ class Arm:
     objective is the task's loss unless another is given. `observe` measures every step; its metrics are recorded as
     means over the steps between two evaluations.
 
-    Raises UserError when the points have no such axis, or a hyperparameter has a name that results use themselves.
+    Raises UserError when it is made of something else, when its points are no table of finite numbers f32[h] or have no
+    such axis, or when a hyperparameter has a name that results use themselves.
     """
 
     task: Task
@@ -130,13 +132,16 @@ class Arm:
     observe: Observe = no_metrics
 
     def __post_init__(self) -> None:
-        names = self.points._fields
-        if self.axis not in names:
-            raise UserError(f"the points have no {self.axis}: the axis is one of {', '.join(names)}")
-        for name in names:
-            if name in RESERVED or name.startswith(PREFIXES):
-                raise UserError(f"no hyperparameter can be called {name}, results have that name for themselves: give "
-                                "it another one")  # fmt: skip
+        if not isinstance(self.task, Task):
+            raise UserError(f"an arm needs a Task, and this is a {type(self.task).__name__}: make one by "
+                            "classification, regression or supervised")  # fmt: skip
+        if not callable(self.optimizer):
+            made = type(self.optimizer).__name__
+            raise UserError("an arm needs a function of the hyperparameters that makes its optimizer, and this is a "
+                            f"{made}: write lambda h: optax.adamw(h.learning_rate)")  # fmt: skip
+        check_points(self.points)
+        if self.axis not in self.points._fields:
+            raise UserError(f"the points have no {self.axis}: the axis is one of {', '.join(self.points._fields)}")
 
     @property
     def minimised(self) -> Callable[[Hypers], Loss]:
@@ -147,3 +152,35 @@ class Arm:
     def size(self) -> int:
         """How many points there are."""
         return len(jax.tree.leaves(self.points)[0])
+
+
+def check_points(points: Any) -> None:
+    """Raise UserError unless the points are a NamedTuple of arrays [h] of finite numbers."""
+    names = getattr(points, "_fields", ())
+    if not names:
+        raise UserError(f"the points are a {type(points).__name__}: make them by grid(learning_rate=..., decay=...)")
+    for name in names:
+        check_name("hyperparameter", name)
+        if name in RESERVED or name.startswith(PREFIXES):
+            raise UserError(f"no hyperparameter can be called {name}, results have that name for themselves: give "
+                            "it another one")  # fmt: skip
+    columns = {name: np.asarray(values) for name, values in points._asdict().items()}
+    shapes = {name: column.shape for name, column in columns.items()}
+    if len(set(shapes.values())) > 1 or any(len(shape) != 1 or not shape[0] for shape in shapes.values()):
+        said = ", ".join(f"{name} of shape {shape}" for name, shape in shapes.items())
+        raise UserError(f"the points are {said}: give each hyperparameter one number for every point")
+    for name, column in columns.items():
+        with np.errstate(over="ignore"):
+            fits = column.dtype.kind in "iuf" and np.isfinite(column.astype(np.float32)).all()
+        if not fits:
+            raise UserError(f"the points have values of {name} that are no finite numbers that float32 can hold")
+
+
+def check_distinct(points: Any) -> None:
+    """Raise UserError where two points are alike in float32."""
+    names, columns = points._fields, [np.asarray(column, np.float32) for column in points]
+    distinct, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
+    if len(distinct) < len(columns[0]):
+        twice = dict(zip(names, map(float, distinct[counts.argmax()]), strict=True))
+        said = ", ".join(f"{name} {value:g}" for name, value in twice.items())
+        raise UserError(f"the points have {said} more than once: give each once")

@@ -187,10 +187,10 @@ def test_the_smallest_effect_is_seen_with_the_power_it_promises():
     assert seen == pytest.approx(0.8, abs=0.06)
 
 
-@pytest.mark.parametrize("function", [paired_t, bootstrap, smallest_effect, lambda v: p_inside(v, 0, 1)])
+@pytest.mark.parametrize("function", [paired_t, bootstrap, smallest_effect])
 def test_one_seed_has_no_interval(function):
-    with pytest.raises(ValueError, match="1 seed has no spread: an interval over seeds needs at least 2"):
-        function(np.array([1.0]))
+    ends = function(np.array([1.0]))
+    assert np.isnan(ends[1:] if isinstance(ends, tuple) else ends).all()
 
 
 def test_paired_t_is_scipys():

@@ -1,6 +1,7 @@
 """Made-up runs of which the answer is known: exploring seeds on the whole grid, fresh ones at what they choose."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 
@@ -53,8 +54,8 @@ def curve(arms):
 
 
 HELPS = Claim("helps", "It helps & more.", "somebody", gains, (0.0, np.inf), everywhere, POINTS)
-MUCH = HELPS._replace(id="much", statement="It helps much.", expected=(0.5, np.inf))
-CURVE = HELPS._replace(id="curve", statement="A curve.", measure=curve)
+MUCH = replace(HELPS, id="much", statement="It helps much.", expected=(0.5, np.inf))
+CURVE = replace(HELPS, id="curve", statement="A curve.", measure=curve)
 
 
 @functools.cache

@@ -1,12 +1,15 @@
 """Claims: a statement about weight decay, the range that a measurement has if it is true, and the verdict."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from wd_research.evidence.measured import CONFIRMING, Cell, Evidence, Measure
 from wd_research.evidence.statistics import ALPHA, holm, p_inside, p_outside
+from wd_research.flags import UserError
+from wd_research.names import check_name
 
 
 class Unit(NamedTuple):
@@ -30,11 +33,14 @@ class Decision(NamedTuple):
     cell: str
 
 
-class Claim(NamedTuple):
+@dataclass(frozen=True)
+class Claim:
     """A statement about weight decay that a run can decide.
 
     `quantifier` is `everywhere` or `somewhere`. `expected` bounds the measured quantity where the statement
     is true; for "no effect" it is the margin, stated before the run.
+
+    Raises UserError when it is made of something else.
     """
 
     id: str
@@ -44,6 +50,21 @@ class Claim(NamedTuple):
     expected: tuple[float, float]
     quantifier: Callable[[Sequence[str], np.ndarray, np.ndarray], Decision]
     unit: Unit = NUMBER
+
+    def __post_init__(self) -> None:
+        check_name("claim", self.id)
+        if not callable(self.measure) or not callable(self.quantifier):
+            raise UserError(f"claim {self.id} needs a function that measures, and wd.everywhere or wd.somewhere")
+        try:
+            low, high = map(float, self.expected)
+        except (TypeError, ValueError):
+            low, high = np.nan, np.nan
+        if not low <= high:
+            raise UserError(f"claim {self.id} expects {self.expected!r}: give two numbers, low and high")
+        try:
+            format(1.0 * self.unit.factor, self.unit.form)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"claim {self.id} has the unit {self.unit!r}, which shows no number: {error}") from error
 
 
 def everywhere(names: Sequence[str], inside: np.ndarray, outside: np.ndarray) -> Decision:

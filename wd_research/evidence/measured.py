@@ -85,7 +85,7 @@ class Evidence(Mapping[str, Results]):
 
         Raises LookupError when a choice has not been trained on confirming seeds.
         """
-        cells = measure(self.arms)
+        cells = measured_cells(measure, self.arms)
         chosen = {name: scores for name, scores in cells.items() if isinstance(scores, Scores)}
         if self.confirming:
             stage, values = CONFIRMING, {name: self._on_confirming(scores, seeds) for name, scores in chosen.items()}
@@ -117,9 +117,32 @@ class Evidence(Mapping[str, Results]):
         return scores.of(lambda choice: self.confirmed(choice).isel(seed=first))
 
 
+def measured_cells(measure: Measure, arms: Arms) -> Mapping[str, Scores | np.ndarray]:
+    """What a claim measures, cell by cell. Raises ValueError unless these are scores, or one number for every seed."""
+    cells = measure(arms)
+    if not isinstance(cells, Mapping) or not cells:
+        raise ValueError(f"a claim measures a mapping of cells, name -> scores, and this one gave {cells!r:.80}")
+    for name, scores in cells.items():
+        if isinstance(scores, Scores):
+            continue
+        values = np.asarray(scores)
+        if values.ndim != 1 or not len(values) or values.dtype.kind not in "biuf":
+            raise ValueError(
+                f"a claim measures one number for each seed, or scores after a choice, and its cell {name!r} is of "
+                f"shape {values.shape}, type {values.dtype}"
+            )
+    return cells
+
+
 def score_by_halves(arms: Arms, measure: Measure) -> dict[str, np.ndarray]:
-    """Score each half of the seeds at what the other half chooses; f64[s]. What rests on no choice is left out."""
+    """Score each half of the seeds at what the other half chooses; f64[s], NaN for one seed, which has no other half.
+
+    What rests on no choice is left out.
+    """
     seeds = next(iter(arms.values())).sizes["seed"]
+    if seeds < 2:
+        cells = measured_cells(measure, arms).items()
+        return {name: np.full(seeds, np.nan) for name, scores in cells if isinstance(scores, Scores)}
     scored: dict[str, np.ndarray] = {}
     for choosing, scoring in zip(halves(seeds), halves(seeds)[::-1], strict=True):
         kept = {name: results.isel(seed=scoring) for name, results in arms.items()}
@@ -127,7 +150,8 @@ def score_by_halves(arms: Arms, measure: Measure) -> dict[str, np.ndarray]:
         def trained(choice: Choice, kept: Arms = kept) -> Results:
             return kept[choice.arm].sel(point=[choice.point], step=slice(choice.step))
 
-        for name, scores in measure({name: results.isel(seed=choosing) for name, results in arms.items()}).items():
+        half = {name: results.isel(seed=choosing) for name, results in arms.items()}
+        for name, scores in measured_cells(measure, half).items():
             if isinstance(scores, Scores):
                 scored.setdefault(name, np.full(seeds, np.nan))[scoring] = scores.of(trained)
     return scored
@@ -137,7 +161,7 @@ def points_wanted(arms: Arms, measures: Iterable[Measure]) -> Wanted:
     """The points that measures score after a choice, arm by arm: what confirming seeds train."""
     wanted: Wanted = {}
     for measure in measures:
-        for scores in measure(arms).values():
+        for scores in measured_cells(measure, arms).values():
             for choice in scores.choices if isinstance(scores, Scores) else ():
                 wanted.setdefault(choice.arm, set()).add(choice.point)
     return wanted

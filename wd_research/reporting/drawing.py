@@ -38,11 +38,15 @@ class Style(NamedTuple):
 STYLES = tuple(Style(color, dashes, marker) for (color, dashes), marker in zip(LINES, MARKERS, strict=True))
 
 
+NARROWEST = 6.0  # inches: the line below a figure that says what was measured needs them
+
+
 def panel_grid(rows: int, columns: int, width: float, height: float, share: bool = True) -> tuple[Figure, np.ndarray]:
     """A figure of rows x columns panels (inches each), accuracies in percent where they share their vertical axis."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained", dpi=120)
+    size = max(width * columns, NARROWEST), height * rows
+    figure = Figure(figsize=size, layout="constrained", dpi=120)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=share)
     for panel in panels.flat if share else ():
         panel.yaxis.set_major_formatter(percent)

@@ -30,6 +30,8 @@ from wd_research.reporting.seeds import of_stage
 from wd_research.results import axis_values, has_value, humanize, judged_by, surviving
 from wd_research.types import Results
 
+LEGEND = 2.2  # inches of an entry of a legend
+
 
 def all_figures(evidence: Evidence) -> dict[str, Figure]:
     """The figures of the arms that can be tuned, by the names of their files; {} where none can."""
@@ -83,16 +85,28 @@ def score_against_axis(arms: Arms, scored: Mapping[str, Cell]) -> Figure:
         for panel in row[len(slices(results)) :]:
             panel.set_visible(False)
     legends = [panel.get_legend_handles_labels() for panel in panels.flat]
-    figure.legend(*max(legends, key=lambda legend: len(legend[1])), loc="outside lower center", ncols=5,
+    legend = max(legends, key=lambda legend: len(legend[1]))
+    beside = max(1, min(5, int(figure.get_figwidth() // LEGEND)))
+    figure.set_figheight(figure.get_figheight() + 0.25 * (len(legend[1]) // beside))
+    figure.legend(*legend, loc="outside lower center", ncols=beside,
                   title=f"lines, bands and star: {explored(arms)}", title_fontsize="medium")  # fmt: skip
     return figure
 
 
 def draw_scored(panel: Axes, place: float, cell: Cell) -> None:
-    """The test score of a chosen point with its interval, a diamond a little to the right of the point."""
+    """The test score of a chosen point with its interval, a diamond a little to the right of the point.
+
+    An interval that leaves the panel ends at its border: few seeds know little, and curves are to be seen beside it.
+    """
     from matplotlib.transforms import offset_copy
 
     mean, low, high = cell.estimate()
+    if not np.isfinite(mean):
+        return
+    bottom, top = panel.get_ylim()
+    bottom, top = min(bottom, mean), max(top, mean)
+    panel.set_ylim(bottom, top)
+    low, high = (mean, mean) if np.isnan(low) else np.clip((low, high), bottom, top)
     beside = offset_copy(panel.transData, panel.get_figure(root=True), x=13, units="points")
     label = f"its test score on {of_stage(cell.stage, len(cell.values))}"
     panel.errorbar(place, mean, [[mean - low], [high - mean]], label=label, transform=beside, **SCORED)
@@ -160,9 +174,12 @@ def heat_map(arms: Arms) -> Figure:
 def shades(arms: Arms, by: str) -> dict[str, Any]:
     """The colours of a heat map, brighter where better, and the values that they reach between."""
     means = np.concatenate([surviving(arm, f"test_{by}").mean(axis=0) for arm in arms.values() if judged_by(arm) == by])
+    means = means[np.isfinite(means)]
     if by == "accuracy":
-        return {"cmap": "cividis", "vmin": np.nanmax(means) - 0.2, "vmax": np.nanmax(means)}
-    return {"cmap": "cividis_r", "vmin": np.nanmin(means), "vmax": 2 * np.nanmin(means)}
+        best = means.max(initial=0.0)
+        return {"cmap": "cividis", "vmin": best - 0.2, "vmax": best}
+    least = means.min() if len(means) else 1.0
+    return {"cmap": "cividis_r", "vmin": least, "vmax": 2 * least}
 
 
 def training(name: str, evidence: Evidence) -> Figure:

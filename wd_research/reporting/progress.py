@@ -24,7 +24,12 @@ def progress(console: Console) -> Iterator[Shown]:
 
     On a terminal a bar moves; elsewhere (a log file) a line comes when something new begins and every two seconds.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=0, rate="")
         total, done, training, since, spoken, before, step = 0, 0, 0.0, monotonic(), -2.0, "", 0
@@ -37,7 +42,7 @@ def progress(console: Console) -> Iterator[Shown]:
             bar.update(task, total=total, advance=member_steps, description=what, rate=speed)
             if not console.is_terminal and (what != before or monotonic() - spoken >= 2 or done == total):
                 share = f"{done / total:.0%}" if total else ""  # nothing to train: an arm that is only computed
-                console.print(f"{what}  {share}  {speed}".rstrip(), soft_wrap=True)
+                console.print(f"{what}  {share}  {speed}".rstrip(), soft_wrap=True, markup=False)
                 spoken, before = monotonic(), what
 
         def announce(what: str, member_steps: int = 0) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 
 from wd_research.evidence.measured import HALVES
 from wd_research.reporting.seeds import Seeds, how_scored, of_claim, seeds_of
@@ -28,8 +29,10 @@ def print_answer(console: Console, summary: Mapping[str, Any], folder: Path) -> 
         console.print(arms_table(summary["best"], seeds))
     if summary["claims"]:
         console.print(claims_table(summary["claims"], seeds))
-    console.print(f"{speed(summary['speed'])}Everything is in {folder}", soft_wrap=True, highlight=False)
-    console.print(f"\n{summary['question']}\n[bold]{summary['answer']}[/bold]", soft_wrap=True, highlight=False)
+    where = f"{speed(summary['speed'])}Everything is in {folder}"
+    console.print(where, soft_wrap=True, highlight=False, markup=False)
+    console.print(f"\n{summary['question']}", soft_wrap=True, highlight=False, markup=False)
+    console.print(Text(summary["answer"], "bold"), soft_wrap=True, highlight=False)
 
 
 def speed(speed: Mapping[str, Any]) -> str:

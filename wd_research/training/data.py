@@ -1,5 +1,6 @@
 """Data: one pool of examples that all seeds share, and what each seed sees of it."""
 
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -7,6 +8,8 @@ import numpy as np
 
 from wd_research.flags import UserError
 from wd_research.types import Batch, Numbers
+
+PARTS = ("train", "validation", "test")
 
 
 class Examples(NamedTuple):
@@ -58,6 +61,48 @@ def draw_split(examples: Examples, seed: int, train_size: int, validation_size: 
         targets = with_label_noise(targets, label_noise, classes(examples), seed)
     train, validation, test = (np.asarray(part, np.int32) for part in (train, validation, test))
     return Split(train, validation, test, targets, *_mean_and_scale(np.asarray(examples.inputs)[train]))
+
+
+def check_split(examples: Examples, split: Split, like: Split | None = None) -> None:
+    """Raise UserError unless a split can be one: parts of the pool that do not meet, and a target for each example.
+
+    `like` is another seed's, whose parts have the sizes that those of every seed have.
+    """
+    parts = {name: np.asarray(getattr(split, name)) for name in PARTS}
+    for name, part in parts.items():
+        _check_part(name, part, len(examples.targets))
+        if like is not None and len(part) != len(getattr(like, name)):
+            raise UserError(f"the split has {len(part)} {name} examples for one seed and {len(getattr(like, name))} "
+                            "for another: give every seed as many")  # fmt: skip
+    for one, other in combinations(PARTS, 2):
+        shared = np.intersect1d(parts[one], parts[other])
+        if len(shared):
+            raise UserError(f"the split has example {shared[0]} among {one} and {other} examples, {len(shared)} in "
+                            "all: each part needs examples of its own")  # fmt: skip
+    _check_targets(examples, split)
+    for name in ("mean", "scale"):
+        if not np.isfinite(np.asarray(getattr(split, name))).all():
+            raise UserError(f"the split has a {name} that is no finite number: take it over the training inputs")
+
+
+def _check_part(name: str, part: np.ndarray, pool: int) -> None:
+    if part.ndim != 1 or part.dtype.kind not in "iu" or not len(part):
+        raise UserError(f"the split has {name} indices of shape {part.shape}, type {part.dtype}: give whole numbers in "
+                        "one row, at least one")  # fmt: skip
+    if part.min() < 0 or part.max() >= pool:
+        raise UserError(f"the split has {name} indices {part.min()} to {part.max()}, and the pool {pool} examples: "
+                        f"give 0 to {pool - 1}")  # fmt: skip
+
+
+def _check_targets(examples: Examples, split: Split) -> None:
+    targets, own, known = np.asarray(split.train_targets), np.asarray(examples.targets), classes(examples)
+    wanted = (len(split.train), *own.shape[1:])
+    if targets.shape != wanted or targets.dtype.kind != own.dtype.kind:
+        raise UserError(f"the split has train targets of shape {targets.shape}, type {targets.dtype}: give {wanted}, "
+                        f"type {own.dtype}, one for each training example")  # fmt: skip
+    if known and (targets.min() < 0 or targets.max() >= known):
+        raise UserError(f"the split has train targets {targets.min()} to {targets.max()}, and the classes are 0 to "
+                        f"{known - 1}")  # fmt: skip
 
 
 def classes(examples: Examples) -> int:

@@ -15,6 +15,7 @@ from wd_research.training.population import Population
 from wd_research.types import Arm, Observer, Position, Results
 
 Seconds = dict[str, float]  # wall clock by what it went into
+PIECE = 1.0  # seconds that a call may take
 
 
 def train_arm(
@@ -38,18 +39,21 @@ def train_arm(
         numbers = every[start : start + plan.points_per_wave]
         wave = points_at(arm, np.pad(numbers, (0, plan.points_per_wave - len(numbers)), mode="edge"))
         position = None
-        for position in train_wave(plan.population, wave, numbers, segments, seconds, first):
+        piece = max(1, int(PIECE / plan.seconds_per_step)) if plan.seconds_per_step else None
+        for position in train_wave(plan.population, wave, numbers, segments, seconds, first, piece):
             publish(position._replace(points=len(every)))
         waves += [position.results] if position else []
     return joined(waves, "point")
 
 
 def train_wave(
-    population: Population, wave: Arm, numbers: np.ndarray, segments: Segments, seconds: Seconds, first: int = 0
-) -> Iterator[Position]:
+    population: Population, wave: Arm, numbers: np.ndarray, segments: Segments, seconds: Seconds, first: int = 0,
+    piece: int | None = None,
+) -> Iterator[Position]:  # fmt: skip
     """Train one wave, and yield its position after every segment.
 
-    Its results are of the first points, which have these numbers in their arm; the rest fill up the wave.
+    Its results are of the first points, which have these numbers in their arm; the rest fill up the wave. A call takes
+    at most `piece` steps, because a signal waits until it returns.
     """
     attributes = {"loss_unit": wave.task.loss_unit, **split_sizes(wave)}
     with booked(seconds, "compile"):
@@ -57,14 +61,34 @@ def train_wave(
         members, results = population.init(inputs), None
     for start, length in segments:
         with booked(seconds, "train"):
-            advanced = population.advance(members, inputs, np.int32(start), np.int32(length))
-            members, running = jax.block_until_ready(advanced)
+            members, running = advance_in_pieces(population, members, inputs, start, length, piece or length)
         with booked(seconds, "evaluate"):
             fetched = population.fetch((population.evaluate(members, inputs), running, members.diverged_at))
             now = evaluation(wave, start + length, *fetched).isel(point=slice(len(numbers)))
             now = now.assign_coords(point=numbers, seed=now["seed"] + first).assign_attrs(attributes)
             results = followed(results, now)
         yield Position(start + length, members, results, len(numbers))
+
+
+def advance_in_pieces(
+    population: Population, members: Any, inputs: Any, start: int, length: int, most: int
+) -> tuple[Any, Any]:
+    """Advance by `length` steps, at most so many at a time; the metrics are means over all of them.
+
+    It is one program for any number of steps, and a step sees the same examples wherever a call begins.
+    """
+    means: Any = None
+    for first in range(0, length, most):
+        steps = min(most, length - first)
+        members, of_piece = jax.block_until_ready(
+            population.advance(members, inputs, np.int32(start + first), np.int32(steps))
+        )
+        means = of_piece if means is None else _mean(means, of_piece, np.float32(steps / (first + steps)))
+    return members, means
+
+
+def _mean(means: Any, others: Any, share: np.float32) -> Any:
+    return jax.tree.map(lambda mean, other: mean + share * (other - mean), means, others)
 
 
 def split_sizes(arm: Arm) -> dict[str, int]:

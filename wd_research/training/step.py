@@ -26,7 +26,12 @@ def train_step(arm: Arm, hypers: Hypers, state: State, batch: Batch, key: Key) -
     (value, (extras, metrics)), gradients = gradient(state.params, state.extras, batch, key)
 
     # update
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    updates, opt_state = optax.with_extra_args_support(optimizer).update(
+        gradients,
+        state.opt_state,
+        state.params,
+        value=value,  # which some optimizers ask for
+    )
     params = optax.apply_updates(state.params, updates)
 
     observed = arm.observe(state.params, gradients, params)

@@ -1,6 +1,7 @@
 """Tasks: data, a net and a loss as pure functions."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -9,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from wd_research.flags import UserError
-from wd_research.training.data import Examples, Split, standardised
+from wd_research.flags import UserError, counts
+from wd_research.training.data import Examples, Split, check_split, standardised
 from wd_research.training.nets import Net, as_net
 from wd_research.types import Array, Batch, Extras, Hypers, Key, Loss, Metrics, Numbers, Params, Task
 
@@ -90,7 +91,12 @@ def supervised(
     measure: Callable[[Array, Numbers], Metrics],
     settings: Callable[[Hypers], Mapping[str, Any]] = no_settings,
 ) -> Task:
-    """Learn from examples by what measure(outputs, targets) calls "loss"; all that it says is measured of each part."""
+    """Learn from examples by what measure(outputs, targets) calls "loss"; all that it says is measured of each part.
+
+    Every seed's split is drawn once. Raises UserError when it cannot be one (`data.check_split`), or the batch size.
+    """
+    counts(batch_size=batch_size)
+    split = drawn_once(split, examples)
     train_size = len(split(0).train)
     batch_size = min(batch_size, train_size)
 
@@ -130,20 +136,45 @@ def supervised(
     return Task(examples, split, init, order, gather, loss, splits, evaluate, predict)
 
 
+def drawn_once(split: Callable[[int], Split], examples: Examples) -> Callable[[int], Split]:
+    """The split of each seed, drawn and checked when it is first asked for; so a seed has one, whatever is drawn."""
+    drawn: dict[int, Split] = {}
+
+    def of_seed(seed: int) -> Split:
+        if seed not in drawn:
+            found = split(seed)
+            check_split(examples, found, next(iter(drawn.values()), None))
+            drawn[seed] = found
+        return drawn[seed]
+
+    return of_seed
+
+
 def outputs_of(net: Net, examples: Examples) -> tuple[int, ...]:
     """The shape of what the net makes of one example; nothing is computed.
 
-    Whatever the net raises is raised, with a note of the example's shape and type.
+    Raises UserError when that is no array, or not one output for each of two examples. Whatever the net raises is
+    raised, with a note of the example's shape and type.
     """
     pool = np.asarray(examples.inputs)
 
-    def made(key: Key) -> Array:
-        example = jnp.zeros((1, *pool.shape[1:]), pool.dtype)
-        params, extras = net.init(key, example)
+    def made(key: Key, count: int) -> Any:
+        example = jnp.zeros((count, *pool.shape[1:]), pool.dtype)
+        params, extras = net.init(key, example[:1])
         return net.apply(params, extras, example, False)[0]
 
     try:
-        return jax.eval_shape(made, jax.eval_shape(lambda: jax.random.key(0))).shape[1:]
+        one, two = (
+            jax.eval_shape(partial(made, count=count), jax.eval_shape(lambda: jax.random.key(0))) for count in (1, 2)
+        )
+        if not hasattr(one, "shape"):
+            raise UserError(f"the net makes a {type(one).__name__}: let it return one array, its outputs")
+        if (one.shape[:1], two.shape[:1], one.shape[1:]) != ((1,), (2,), two.shape[1:]):
+            raise UserError(f"the net makes outputs of shape {one.shape} from 1 example and {two.shape} from 2: give "
+                            "each example an output of its own, along the first axis")  # fmt: skip
+        return one.shape[1:]
+    except UserError:
+        raise
     except Exception as error:  # whatever a person's net raises: a bug keeps its traceback
         error.add_note(f"This came up when the net was given an example of shape {pool.shape[1:]}, type {pool.dtype}.")
         raise
