@@ -21,9 +21,9 @@ from wd_research.audit.twins import RUNS, Inputs, Stepper, clocks, run_side_by_s
 from wd_research.types import Params
 
 ENTRIES = 8  # of every axis of a leaf
-SAMPLES, FEWEST, CALLS = 2_000, 200, 20_000  # steps that are looked at: fewer where there are many leaves
+SAMPLES, FEWEST, CALLS = 2_000, 120, 12_000  # steps that are looked at: fewer where there are many leaves
 BLOCK = 10  # how many of them follow one another in a longer run
-FEWEST_WHOLE, ENTRIES_SEEN = 60, 1e7  # the same where leaves cannot be cut: fewer where there are many entries
+FEWEST_WHOLE, ENTRIES_SEEN = 48, 7e6  # the same where leaves cannot be cut: fewer where there are many entries
 ACROSS = re.compile(r"reduce_.*|dot_general|cum.*|sort|top_k|arg.*|fft|conv_general.*|cholesky|qr|svd|eigh?|lu")
 
 
