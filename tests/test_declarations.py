@@ -204,6 +204,14 @@ UNTRAINABLE = {
         ),
         "the metric loss is of shape (3,)",
     ),
+    "a metric of a split of shape [3]": (
+        lambda: replace(ARM, task=wd.with_metrics(ARM.task, lambda *where: {"mine": jnp.zeros(3)})),
+        "the metric mine is of shape (3,)",
+    ),
+    "a metric with a slash": (
+        lambda: replace(ARM, task=wd.with_metrics(ARM.task, lambda *where: {"a/b": jnp.float32(0)})),
+        "no metric can be called 'a/b'",
+    ),
     "a schedule that branches on a hyperparameter": (
         lambda: replace(
             ARM,

@@ -12,12 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from rich.console import Console
 
 from wd_research.audit.arms import audit_text
 from wd_research.evidence.claims import Claim, judge
 from wd_research.evidence.measured import Evidence
 from wd_research.evidence.selection import best_point, summarise, winner_of
+from wd_research.evidence.statistics import paired_t
 from wd_research.flags import UserError, confirming_seeds, counts
 from wd_research.names import check_apart, check_arms, check_name
 from wd_research.reporting.drawing import Figure
@@ -42,7 +44,7 @@ from wd_research.reporting.record import read_evidence, read_record, read_run, s
 from wd_research.reporting.sentences import sentence
 from wd_research.reporting.table import print_answer
 from wd_research.reporting.tensorboard import event_files, write_summary
-from wd_research.results import diverged
+from wd_research.results import diverged, final, hypers, metrics
 from wd_research.stages import Announce, Training, confirm, explore, grow
 from wd_research.training.checks import check_arm
 from wd_research.training.devices import prepare_jax
@@ -145,13 +147,21 @@ class Result(NamedTuple):
         return best_point(self.arms[arm or winner_of(self.summary["best"])])
 
     def table(self) -> "DataFrame":
-        """Every point of every arm: its hyperparameters, and every metric at the end, mean over seeds."""
+        """Every point of every arm: its hyperparameters, and every metric at the end with its 95 % interval.
+
+        `test_accuracy` is the mean over exploring seeds, `test_accuracy_low` and `test_accuracy_high` are the ends of
+        the paired t interval, NaN for one seed.
+        """
         import pandas as pd
 
-        ends = {name: results.isel(step=-1).drop_dims("edge", errors="ignore") for name, results in self.arms.items()}
-        frames = {
-            name: end.mean("seed").to_dataframe().drop(columns=["step", "diverged_at"]) for name, end in ends.items()
-        }
+        frames = {}
+        for arm, results in self.arms.items():
+            columns = {name: results[name].to_numpy() for name in hypers(results)}
+            for name in metrics(results):
+                estimates = [paired_t(values) for values in final(results, name).T]
+                for end, column in zip(("", "_low", "_high"), np.transpose(estimates), strict=True):
+                    columns[name + end] = column
+            frames[arm] = pd.DataFrame(columns, pd.Index(results["point"].to_numpy(), name="point"))
         return pd.concat(frames, names=["arm"])
 
     def figure(self, name: str | None = None) -> Figure:

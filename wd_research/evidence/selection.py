@@ -23,9 +23,9 @@ def best_point(results: Results, by: str | None = None) -> dict[str, float]:
 
 
 def point_at(results: Results, choice: Choice) -> dict[str, float]:
-    """The hyperparameters of a choice."""
+    """The hyperparameters of a choice, in as many digits as tell their float32 from its neighbours."""
     point = results.sel(point=choice.point)
-    return {name: float(point[name]) for name in hypers(results)}
+    return {name: float(str(np.float32(point[name].item()))) for name in hypers(results)}
 
 
 def likely_best(results: Results, by: str | None = None) -> np.ndarray:

@@ -9,6 +9,9 @@ import numpy as np
 
 from wd_research.decay.masks import leaf_name
 from wd_research.flags import UserError
+from wd_research.names import check_name
+from wd_research.results import EDGES
+from wd_research.training.member import evaluate_member
 from wd_research.training.step import train_step
 from wd_research.types import Arm, Array, Batch, Extras, Hypers, Params, State
 
@@ -27,8 +30,9 @@ def check_arm(name: str, arm: Arm) -> None:
         batch = jax.eval_shape(lambda data, split, key: _first_batch(arm, data, split, key), arm.task.data, split, seed)
         check_objective(arm, hypers, params, extras, batch, seed)
         check_optimizer(arm, hypers, params, extras, batch, seed)
+        check_measurements(arm, split, State(params, extras, ()))
     except UserError as error:
-        raise UserError(f"{name}: {error}") from error
+        raise type(error)(f"{name}: {error}") from error
     except jax.errors.TracerBoolConversionError as error:
         raise UserError(
             f"{name}: {_line(error)} branches on a hyperparameter, which is not known when its program is made: "
@@ -78,8 +82,19 @@ def check_objective(arm: Arm, hypers: Hypers, params: Params, extras: Extras, ba
     _check_same("the objective", "extras", extras, after)
 
 
+def check_measurements(arm: Arm, split: Any, state: State) -> None:
+    """Raise UserError unless every metric of a split, and of the weights, is one number, or one for each edge."""
+    splits = jax.eval_shape(arm.task.splits, arm.task.data, split)
+    evaluated = jax.eval_shape(lambda splits, state: evaluate_member(arm, splits, state), splits, state)
+    for metrics in evaluated.values():
+        for name, metric in metrics.items():
+            if metric.shape != EDGES.shape:
+                check_metric(name, metric)
+
+
 def check_metric(name: str, metric: Any) -> None:
-    """Raise UserError unless a metric of the training loss is one number."""
+    """Raise UserError unless a metric is one number, by a name that files can hold."""
+    check_name("metric", name)
     shape = np.shape(metric)
     if shape != ():
         raise UserError(f"the metric {name} is of shape {shape}: give one number, such as its mean")
