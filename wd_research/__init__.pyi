@@ -58,7 +58,7 @@ from .results import axis_values, final, has_value, joined, labelled, stopped_ea
 from .training.data import Examples, Split, check_sizes, digits, draw_split
 from .training.devices import prepare_jax
 from .training.ledger import ledger
-from .training.loading import from_arrays, from_csv, from_frame, from_npz, from_openml, windows
+from .training.loading import describe_columns, from_arrays, from_csv, from_frame, from_npz, from_openml, windows
 from .training.models import ConvolutionalNet, Dropout, Mlp, Transformer, dense
 from .training.nets import Net, as_net, of_functions, of_linen, of_nnx
 from .training.plan import Limits
@@ -164,6 +164,7 @@ __all__ = [
     "decoupled",
     "dense",
     "describe",
+    "describe_columns",
     "difference",
     "digits",
     "distance",

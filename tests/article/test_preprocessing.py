@@ -167,7 +167,7 @@ def test_every_claim_has_a_row_and_a_verdict(finished):
     [
         ({"seeds": 1}, "--seeds 1 is too few"),
         ({"steps": 0}, "--steps 0 is too few"),
-        ({"label_noise": 2.0}, "--label-noise 2.0 is not a share"),
+        ({"label_noise": 2.0}, "label_noise 2.0 is not a share"),
     ],
 )
 def test_bad_flags_get_one_sentence(flags, says):

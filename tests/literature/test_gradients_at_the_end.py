@@ -127,7 +127,7 @@ def test_the_figure_is_there(small):
         (["--steps", "100"], "error: --steps 100 is too few: the net's fastest decay takes more than"),
         (["--widths"], "error: --widths is empty: give the units"),
         (["--noise", "1.5"], "error: --noise 1.5 is not a share"),
-        (["--train-size", "5"], "error: --train-size 5 does not fit"),
+        (["--train-size", "5"], "error: train_size 5 does not fit"),
     ],
 )
 def test_bad_input_gets_one_sentence(capsys, monkeypatch, words, says):

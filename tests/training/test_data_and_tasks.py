@@ -60,10 +60,10 @@ def test_every_other_class_is_equally_likely_where_a_label_is_wrong():
 @pytest.mark.parametrize(
     ("sizes", "says"),
     [
-        ((1388, 400, 0.2), r"--train-size 1388 does not fit.*give 10 to 1387"),
-        ((5, 400, 0.2), "--train-size 5 does not fit"),
-        ((200, 400, 1.2), "--label-noise 1.2 is not a share"),
-        ((200, 400, float("nan")), "--label-noise nan is not a share"),
+        ((1388, 400, 0.2), r"train_size 1388 does not fit.*give 10 to 1387"),
+        ((5, 400, 0.2), "train_size 5 does not fit"),
+        ((200, 400, 1.2), "label_noise 1.2 is not a share"),
+        ((200, 400, float("nan")), "label_noise nan is not a share"),
     ],
 )
 def test_sizes_that_do_not_fit_are_named(sizes, says):

@@ -134,8 +134,13 @@ def _mean_and_scale(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What standardises the inputs [n, ...]; tokens stay what they are."""
     if inputs.dtype.kind != "f":
         return np.zeros((), np.float32), np.ones((), np.float32)
-    deviation = inputs.std(axis=0)
-    return inputs.mean(axis=0), np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        deviation = inputs.std(axis=0)
+    varies = inputs.max(axis=0) > inputs.min(axis=0)
+    if not (np.isfinite(deviation) & ((deviation > 0) == varies)).all():  # squares of so large or small numbers
+        deviation = inputs.astype(np.float64).std(axis=0)
+    scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+    return inputs.mean(axis=0, dtype=inputs.dtype), scale.astype(np.float32)
 
 
 def with_label_noise(targets: np.ndarray, share: float, classes: int, seed: int) -> np.ndarray:
@@ -153,13 +158,13 @@ def check_sizes(examples: Examples, train_size: int, validation_size: int, label
     most = pool - validation_size - least
     if not least <= train_size <= most:
         raise UserError(
-            f"--train-size {train_size} does not fit: of {pool} examples, {validation_size} are for validation and at "
+            f"train_size {train_size} does not fit: of {pool} examples, {validation_size} are for validation and at "
             f"least {least} for testing, so give {least} to {most}"
         )
     if not 0 <= label_noise <= 1:
-        raise UserError(f"--label-noise {label_noise} is not a share: give a number from 0 to 1")
+        raise UserError(f"label_noise {label_noise} is not a share: give a number from 0 to 1")
     if label_noise and not classes(examples):
-        raise UserError(f"--label-noise {label_noise} has no classes: targets are numbers or tokens, so give 0")
+        raise UserError(f"label_noise {label_noise} has no classes: targets are numbers or tokens, so give 0")
 
 
 def standardised(examples: Examples, split: Split, indices: Numbers, targets: Numbers) -> Batch:
