@@ -116,16 +116,12 @@ def report(
         folders: Folders of runs.
         out: Where the page with several runs goes.
     """
-    from wd_research.reporting.folder import write_text
+    from wd_research.reporting.files import write_text
     from wd_research.reporting.page import report as page_of  # here, because units need not wait for JAX
     from wd_research.reporting.record import read_run
 
-    runs, pages = [read_run(folder) for folder in folders], {}
-    for folder, run in zip(folders, runs, strict=True):
-        try:
-            pages[folder / "report.html"] = page_of([run])
-        except KeyError as error:
-            raise UserError(f"{folder} is of another version: its summary.json has no {error}; run it again") from None
+    runs = [read_run(folder) for folder in folders]
+    pages = {folder / "report.html": page_of([run]) for folder, run in zip(folders, runs, strict=True)}
     for path, page in (pages | ({out: page_of(runs)} if len(runs) > 1 else {})).items():
         write_text(path, page)
         print(path)

@@ -89,6 +89,7 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
         staged = {"confirm": flags.confirm, "until_decided": flags.until_decided, "grow": flags.grow or None}
         declared = replace(declared, **{name: value for name, value in staged.items() if value is not None})
         if flags.conclude:
+            flags = replace(flags, conclude=flags.conclude.expanduser())
             declared = declared_in(flags.conclude, command, experiment, given)
         act(declared, flags, name, given)
 
@@ -170,11 +171,14 @@ def declared_in(
     are given than those of the run, or the experiment has no such flags.
     """
     record, here, parameters = read_record(folder), dict(given), inspect.signature(experiment).parameters
-    if unknown := sorted(set(record["flags"]) - set(parameters)):
+    if unknown := sorted(set(record.get("flags", {})) - set(parameters)):
         raise UserError(
             f"{folder} is a run with {flag(unknown[0])}, which this experiment has not: name one of its own"
         )
-    words = shlex.split(record.get("command", ""))
+    try:
+        words = shlex.split(record.get("command", ""))
+    except ValueError as error:
+        raise UserError(f"{folder} records a command that is none ({error}): conclude it from Python") from error
     if words[:2] != ["python", "-m"]:
         return experiment(**here)
     declared, _ = tyro.cli(command, args=words[3:])

@@ -5,6 +5,7 @@
 
 import html
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,12 +23,13 @@ from wd_research.evidence.selection import best_point, summarise, winner_of
 from wd_research.evidence.statistics import paired_t
 from wd_research.flags import UserError, confirming_seeds, counts
 from wd_research.names import check_apart, check_arms, check_name
+from wd_research.reporting.checksums import seal
 from wd_research.reporting.drawing import Figure
 from wd_research.reporting.errors import forgiven, formatted, kept
 from wd_research.reporting.figures import all_figures, ledger_figure, ledger_leaves, training
+from wd_research.reporting.files import UnwritableError, write_text
 from wd_research.reporting.folder import (
     CONFIRMING,
-    RECORD,
     RESULTS,
     claim_folder,
     free_folder,
@@ -35,7 +37,6 @@ from wd_research.reporting.folder import (
     write_figures,
     write_json,
     write_results,
-    write_text,
 )
 from wd_research.reporting.hparams import write_members
 from wd_research.reporting.page import recorded, report, write_record
@@ -174,7 +175,7 @@ class Result(NamedTuple):
     def _repr_html_(self) -> str:
         """The report, for a notebook."""
         page = html.escape(report([read_run(self.folder)]))
-        return f'<iframe srcdoc="{page}" width="100%" height="700" style="border: 1px solid #bbb"></iframe>'
+        return f'<iframe sandbox="" srcdoc="{page}" width="100%" height="700" style="border: 1px solid #bbb"></iframe>'
 
 
 def run(
@@ -232,7 +233,7 @@ def measure(
     decay does not fit; and PlanError, one too, when the population does not.
     """
     prepare_jax()
-    folder = claim_folder(Path(folder).expanduser())
+    folder = Path(folder).expanduser()
     launch = dict(launch or {})
     seconds = {**launch.pop("seconds", {}), **dict.fromkeys(("audit", "compile", "train", "evaluate", "write"), 0.0)}
     record = {
@@ -244,9 +245,9 @@ def measure(
         **surroundings(),
         **launch,
     }
-    write_json(folder / RECORD, {**record, "status": "running"})
     training = Training(experiment.segments, limits or Limits(), observers, announce, seconds)
-    with recorded(folder):
+    with recorded(claim_folder(folder)):
+        seal(folder, {**record, "status": "running"})
         for name, arm in experiment.trained.items():
             check_arm(name, arm)
         announce("auditing", experiment.members * experiment.steps)
@@ -254,19 +255,33 @@ def measure(
             write_text(folder / "audit.txt", audit_text(experiment.trained, experiment.steps))
         plans = training.plans(experiment.trained, experiment.seeds)
         results = explore(experiment.arms, experiment.seeds, plans, training)
-        write_results(folder / RESULTS, results)
+        save_results = partial(saved, write_results, folder / RESULTS)
+        save_results(results)
         arms = dict(experiment.arms)
         if experiment.grow:
             grown, results = grow(experiment.trained, results, experiment.seeds, training)
             arms |= grown
-            write_results(folder / RESULTS, results)
-        save = partial(write_confirming, folder / CONFIRMING)
+            save_results(results)
+        save = partial(saved, write_confirming, folder / CONFIRMING)
         evidence = confirm(arms, results, experiment.claims, experiment.looks, training, save)
         record["members"] = evidence.members(experiment.trained)
         record["programs"] = len({plan.population.text for plan in plans.values()})
         record["plans"] = {name: plan.record() for name, plan in plans.items()}
-        write_json(folder / RECORD, {**record, "status": "measured", "seconds": seconds})
+        seal(folder, {**record, "status": "measured", "seconds": seconds})
     return evidence
+
+
+def saved(write: Callable[[Path, Any], None], path: Path, content: Any) -> None:
+    """Write what training made; where the folder cannot take it, beside the system's temporary files.
+
+    Raises UnwritableError then, which says where it is.
+    """
+    try:
+        write(path, content)
+    except UnwritableError as error:
+        elsewhere = Path(tempfile.mkdtemp(prefix="wd_research-")) / path.name
+        write(elsewhere, content)
+        raise UnwritableError(f"{error}; what was trained is in {elsewhere} instead") from error
 
 
 def conclude(

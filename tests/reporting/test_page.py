@@ -6,50 +6,24 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from matplotlib.figure import Figure
 
-from tests.evidence.cases import diverged
-from tests.reporting.cases import CURVE, HELPS, arm, evidence, summary
+from tests.reporting.cases import arm, evidence
+from tests.reporting.folders import RECORD_OF_A_RUN, leave
+from wd_research.flags import UserError
+from wd_research.reporting.checksums import seal
 from wd_research.reporting.confirmed import confirmed_rows
-from wd_research.reporting.folder import (
-    CONFIRMING,
-    RECORD,
-    RESULTS,
-    write_confirming,
-    write_figures,
-    write_json,
-    write_results,
-)
-from wd_research.reporting.page import format_confirming, report
-from wd_research.reporting.record import read_run
+from wd_research.reporting.files import UnwritableError
+from wd_research.reporting.folder import RECORD, RESULTS, claim_folder, write_json
+from wd_research.reporting.page import format_confirming, recorded, report
+from wd_research.reporting.record import read_record, read_run
 from wd_research.reporting.seeds import Seeds, seeds_of
-from wd_research.reporting.sentences import format_level, sentence
+from wd_research.reporting.sentences import format_level
 from wd_research.reporting.table import arms_rows
-from wd_research.results import diverged as points_that_diverged
-
-RECORD_OF_A_RUN = {
-    "question": "Does decay <help>?", "command": "python -m experiments.tiny --decays '0 1'", "flags": {"seeds": 8},
-    "seeds": 8, "looks": [16], "steps": 200, "evaluations": 2, "members": 120, "status": "finished",
-    "versions": {"python": "3.11", "jax": "0.10", "wd_research": "0.1"}, "git_commit": None,
-    "device": {"platform": "cpu", "kind": "cpu", "count": 2, "machine": "Linux x86_64", "matmul_precision": "float32"},
-    "seconds": {"import": 1.0, "train": 2.5},
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    measured = evidence({"arm": diverged(arm(), 4, seed=[1, 2])})
-    found = summary(measured, [HELPS, CURVE])
-    found |= {"diverged": {"arm": points_that_diverged(measured["arm"])}, "answer": sentence(found)}
-    write_results(folder / RESULTS, measured)
-    write_confirming(folder / CONFIRMING, measured.confirming)
-    figures = {name: Figure(figsize=(1, 1)) for name in ("accuracy", "heat_map", "time_scale")}
-    write_figures(folder / "figures", figures)
-    write_json(folder / "summary.json", found)
-    write_json(folder / RECORD, {**RECORD_OF_A_RUN, "figures": list(figures)})
-    (folder / "audit.txt").write_text("kernel 8x4 decays <at 0.1>\n")
-    return folder
+    return leave(tmp_path_factory.mktemp("run"))
 
 
 class Page(HTMLParser):
@@ -172,9 +146,93 @@ def test_what_json_cannot_say_comes_back(folder, tmp_path):
     assert "+nan points [+nan, +nan]" in Page(report([read_run(tmp_path)])).text
 
 
-@pytest.mark.parametrize("content", [None, "", "{"])
-def test_a_folder_without_a_run_is_one_sentence(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "holds no run: name a folder with a file experiment.json"),
+        ("", "experiment.json is damaged"),
+        ("{", "experiment.json is damaged"),
+        ("[]", "experiment.json is no mapping of keys"),
+    ],
+)
+def test_a_folder_without_a_run_is_one_sentence(tmp_path, content, says):
     if content is not None:
         (tmp_path / RECORD).write_text(content)
-    with pytest.raises(ValueError, match=rf"holds no run: name a folder with a file {RECORD}"):
+    with pytest.raises(UserError, match=says):
         read_run(tmp_path)
+
+
+def test_a_folder_that_is_taken_and_empty_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="is taken by a run that has not begun"):
+        read_run(claim_folder(tmp_path / "run"))
+
+
+def test_the_page_says_whether_checksums_were_there(folder, tmp_path):
+    assert re.search(r"checksums\s*10 files are as the run left them", Page(report([read_run(folder)])).text)
+    write_json(tmp_path / RECORD, RECORD_OF_A_RUN)
+    assert re.search(r"checksums\s*none", Page(report([read_run(tmp_path)])).text)
+
+
+# How a run ended
+
+
+@pytest.mark.parametrize(
+    ("error", "trained", "status"),
+    [
+        (ZeroDivisionError(), True, "failed"),
+        (ZeroDivisionError(), False, "failed"),
+        (KeyboardInterrupt(), False, "interrupted"),
+        (UserError("too few"), True, "failed"),
+        (UserError("too few"), False, None),  # nothing was trained: the folder is free again
+        (UnwritableError("the disk is full"), False, "failed"),  # what was trained is lost, and that is not hidden
+    ],
+)
+def test_what_ends_a_run_stands_in_its_record(tmp_path, error, trained, status):
+    seal(tmp_path, {**RECORD_OF_A_RUN, "status": "running"})
+
+    @recorded(tmp_path)
+    def run():
+        if trained:
+            (tmp_path / RESULTS).write_text("")
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        run()
+    assert raised.value is error
+    assert (tmp_path / RECORD).exists() == (status is not None)
+    if status:
+        assert read_record(tmp_path)["status"] == status
+        assert type(error).__name__ in str(read_record(tmp_path)["errors"])
+
+
+@pytest.mark.parametrize("error", [UnwritableError("the disk is full"), KeyboardInterrupt(), ZeroDivisionError()])
+def test_a_run_that_ends_before_it_begins_leaves_its_folder_free(tmp_path, error):
+    with pytest.raises(type(error)), recorded(claim_folder(tmp_path / "run")):
+        raise error
+    claim_folder(tmp_path / "run")
+
+
+def test_a_folder_that_is_gone_hides_no_error(tmp_path):
+    seal(tmp_path, RECORD_OF_A_RUN)
+
+    @recorded(tmp_path)
+    def run():
+        (tmp_path / RECORD).unlink()
+        tmp_path.rmdir()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run()
+
+
+def test_on_a_full_disk_the_status_is_true(tmp_path, monkeypatch):
+    def full(*_):
+        raise UnwritableError("no space left on device")
+
+    seal(tmp_path, {**RECORD_OF_A_RUN, "status": "running"})
+    monkeypatch.setattr("wd_research.reporting.checksums.write_json", full)
+    monkeypatch.setattr("wd_research.reporting.page.write_text", full)
+    with pytest.raises(ZeroDivisionError), recorded(tmp_path):
+        raise ZeroDivisionError
+    assert read_record(tmp_path)["status"] == "failed"
+    assert [path.name for path in tmp_path.iterdir()] == [RECORD]

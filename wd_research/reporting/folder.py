@@ -1,43 +1,57 @@
 """The folder of a run: files that other programs rely on, each written whole or not at all."""
 
+import io
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wd_research.flags import UserError
+from wd_research.reporting.files import memory, plain, read_inside, unwritable, write_text, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from xarray import DataTree
 
     from wd_research.types import Results
 
 RECORD, RESULTS, CONFIRMING = "experiment.json", "results.nc", "confirming.nc"
+SUMMARY, AUDIT = "summary.json", "audit.txt"
+ROOM = 2**30  # bytes that a small file may become: what others compressed
+CLAIMED = "claimed"  # the status of a run that has a folder, and nothing in it
 
 
 def claim_folder(workdir: Path) -> Path:
-    """Make the folder and see that it can be written and holds no other run.
+    """Make the folder, and in it a record that says that it is taken: of two runs at one moment one can do that.
 
-    Raises UserError, with one sentence, when it cannot.
+    Raises UserError, with one sentence, when the folder cannot be written or holds a run already.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / ".writable").write_text("")
-        (workdir / ".writable").unlink()
-    except OSError as error:
-        reason = error.strerror or str(error)
+        descriptor = os.open(workdir / RECORD, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except (OSError, ValueError) as error:  # the latter where a path has a NUL in it
+        if isinstance(error, FileExistsError) and os.path.isdir(workdir):
+            taken = f"--workdir {workdir} holds a run already: name another folder, or remove that one"
+            raise UserError(taken) from None
+        reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"--workdir {workdir} cannot be written: {reason}; name a folder that can") from error
-    if (workdir / RECORD).exists():
-        raise UserError(f"--workdir {workdir} holds a run already: name another folder, or remove that one")
+    try:
+        with open(descriptor, "w") as file:
+            json.dump({"status": CLAIMED, "flags": {}}, file)
+    except OSError as error:
+        with suppress(OSError):
+            (workdir / RECORD).unlink()
+        raise unwritable(workdir / RECORD, error) from error
     return workdir
 
 
 def free_folder(parent: Path, name: str) -> Path:
     """`parent/name`, or the first of `name-2`, `name-3` ... that holds no run yet."""
     candidate, number = parent / name, 1
-    while (candidate / RECORD).exists():
+    while os.path.lexists(candidate / RECORD):
         number += 1
         candidate = parent / f"{name}-{number}"
     return candidate
@@ -58,14 +72,22 @@ def finite(content: Any) -> Any:
 
 
 def write_results(path: Path, arms: Mapping[str, "Results"]) -> None:
-    """Write the results as netCDF with one group per arm; whole or not at all. `xarray.open_datatree` reads them."""
+    """Write the results as netCDF with one group per arm; whole or not at all. `xarray.open_datatree` reads them.
+
+    Every block of numbers has HDF5's Fletcher32, so that a changed bit is an error on reading and not another number.
+    Raises UnwritableError, with one sentence, where the disk is full or the folder gone.
+    """
     import xarray as xr  # here, because the command line needs this file before it needs arrays
 
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    xr.DataTree.from_dict({f"/{name}": results for name, results in arms.items()}).to_netcdf(
-        unfinished, engine="netcdf4"
-    )
-    os.replace(unfinished, path)
+    order = json.dumps(list(dict.fromkeys(name.partition("/")[0] for name in arms)))  # a file in memory keeps none
+    groups = {f"/{name}": results.drop_encoding() for name, results in arms.items()}
+    tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"order": order}), **groups})
+    checked = {
+        node.path: {name: {"fletcher32": True} for name in node.to_dataset(inherit=False).variables}
+        for node in tree.subtree
+    }
+    # in memory, because HDF5 opens a path by itself, follows links, and does not say why it failed
+    write_whole(path, tree.to_netcdf(engine="netcdf4", encoding=checked))
 
 
 def write_confirming(path: Path, confirming: Mapping[str, Sequence["Results"]]) -> None:
@@ -74,47 +96,89 @@ def write_confirming(path: Path, confirming: Mapping[str, Sequence["Results"]]) 
 
 
 def read_confirming(path: Path) -> dict[str, list["Results"]]:
-    """Read what `write_confirming` wrote; {} where there is nothing."""
-    import xarray as xr
-
-    if not path.exists():
+    """Read what `write_confirming` wrote; {} where there is nothing. Raises UserError when it is damaged."""
+    try:
+        tree = read_tree(path)
+    except FileNotFoundError:
         return {}
-    with xr.open_datatree(path, engine="netcdf4") as tree:
-        return {
-            name: [arm.children[str(k)].to_dataset(inherit=False).load() for k in range(len(arm.children))]
-            for name, arm in tree.children.items()
-        }
+    return {
+        name: [arm.children[str(k)].to_dataset(inherit=False) for k in range(len(arm.children))]
+        for name, arm in tree.items()
+    }
 
 
 def read_results(path: Path) -> dict[str, "Results"]:
     """Read what `write_results` wrote: the results of every arm, in memory.
 
-    Raises UserError, with one sentence, when there is no such file.
+    Raises UserError, with one sentence, when there is no such file, or it is damaged.
+    """
+    try:
+        tree = read_tree(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist: the run has not measured to its end, so train it first") from error
+    return {name: arm.to_dataset(inherit=False) for name, arm in tree.items()}
+
+
+def variables_of(group: Any) -> Iterator[Any]:
+    """The variables of a netCDF group and of all groups in it."""
+    yield from group.variables.values()
+    for inner in group.groups.values():
+        yield from variables_of(inner)
+
+
+def size_of(variable: Any) -> int:
+    """The bytes of a variable in memory; of texts, which have any length, those of their addresses."""
+    return math.prod(variable.shape) * getattr(variable.dtype, "itemsize", 8)
+
+
+def read_tree(path: Path) -> dict[str, "DataTree"]:
+    """The groups of a netCDF file, in memory and in the order of writing.
+
+    Raises FileNotFoundError where there is none, and UserError when it is damaged.
     """
     import xarray as xr
+    from netCDF4 import Dataset
 
-    if not path.exists():
-        raise UserError(f"{path} does not exist: the run has not measured to its end, so train it first")
-    with xr.open_datatree(path, engine="netcdf4") as tree:
-        return {name: arm.to_dataset(inherit=False).load() for name, arm in tree.children.items()}
+    content = read_inside(path.parent, path.name, memory())
+    try:
+        with Dataset(path.name, memory=content) as file:
+            promised = sum(map(size_of, variables_of(file)))
+        if promised > max(len(content), ROOM):
+            raise UserError(f"{path} promises {promised:,} bytes of numbers and has {len(content):,}: it is damaged")
+        with xr.open_datatree(content, engine="netcdf4") as tree:
+            order = json.loads(tree.attrs.get("order", "null")) or list(tree.children)
+            return {name: tree.load().children[name] for name in sorted(tree.children, key=order.index)}
+    except UserError:
+        raise
+    except Exception as error:  # whatever a damaged file makes the readers stumble over
+        raise UserError(f"{path} is damaged ({error}): take it from where it is whole, or run it again") from error
 
 
 def write_figures(folder: Path, figures: Mapping[str, "Figure"]) -> None:
-    """Save every figure as PNG and as SVG, in place of earlier ones."""
-    folder.mkdir(exist_ok=True)
-    for earlier in [*folder.glob("*.png"), *folder.glob("*.svg")]:
-        earlier.unlink()
+    """Save every figure as PNG and as SVG, in place of earlier ones.
+
+    Raises UserError when a name is none of a file or the folder is a link, and UnwritableError, one too, when a file
+    cannot be written.
+    """
+    for name in figures:
+        if not plain(name):
+            raise UserError(f"no figure can be called {name[:80]!r}: give it the name of a file, such as accuracy")
+    if folder.is_symlink():
+        raise UserError(f"{folder} is a link: remove it, for figures are written into the folder of the run alone")
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
     for name, figure in figures.items():
         if layout := figure.get_layout_engine():  # laying out takes as long as drawing, and once is enough
             figure.set_dpi(150)  # as it is saved: text is wider at some resolutions than at others
             layout.execute(figure)
             figure.set_layout_engine("none")
-        figure.savefig(folder / f"{name}.png", dpi=150)
-        figure.savefig(folder / f"{name}.svg")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text)
-    os.replace(unfinished, path)
+        for kind in ("png", "svg"):
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=kind, dpi=150 if kind == "png" else "figure")
+            write_whole(folder / f"{name}.{kind}", drawn.getbuffer())
+    for earlier in [*folder.glob("*.png"), *folder.glob("*.svg")]:
+        if earlier.stem not in figures:
+            with suppress(OSError):
+                earlier.unlink()

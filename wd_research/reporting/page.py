@@ -4,14 +4,17 @@ import base64
 import json
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from wd_research.flags import UserError
+from wd_research.reporting.checksums import seal
 from wd_research.reporting.confirmed import confirmed_rows
-from wd_research.reporting.folder import RECORD, RESULTS, write_json, write_text
-from wd_research.reporting.record import RunRecord, read_record, read_run
+from wd_research.reporting.files import UnwritableError, write_text
+from wd_research.reporting.folder import CLAIMED, RECORD, RESULTS
+from wd_research.reporting.record import RunRecord, check_shown, read_record, read_run
 from wd_research.reporting.seeds import Seeds, how_scored, interval, of_claim, seeds_of
 from wd_research.reporting.sentences import format_expected, format_measured
 from wd_research.reporting.table import Rows, arms_rows, format_edges
@@ -19,8 +22,21 @@ from wd_research.results import humanize
 
 
 def report(runs: Sequence[RunRecord]) -> str:
-    """One run, or several side by side, as HTML; figures lie inside it, what is text is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # here, because it takes a tenth of a second
+    """One run, or several side by side, as HTML; figures lie inside it, what is text is escaped.
+
+    Raises UserError, with one sentence that names file and key, when a run has not what is shown.
+    """
+    for run in runs:
+        check_shown(run)
+    title = " | ".join(dict.fromkeys(str(run.record["question"]) for run in runs))
+    compared = differences(runs) if len(runs) > 1 else None
+    return template().render(title=title, runs=runs, differences=compared)
+
+
+@cache
+def template() -> Any:
+    """The page without a run, made once: that takes a tenth of a second."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("wd_research", "reporting"), autoescape=True, undefined=StrictUndefined,
@@ -31,9 +47,7 @@ def report(runs: Sequence[RunRecord]) -> str:
         for function in (table, figure, arms_rows, confirmed_rows, format_edges, format_expected, format_measured,
                          format_record, how_scored, of_claim, seeds_of)
     }  # fmt: skip
-    title = " | ".join(dict.fromkeys(str(run.record["question"]) for run in runs))
-    compared = differences(runs) if len(runs) > 1 else None
-    return environment.get_template("page.html").render(title=title, runs=runs, differences=compared)
+    return environment.get_template("page.html")
 
 
 def table(rows: Rows) -> Any:
@@ -58,8 +72,9 @@ def figure(name: str, svg: bytes) -> Any:
 
 
 def format_record(run: RunRecord) -> Rows:
-    """Status, size, seeds, device, versions, commit, and the seconds that each stage took."""
-    record, device, seconds = run.record, run.record["device"], run.record.get("seconds") or {}
+    """Status, size, seeds, device, versions, commit, the seconds that each stage took, and which files were checked."""
+    record, device, files = run.record, run.record["device"], run.record.get("files", {})
+    seconds = record.get("seconds") or {}
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     spent = ", ".join(f"{what} {spent:.1f}" for what, spent in seconds.items())
     return Rows(["", ""], [[
@@ -71,6 +86,7 @@ def format_record(run: RunRecord) -> Rows:
         ["versions", versions],
         ["commit", record["git_commit"] or "not in a git checkout"],
         ["seconds", f"{sum(seconds.values()):.1f}: {spent}"],
+        ["checksums", f"{len(files)} files are as the run left them, by SHA-256" if files else "none"],
     ]])  # fmt: skip
 
 
@@ -106,16 +122,28 @@ def recorded(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if isinstance(error, UserError) and not (folder / RESULTS).exists():  # nothing was trained: the folder is free
-            (folder / RECORD).unlink()
+        if leaves_nothing(folder, error):
+            with suppress(OSError):
+                (folder / RECORD).unlink()
             raise
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         errors = {status: "".join(traceback.format_exception(error))}
-        write_record(folder, {**read_record(folder), "status": status, "errors": errors})
+        with suppress(UserError):  # no disk, no folder: what ended the run is told, and not that it cannot be recorded
+            write_record(folder, {**read_record(folder), "status": status, "errors": errors})
         raise
 
 
+def leaves_nothing(folder: Path, error: BaseException) -> bool:
+    """Whether a run ended before it trained anything, by bad input or before it began: its folder is free again."""
+    if (folder / RESULTS).exists():
+        return False
+    with suppress(UserError):
+        if read_record(folder)["status"] == CLAIMED:
+            return True
+    return isinstance(error, UserError) and not isinstance(error, UnwritableError)  # then what was trained is lost
+
+
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write the record of a run, and the report that is made of its folder."""
-    write_json(folder / RECORD, record)
+    """Write the record of a run with its checksums, and the report that is made of its folder."""
+    seal(folder, record)
     write_text(folder / "report.html", report([read_run(folder)]))
