@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-WATCHED = (20, 100)  # steps in which a plain counter shows, and one that has a period
+WATCHED = (20, 100, 1_200)  # steps in which a plain counter shows, and one that has a period, a long one at last
 
 
 class Samples(NamedTuple):

@@ -123,6 +123,8 @@ def _row(
     places = {"in the loss": in_loss.strength, "coupled": found.strength, place_of(found): peak}
     places = {place: coefficient for place, coefficient in places.items() if coefficient != 0}
     known = not whole.unknown
+    if not known and not places:
+        places = {place_of(whole): math.nan}
     own = float(np.average(whole.own_rate, weights=whole.samples.weights))
     return Row(
         named_leaf[0],
@@ -155,6 +157,8 @@ def place_of(found: LeafDecay) -> str:
     """
     if found.unknown:
         return "scaled by the gradients"
+    if found.beside:
+        return "beside gradients alone"
     if found.strength == 0 and found.mixed > LOOSE:
         return "cautious" if found.half < LOOSE else "mixed with the gradient"
     late = len(found.rate) // 2  # once the optimizer's memory is filled

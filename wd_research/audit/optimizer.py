@@ -6,7 +6,6 @@ entry, and on whole leaves otherwise.
 
 import re
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from wd_research.audit.clock import WATCHED, advances, samples
+from wd_research.audit.clock import WATCHED, Samples, advances, samples
 from wd_research.audit.coupled import coupled_decay, undoing
 from wd_research.audit.reading import LeafDecay, read_leaf
 from wd_research.audit.twins import RUNS, Inputs, Stepper, clocks, run_side_by_side, stepper
 from wd_research.types import Params
+from wd_research.updates import update
 
 ENTRIES = 8  # of every axis of a leaf
 SAMPLES, FEWEST, CALLS = 2_000, 120, 12_000  # steps that are looked at: fewer where there are many leaves
@@ -41,8 +41,12 @@ def probes(optimizer_of: Callable[[Any], optax.GradientTransformation]) -> Probe
     """
 
     def built(numbers: Any) -> optax.GradientTransformation:
-        whole = optax.with_extra_args_support(optimizer_of(numbers))
-        return optax.GradientTransformation(whole.init, partial(whole.update, value=jnp.float32(1)))
+        optimizer = optimizer_of(numbers)
+
+        def step(updates: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
+            return update(optimizer, updates, state, params, jnp.float32(1))
+
+        return optax.GradientTransformation(optimizer.init, step)
 
     def program(numbers: Any, params: Params) -> Any:
         state = jax.eval_shape(lambda numbers: built(numbers).init(params), numbers)
@@ -62,15 +66,31 @@ def probe(ask: Probes, numbers: Any, params: Params, gradients: Params, steps: i
         gains, period = _clocks(ask.stepper, numbers, cut, _cut(gradients))
         if gains is None:
             gains, period = _clocks(ask.stepper, numbers, start, gradients)
-        looked = samples(steps, *_most(start, alike), period)
+        most, block = _most(start, alike)
+        looked = samples(steps, most, block, period)
         strengths, pulls = coupled_decay(ask.stepper, numbers, start, weights)
         undo = tuple(undoing(strengths, pulls, start, at) for at in (weights, jax.tree.map(np.negative, weights)))
         inputs = Inputs(start, weights, _not_smaller(gradients, undo[0]), undo)
-        sums = run_side_by_side(ask.stepper, numbers, inputs, looked, np.array(gains), ENTRIES)
-    return [
-        read_leaf({name: array[:, leaf] for name, array in sums.items()}, looked, strength, pull)
-        for leaf, (strength, pull) in enumerate(zip(strengths, pulls, strict=True))
-    ]
+
+        def read(looked: Samples) -> list[LeafDecay]:
+            sums = run_side_by_side(ask.stepper, numbers, inputs, looked, np.array(gains), ENTRIES)
+            return [
+                read_leaf({name: array[:, leaf] for name, array in sums.items()}, looked, *of_leaf)
+                for leaf, of_leaf in enumerate(
+                    zip(strengths, pulls, map(_resolution, jax.tree.leaves(start)), strict=True)
+                )
+            ]
+
+        found = read(looked)
+        if looked.gaps.any() and any(leaf.by_moving for leaf in found):  # weights of its own know nothing of gaps
+            whole = read(samples(most, most, block)._replace(weights=np.full(most, steps / most)))
+            found = [again if leaf.by_moving else leaf for leaf, again in zip(found, whole, strict=True)]
+    return found
+
+
+def _resolution(leaf: np.ndarray) -> float:
+    """The relative step of a leaf's dtype."""
+    return float(jnp.finfo(leaf.dtype).eps)
 
 
 def _most(start: Params, alike: bool) -> tuple[int, int]:
@@ -95,7 +115,7 @@ def _clocks(ask: Stepper, numbers: Any, start: Params, gradients: Params) -> tup
                 _, states = ask.step(numbers, states, pushes, at, initial, np.float32(0), none)
                 watched.append(clocks(states))
             gains, period = advances(list(np.array(watched).T))
-            if period == 1 and all(gains):
+            if all(gains) or (period > 1 and enough > WATCHED[0]):
                 break
     except (TypeError, ValueError):
         return None, 1
@@ -112,7 +132,7 @@ def _processor() -> Any:
 
 def _cut(tree: Params) -> Params:
     """A few entries of every axis, from all along it."""
-    return jax.tree.map(lambda leaf: leaf[tuple(slice(None, None, -(-n // ENTRIES)) for n in leaf.shape)], tree)
+    return jax.tree.map(lambda leaf: leaf[tuple(slice(None, None, max(1, -(-n // ENTRIES))) for n in leaf.shape)], tree)
 
 
 def _like(tree: Params, seed: int) -> Params:

@@ -7,6 +7,7 @@ import numpy as np
 from wd_research.audit.clock import Samples
 from wd_research.audit.twins import PAIRS, TURNED_FOR
 
+COARSE = 1e-4  # relative steps of dtypes of half precision are larger
 NOTHING, LOOSE = 1e-7, 1e-2  # a share that rounding may make; what counts as equal beside 1
 LINEAR = ("w", "w - start", "w - v")  # pulls
 
@@ -25,6 +26,8 @@ class LeafDecay(NamedTuple):
     mixed: float  # how far decay beside gradients is from decay without, from 0
     half: float  # how far it is from half of that, from 0: a cautious rule halves it on average
     stopped: bool  # whether gradients do not reach the update
+    by_moving: bool  # whether it was seen on twins that move, because the optimizer has weights of its own
+    beside: bool  # whether it acts beside gradients alone
     unknown: str  # why the decay is not known; "" where it is
 
 
@@ -63,12 +66,12 @@ def _twins_of(sums: dict[str, np.ndarray], name: str) -> _Twins:
 
 
 @np.errstate(divide="ignore", invalid="ignore", over="ignore")
-def read_leaf(sums: dict[str, np.ndarray], looked: Samples, strength: float, pull: str) -> LeafDecay:
+def read_leaf(sums: dict[str, np.ndarray], looked: Samples, strength: float, pull: str, resolution: float) -> LeafDecay:
     """Read the runs of one leaf."""
     twins = {name: _twins_of(sums, name) for name in PAIRS}
     still, moving, free = twins["rest"], twins["moving"], twins["free"]
     if strength == 0:
-        rate, pull, shown = _after(twins, sums)
+        rate, pull, shown = _after(twins, sums, looked, resolution)
         asked = np.maximum(sums["asked"], (1e-9) ** 2 * sums["rest weights"])
         remembered = (sums["remembered"] / asked)[TURNED_FOR:]
         if np.max(remembered, initial=0) > LOOSE**2 and shown is still and (rate.any() or _shows(twins["lasting"])):
@@ -79,7 +82,7 @@ def read_leaf(sums: dict[str, np.ndarray], looked: Samples, strength: float, pul
     if strength == 0:
         unknown = _unknown(twins, rate, pull, shown, looked)
     elif np.isnan(strength):
-        unknown = _out_of_hand(twins, rate)
+        unknown = _out_of_hand(twins["lasting"], rate)
     strongest = int(np.argmax(np.abs(rate)))
     alone = free if np.isfinite(free.left).all() and shown is not moving else moving
     own = moving if shown is moving else twins["noise"]
@@ -100,6 +103,8 @@ def read_leaf(sums: dict[str, np.ndarray], looked: Samples, strength: float, pul
         mixed=_distance(sums, "mixed", strongest) if shown is still else 0.0,
         half=_distance(sums, "half", strongest) if shown is still else 1.0,
         stopped=not np.any(sums["noise even"]),
+        by_moving=shown is moving,
+        beside=shown is twins["noise"],
         unknown=unknown,
     )
 
@@ -115,7 +120,9 @@ def _part(twins: _Twins, looked: Samples) -> float:
     return gone / asked if asked and np.isfinite(gone / asked) else 1.0
 
 
-def _after(twins: dict[str, _Twins], sums: dict[str, np.ndarray]) -> tuple[np.ndarray, str, _Twins]:
+def _after(
+    twins: dict[str, _Twins], sums: dict[str, np.ndarray], looked: Samples, resolution: float
+) -> tuple[np.ndarray, str, _Twins]:
     """The decay that does not go through the optimizer: its share at every step, its pull, and the twins that show it.
 
     They are the held ones at rest. Where these are not finite (the optimizer divides by its gradients), or seem to be
@@ -127,20 +134,44 @@ def _after(twins: dict[str, _Twins], sums: dict[str, np.ndarray]) -> tuple[np.nd
         late = slice(len(rate) // 2, None)
         step = int(np.argmax(np.abs(rate)))
         steady, sizes = sums["steady"], np.sqrt(sums["rest even"] * sums["rest even"][0])
-        agrees = np.allclose(twins["free"].share[:3], rate[:3], rtol=0.1, atol=0)
+        agrees = _agree(twins["free"], rate, 0.1)
         noisy = agrees and np.sum(steady[late]) < 0.5 * np.sum(sizes[late])  # as where noise is added
-        if pull != "w" or rate[step] == 0 or still.even[step] < LOOSE or noisy:
+        if not rate.any():
+            return _beside_gradients(twins)
+        if pull != "w" or still.even[step] < LOOSE or noisy:
             return rate, pull, still
         returned = np.nansum(sums["back"][late]) / max(np.nansum(sums["away"][late]), 1e-300)
         if still.start_misfit[step] < LOOSE and 0.5 < returned / np.mean(rate[late]) < 2:
             return rate, "w - start", still
         if still.start_misfit[step] >= LOOSE and agrees:
             return rate, "w - v", still
+    return *_of_moving(twins, looked, resolution), moving
+
+
+def _of_moving(twins: dict[str, _Twins], looked: Samples, resolution: float) -> tuple[np.ndarray, str]:
+    """The share that moving twins lose and their pull, nothing where that may be rounding.
+
+    Where rounding is coarse, or what they lose goes to and fro (averaged weights), it is the mean.
+    """
+    moving, total = twins["moving"], float(np.sum(looked.weights))
     rate, pull, _ = _read(moving, "w")
     small = abs(np.mean(moving.share)) < NOTHING and np.max(np.abs(moving.share)) < 10 * NOTHING
-    if small and not _shows(twins["lasting"]):
-        return np.zeros_like(rate), "w", moving
-    return rate, pull, moving
+    lost = -float(np.sum(looked.weights * moving.left))
+    if (small and not _shows(twins["lasting"])) or abs(lost) < 8 * max(resolution, NOTHING):
+        hidden = small and _shows(twins["lasting"])
+        return (rate, pull) if hidden else (np.zeros_like(rate), "w")
+    if resolution > COARSE or rate.min() < 0 < rate.max():
+        return np.full_like(rate, lost / total), "w" if resolution > COARSE else pull
+    return rate, pull
+
+
+def _beside_gradients(twins: dict[str, _Twins]) -> tuple[np.ndarray, str, _Twins]:
+    """Decay that acts where a gradient arrives, and only there: held twins and moving ones show the same."""
+    held, moving = twins["noise"], twins["moving"]
+    rate, pull, _ = _read(held, "w")
+    if rate.any() and 0.5 < np.sum(moving.share) / np.sum(held.share) < 2:
+        return rate, pull, held
+    return np.zeros_like(rate), "w", twins["rest"]
 
 
 def _beside_coupled(twins: dict[str, _Twins], pull: str) -> tuple[np.ndarray, str, _Twins]:
@@ -173,15 +204,25 @@ def _unknown(twins: dict[str, _Twins], rate: np.ndarray, pull: str, shown: _Twin
     """
     still, lasting, step = twins["rest"], twins["lasting"], int(np.argmax(np.abs(rate)))
     mixed = abs(twins["noise"].share[step] - rate[step]) > LOOSE * abs(rate[step])
-    if shown is still and pull == "w" and not np.allclose(twins["free"].share[:3], rate[:3], rtol=0.2, atol=0):
+    if shown is still and pull == "w" and not _agree(twins["free"], rate, 0.2):
         return "it depends on how far the weights have moved"
     if rate[step] and shown is still and mixed and pull == "w":
-        return _out_of_hand(twins, rate)
+        return _out_of_hand(twins["pushed"], rate)
     if not rate[step] or (shown is still and pull != "w"):
         return "" if np.isfinite(shown.share).all() else "it is finite neither at rest nor beside gradients"
+    if shown is twins["noise"]:
+        return _out_of_hand(twins["pushed"], rate)
     if shown is not still and (pull == "other" or abs(rate[step]) >= 1):
         return "it depends on the gradients, beside which it is no share of the weights"
-    return _out_of_hand(twins, rate) or _unlike(rate, shown, lasting, looked.weights)
+    if shown is still:
+        lasting = twins["pushed"]
+    return _out_of_hand(lasting, rate) or _unlike(rate, shown, lasting, looked.weights)
+
+
+def _agree(free: _Twins, rate: np.ndarray, tolerance: float) -> bool:
+    """Whether free twins lose at their first steps what held ones do, as long as anything of them is left."""
+    there = free.there[:3]
+    return np.allclose(free.share[:3][there], rate[:3][there], rtol=tolerance, atol=0)
 
 
 def _shows(twins: _Twins) -> bool:
@@ -200,8 +241,8 @@ def _unlike(rate: np.ndarray, shown: _Twins, lasting: _Twins, weights: np.ndarra
     return f"it depends on the gradients: {less:.2g} or {more:.2g} of the weights per step in two trials"
 
 
-def _out_of_hand(twins: dict[str, _Twins], rate: np.ndarray) -> str:
+def _out_of_hand(lasting: _Twins, rate: np.ndarray) -> str:
     """Whether decay blows up beside gradients that last."""
-    share = twins["lasting"].share
+    share = lasting.share
     bounded = np.isfinite(share).all() and np.max(np.abs(share)) < max(1.0, 3 * np.max(np.abs(rate)))
     return "" if bounded else "it depends on the gradients: beside lasting ones it grows without bound"

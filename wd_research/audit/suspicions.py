@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wd_research.audit.leaves import Row
 
 KEPT = 0.8  # of decay that rounding must let through
+KNOWN = 0.05  # relative error of what is sampled that need not be said
 
 
 class Leaf(NamedTuple):
@@ -55,7 +56,7 @@ def suspicions(leaves: list[Leaf], optimizer: optax.GradientTransformation, stat
             leaf for leaf in known if leaf.decay.rate.min() < 0 or leaf.decay.strength < 0
         ],
     }
-    for leaf in decayed:
+    for leaf in leaves:
         reason = _reason(leaf)
         found[reason] = [*found.get(reason, []), leaf]
     found.pop("", None)
@@ -67,10 +68,27 @@ def _reason(leaf: Leaf) -> str:
     """Why the decay of a leaf is not known, or how much of it rounding takes; "" where neither is so."""
     if leaf.decay.unknown:
         return f"the decay is not known, {leaf.decay.unknown}"
+    if not leaf.row.place:
+        return ""
     if leaf.decay.rounded < KEPT:
         part = max(leaf.decay.rounded, 0)
         return f"rounding to {leaf.dtype} lets {part:.0%} of the decay through without gradients"
+    if leaf.decay.by_moving and np.ptp(leaf.decay.samples.weights) == 0 and leaf.decay.samples.weights[0] > 1:
+        seen = len(leaf.decay.samples.steps)
+        return f"the optimizer keeps weights of its own, so its decay was seen over the first {seen:,} steps alone"
+    error = _uncertain(leaf.decay)
+    if error > KNOWN:
+        return f"decay comes and goes, and blocks of steps were looked at: what it removes is known to {error:.0%}"
     return ""
+
+
+def _uncertain(decay: LeafDecay) -> float:
+    """The relative standard error of what decay removes, from how blocks differ from their neighbours."""
+    ends = np.flatnonzero(decay.samples.gaps)
+    if not len(ends) or not decay.rate.any():
+        return 0.0
+    means = np.array([block.mean() for block in np.split(decay.rate, ends + 1)])
+    return float(np.sqrt(np.sum(np.diff(means) ** 2) / 2) / abs(means.sum()))
 
 
 def _switched_off(state: Any, decays: bool) -> list[str]:

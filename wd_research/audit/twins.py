@@ -47,13 +47,22 @@ RUNS = (
     *_twins(gradient="own", moves=True),
     *_twins(moves=True),
     *_twins(gradient="own", signs=True, moves=True),
+    *_twins(gradient="own"),
     Run(turns=True),
     Run(moves=True, gradient="one", once=True),
     Run(0, 0, gradient="one"),
     Run(0, 0, gradient="one", forgets=True),
 )
-PAIRS = {"rest": 0, "noise": 2, "clean": 4, "lasting": 6, "free": 8, "moving": 10}  # where the twins begin
-TURNED, PULSE, PUSHED, SINGLE = 12, 13, 14, 15
+PAIRS = {
+    "rest": 0,
+    "noise": 2,
+    "clean": 4,
+    "lasting": 6,
+    "free": 8,
+    "moving": 10,
+    "pushed": 12,
+}  # where the twins begin
+TURNED, PULSE, PUSHED, SINGLE = 14, 15, 16, 17
 MOVES, SIGNED, ONCE, TURNS, FORGETS = (
     np.array([getattr(run, name) for run in RUNS]) for name in ("moves", "signs", "once", "turns", "forgets")
 )
@@ -175,7 +184,8 @@ class _Corner:
     def __init__(self, leaves: list[np.ndarray], entries: int) -> None:
         self.slices = [(slice(None), *[slice(entries)] * leaf.ndim) for leaf in leaves]
         sizes = [self._numbers(leaf[None], where).shape[1] for leaf, where in zip(leaves, self.slices, strict=True)]
-        self.begins = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        self.empty = np.array(sizes) == 0
+        self.begins = np.minimum(np.concatenate([[0], np.cumsum(sizes)[:-1]]), max(sum(sizes) - 1, 0)).astype(int)
 
     @staticmethod
     def _numbers(leaf: Any, where: tuple[slice, ...]) -> np.ndarray:
@@ -189,6 +199,7 @@ class _Corner:
     def summed(self, products: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The sum of each product over each leaf; f64[leaves]."""
         sums = np.add.reduceat(np.stack(list(products.values())), self.begins, axis=1)
+        sums[:, self.empty] = 0
         return dict(zip(products, sums, strict=True))
 
 

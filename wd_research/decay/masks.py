@@ -152,7 +152,10 @@ def matching(pattern: str) -> Mask:
 
     Raises DecayError, a ValueError, when the mask meets its params and no leaf matches.
     """
-    expression = re.compile(pattern)
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise DecayError(f"the mask pattern {pattern!r} is no regular expression: {error}") from error
 
     def mask(params: Params) -> Params:
         leaves = [keys for keys, leaf in named(params).items() if jax.tree.leaves(leaf)]

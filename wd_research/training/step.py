@@ -4,6 +4,7 @@ import jax
 import optax
 
 from wd_research.types import Arm, Batch, Hypers, Key, Metrics, State
+from wd_research.updates import update
 
 
 def init_state(arm: Arm, hypers: Hypers, key: Key) -> State:
@@ -26,12 +27,7 @@ def train_step(arm: Arm, hypers: Hypers, state: State, batch: Batch, key: Key) -
     (value, (extras, metrics)), gradients = gradient(state.params, state.extras, batch, key)
 
     # update
-    updates, opt_state = optax.with_extra_args_support(optimizer).update(
-        gradients,
-        state.opt_state,
-        state.params,
-        value=value,  # which some optimizers ask for
-    )
+    updates, opt_state = update(optimizer, gradients, state.opt_state, state.params, value)
     params = optax.apply_updates(state.params, updates)
 
     observed = arm.observe(state.params, gradients, params)
