@@ -146,7 +146,7 @@ def test_a_mask_that_matches_nothing_gets_one_sentence(capsys, tmp_path, words):
         by_command_line(experiment, "--workdir", tmp_path / "run", *words)
     assert stopped.value.code == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: the mask pattern 'kernal' matches no leaf; the leaves are: Dense_0/bias, ")
+    assert "the mask pattern 'kernal' matches no leaf; the leaves are: Dense_0/bias, " in said
     assert said.count("\n") == 1
 
 

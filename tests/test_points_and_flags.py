@@ -90,7 +90,7 @@ def test_decades_begin_with_zero_and_reach_both_ends():
         (lambda: flags.decays(decays=(1, 2)), "--decays has no 0"),
         (lambda: flags.positive(learning_rates=(0.0,)), "--learning-rates 0.0 cannot be: give finite numbers above 0"),
         (lambda: flags.counts(train_size=0), "--train-size 0 is too few"),
-        (lambda: flags.seeds(1), "--seeds 1 is too few"),
+        (lambda: flags.seeds(0), "--seeds 0 is too few"),
     ],
 )
 def test_bad_values_get_one_sentence(check, says):

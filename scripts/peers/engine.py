@@ -43,10 +43,12 @@ def net_of(work: Work) -> nn.Module:
 def arm_of(work: Work, given: bool = False, net: nn.Module | None = None) -> Arm:
     """The work as an arm; `given`: from the work's own weights, in its own order, instead of drawing them."""
     inputs, targets = the.examples(work)
-    everyone, some = np.arange(len(targets), dtype=np.int32), np.arange(200, dtype=np.int32)
+    # all examples are trained on, and copies of the first 200 are what is evaluated, twice
+    pool = Examples(*(np.concatenate([part, part[:200], part[:200]]) for part in (inputs, targets)))
+    everyone, some, others = np.split(np.arange(len(pool.targets), dtype=np.int32), (len(targets), len(targets) + 200))
     still = np.zeros((), inputs.dtype), np.ones((), inputs.dtype)  # mean and scale: what is given is standardised
-    split = Split(everyone, some, some, targets, *still)
-    task = classification(net or net_of(work), Examples(inputs, targets), lambda seed: split, the.BATCH)
+    split = Split(everyone, some, others, targets, *still)
+    task = classification(net or net_of(work), pool, lambda seed: split, the.BATCH)
     if given:
         weights, order = nested(the.first_weights(work)), the.batches()
         task = task._replace(

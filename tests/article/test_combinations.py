@@ -156,7 +156,7 @@ def test_the_picture_is_the_first_figure(finished):
 
 
 @pytest.mark.parametrize(
-    ("flags", "says"), [({"seeds": 1}, "--seeds 1 is too few"), ({"steps": 0}, "--steps 0 is too few")]
+    ("flags", "says"), [({"seeds": 0}, "--seeds 0 is too few"), ({"steps": 0}, "--steps 0 is too few")]
 )
 def test_bad_flags_get_one_sentence(flags, says):
     with pytest.raises(UserError, match=says) as refused:

@@ -109,5 +109,5 @@ def test_no_other_rate_is_as_near_under_sgd(finished):
 def test_bad_flags_get_one_sentence():
     with pytest.raises(UserError, match="--numbers has no 0: include it"):
         experiment(numbers=(0.1, 1.0))
-    with pytest.raises(UserError, match="--seeds 1 is too few"):
-        experiment(seeds=1)
+    with pytest.raises(UserError, match="--seeds 0 is too few"):
+        experiment(seeds=0)

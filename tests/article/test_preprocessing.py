@@ -165,7 +165,7 @@ def test_every_claim_has_a_row_and_a_verdict(finished):
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        ({"seeds": 1}, "--seeds 1 is too few"),
+        ({"seeds": 0}, "--seeds 0 is too few"),
         ({"steps": 0}, "--steps 0 is too few"),
         ({"label_noise": 2.0}, "label_noise 2.0 is not a share"),
     ],

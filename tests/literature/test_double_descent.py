@@ -116,7 +116,7 @@ def test_it_leaves_its_figure_and_its_audit(finished):
     [
         ({"noise": 0.0}, "--noise 0.0 cannot be"),
         ({"dimension": 0}, "--dimension 0 is too few"),
-        ({"seeds": 1}, "--seeds 1 is too few"),
+        ({"seeds": 0}, "--seeds 0 is too few"),
         ({"factors": (1.0, 2.0)}, "--factors has no 0"),
         ({"factors": (0.0, 0.5, 2.0)}, "--factors needs 1"),
         ({"factors": (0.0, 1.0, 2.0)}, "values above 0 on both sides"),

@@ -122,7 +122,7 @@ def test_the_figure_is_there(small):
         (["--decays", "0", "0.1"], "error: --decays 0.0 cannot be"),
         (["--net-decays"], "error: --net-decays is empty"),
         (["--net-learning-rate", "inf"], "error: --net-learning-rate inf cannot be"),
-        (["--seeds", "1"], "error: --seeds 1 is too few"),
+        (["--seeds", "0"], "error: --seeds 0 is too few"),
         (["--steps", "19"], "error: --steps 19 is too few: give 20 or more"),
         (["--steps", "100"], "error: --steps 100 is too few: the net's fastest decay takes more than"),
         (["--widths"], "error: --widths is empty: give the units"),

@@ -156,7 +156,7 @@ def test_the_figure_and_the_measurements_are_there(small):
         (["--decays", "-1"], "error: --decays -1.0 cannot be"),
         (["--learning-rate", "nan"], "error: --learning-rate nan cannot be"),
         (["--net-strengths"], "error: --net-strengths is empty"),
-        (["--seeds", "1"], "error: --seeds 1 is too few"),
+        (["--seeds", "0"], "error: --seeds 0 is too few"),
         (["--steps", "0"], "error: --steps 0 is too few"),
         (["--train-size", "5000"], "error: train_size 5000 does not fit"),
         (["--label-noise", "2"], "error: label_noise 2.0 is not a share"),
