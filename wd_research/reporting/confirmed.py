@@ -43,5 +43,7 @@ def format_score(results: Results) -> str:
     for name, by in SCORES.items():
         if name in results:
             entry = {"by": by, "unit": results.attrs.get("loss_unit", "")}
-            return format_level(paired_t(final(results, name)[:, 0])._asdict(), entry)
+            examples = results.attrs.get("test_examples", 0) if by == "accuracy" else 0
+            estimate = paired_t(final(results, name)[:, 0], resolution=1 / examples if examples else 0.0)
+            return format_level(estimate._asdict(), entry)
     return ""
