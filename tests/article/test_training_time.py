@@ -32,9 +32,10 @@ def test_each_way_takes_its_own_step():
     task = digits_task(Mlp((4,), classes=10))
     key, split = jax.random.key(0), task.split(0)
     batch: Batch = task.gather(task.data, split, jnp.arange(5))
+    points = [jax.tree.map(lambda leaf: leaf[-1], arm.points) for arm in ways(task)]
     none, in_loss, decayed = (
-        train_step(arm, jax.tree.map(lambda leaf: leaf[-1], arm.points), init_state(arm, arm.points, key), batch, key)
-        for arm in ways(task)
+        train_step(arm, point, init_state(arm, point, key), batch, key)
+        for arm, point in zip(ways(task), points, strict=True)
     )
     assert len(ways(task)) == len(WAYS)
     assert float(none[1]["objective"]) == float(decayed[1]["objective"]) < float(in_loss[1]["objective"])

@@ -56,6 +56,15 @@ def test_results_are_read_as_they_were_written(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [RESULTS]
 
 
+@pytest.mark.parametrize("name", hypers(ARMS["a"]))
+def test_an_arm_that_is_called_as_one_of_its_hyperparameters_is_read_whole(tmp_path, name):
+    """It was left in the closed file where xarray's DataTree.load took the group's name for the variable's."""
+    write_results(tmp_path / RESULTS, {name: ARMS["a"]})
+    write_confirming(tmp_path / CONFIRMING, {name: [ARMS["a"]]})
+    assert read_results(tmp_path / RESULTS)[name].identical(ARMS["a"])
+    assert read_confirming(tmp_path / CONFIRMING)[name][0].identical(ARMS["a"])
+
+
 def test_confirming_results_are_read_as_they_were_written_round_by_round(tmp_path):
     rounds = [ARMS["a"].isel(point=[2, 7], seed=seeds) for seeds in (slice(0, 3), slice(3, 8))]
     write_confirming(tmp_path / CONFIRMING, {"z, the last": rounds, "a": rounds[:1]})

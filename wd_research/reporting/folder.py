@@ -147,7 +147,10 @@ def read_tree(path: Path) -> dict[str, "DataTree"]:
             raise UserError(f"{path} promises {promised:,} bytes of numbers and has {len(content):,}: it is damaged")
         with xr.open_datatree(content, engine="netcdf4") as tree:
             order = json.loads(tree.attrs.get("order", "null")) or list(tree.children)
-            return {name: tree.load().children[name] for name in sorted(tree.children, key=order.index)}
+            for node in tree.subtree:  # DataTree.load leaves out a variable that is called as a group is
+                for variable in node.variables.values():
+                    variable.load()
+            return {name: tree.children[name] for name in sorted(tree.children, key=order.index)}
     except UserError:
         raise
     except Exception as error:  # whatever a damaged file makes the readers stumble over
