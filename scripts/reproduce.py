@@ -30,7 +30,7 @@ import experiments
 from experiments.article.rows import ROWS, row_of
 from wd_research.reporting.folder import RECORD, free_folder
 from wd_research.reporting.record import read_run
-from wd_research.reporting.sentences import format_expected, format_measured
+from wd_research.reporting.sentences import format_expected, format_measured, why_undecided
 from wd_research.results import humanize
 
 ROOT = Path(__file__).parent.parent
@@ -202,9 +202,11 @@ def line(*cells: str) -> str:
 
 
 def said(claim: Mapping[str, Any]) -> str:
-    """The verdict, and the edges on which an optimum lies that it would rest on."""
+    """The verdict, the edges on which an optimum lies that it would rest on, and why an interval does not decide it."""
     edges = ", ".join(map(humanize, claim["edges"]))
-    return f"{claim['verdict']} (best {edges} on an edge)" if edges else claim["verdict"]
+    notes = [f"best {edges} on an edge"] if edges else []
+    notes += [why] if (why := why_undecided(claim)) else []
+    return f"{claim['verdict']} ({'; '.join(notes)})" if notes else claim["verdict"]
 
 
 def seen(claim: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 CLAIM = {
     "id": "A1-made-up", "statement": "Decay raises |it|.", "source": "an article", "measured": 0.05, "low": 0.04,
     "high": 0.06, "expected": [0.0, None], "verdict": "holds", "cell": "noisy", "unit": POINTS._asdict(),
-    "stage": "confirming", "seeds": 16, "edges": [],
+    "stage": "confirming", "seeds": 16, "edges": [], "on_edge": False, "cells": {"noisy": {}},
 }  # fmt: skip
 SEEDS = {"exploring": 8, "confirming": 16}
 
@@ -56,7 +56,8 @@ def test_the_page_has_every_row_the_claims_in_their_unit_and_the_first_figure(tm
 
 
 def test_an_optimum_on_an_edge_is_said(tmp_path):
-    leave(tmp_path / "data_regimes", claim={**CLAIM, "verdict": "undecided", "edges": ["learning_rate"]})
+    on_edge = {"verdict": "undecided", "edges": ["learning_rate"], "on_edge": True}
+    leave(tmp_path / "data_regimes", claim={**CLAIM, **on_edge})
     reproduce.write_page(tmp_path / "evidence.md", [reproduce.last_run("experiments.article.data_regimes", tmp_path)])
     page = (tmp_path / "evidence.md").read_text()
     assert "| undecided (best learning rate on an edge) | noisy |" in page
@@ -67,7 +68,8 @@ def test_what_is_not_finite_is_on_the_page_too(tmp_path):
         tmp_path / "data_regimes", claim={**CLAIM, "verdict": "undecided", **dict.fromkeys(("measured", "low", "high"))}
     )
     reproduce.write_page(tmp_path / "evidence.md", [reproduce.last_run("experiments.article.data_regimes", tmp_path)])
-    assert "| undecided | noisy | +nan points [+nan, +nan] |" in (tmp_path / "evidence.md").read_text()
+    said = "| undecided (members diverged, which decides nothing) | noisy | no number |"
+    assert said in (tmp_path / "evidence.md").read_text()
 
 
 def test_the_newest_finished_run_counts(tmp_path):

@@ -231,6 +231,12 @@ def test_a_grid_grows_beyond_an_edge_on_which_a_best_point_lies(tmp_path):
     known = after.isel(point=slice(before.sizes["point"]))
     np.testing.assert_array_equal(known["test_loss"], before["test_loss"])
     assert wd.conclude(grown.experiment, grown.folder).summary == grown.summary
+    added = np.float32(grown.summary["best"]["net"]["grown"]["decay"])
+    np.testing.assert_array_equal(np.union1d(np.float32(wd.axis_values(before)), added), np.float32(values))
+    assert not np.isin(added, wd.axis_values(before)).any()
+    assert (small.summary["best"]["net"]["grown"], grown.arms["net"].attrs["declared"]) == ({}, before.sizes["point"])
+    recorded = [json.loads((made.folder / "experiment.json").read_text())["grow"] for made in (small, grown)]
+    assert recorded == [False, True]
 
 
 @pytest.mark.parametrize(

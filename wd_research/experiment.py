@@ -160,6 +160,8 @@ class Result(NamedTuple):
             columns = {name: results[name].to_numpy() for name in hypers(results)}
             for name in metrics(results):
                 estimates = [paired_t(values) for values in final(results, name).T]
+                if name.endswith("_accuracy"):
+                    estimates = [estimate.within(0, 1) for estimate in estimates]
                 for end, column in zip(("", "_low", "_high"), np.transpose(estimates), strict=True):
                     columns[name + end] = column
             frames[arm] = pd.DataFrame(columns, pd.Index(results["point"].to_numpy(), name="point"))
@@ -241,7 +243,7 @@ def measure(
         "command": "run(experiment)",
         "flags": {},
         "arms": list(experiment.arms),
-        **{name: getattr(experiment, name) for name in ("seeds", "steps", "evaluations", "members", "looks")},
+        **{name: getattr(experiment, name) for name in ("seeds", "steps", "evaluations", "members", "looks", "grow")},
         **surroundings(),
         **launch,
     }

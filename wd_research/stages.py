@@ -103,7 +103,9 @@ def grow(
         plans = training.plans(new, seeds)
         for name, arm in grown.items():
             more = training.train(name, arm, plans[name], points=fresh[name], stage=f", growth {growth}")
-            arms[name], results[name] = arm, joined([results[name], more], "point")
+            declared = results[name].attrs.get("declared", arms[name].size)
+            together = joined([results[name], more], "point").assign_attrs(declared=declared)
+            arms[name], results[name] = arm, together
     return arms, results
 
 

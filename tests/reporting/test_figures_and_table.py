@@ -135,6 +135,24 @@ def test_the_table_says_what_was_chosen_in_eighty_columns(case):
     assert ("nats" in said) == (case not in ("judged by loss", "nothing but zero"))
 
 
+@pytest.mark.parametrize("confirming", [2, 3])
+def test_two_seeds_have_no_bootstrap_and_detect_nothing(confirming):
+    said = printed(arms_table(*best_and_seeds(evidence({"arm": arm()}, looks=(confirming,)))))
+    assert ("bootstrap" in said) == ("minimum detectable" in said) == (confirming > 2)
+    assert "nan" not in said
+
+
+def test_a_point_without_neighbours_and_a_grid_that_grew_are_said():
+    made = arm()
+    alone = made.isel(point=[5, 8])  # no decay and 1, at one learning rate; what lies between was not tried
+    assert "worse neighbours 1 of 1" in printed(arms_table(*best_and_seeds(evidence({"arm": alone}))))
+    corners = made.isel(point=[5, 13])  # both hyperparameters differ
+    assert "worse neighbours" not in printed(arms_table(*best_and_seeds(evidence({"arm": corners}))))
+    grown = made.assign_attrs(declared=10)
+    assert "beyond its edges learning rate 0.1" in printed(arms_table(*best_and_seeds(evidence({"arm": grown}))))
+    assert "beyond its edges" not in printed(arms_table(*best_and_seeds(evidence({"arm": made}))))
+
+
 def test_the_title_says_the_seeds_and_the_interval():
     found = looked()
     said = how_scored(found["best"], seeds_of(found))

@@ -7,8 +7,10 @@ import pytest
 
 from tests.evidence.cases import diverged
 from tests.reporting.cases import CURVE, SHAPES, arm, evidence, looked, regression, summary
+from wd_research.evidence.claims import NUMBER, PERCENT, POINTS, Unit
+from wd_research.evidence.selection import winner_of
 from wd_research.reporting.seeds import interval, of_stage
-from wd_research.reporting.sentences import format_range, sentence, verdicts
+from wd_research.reporting.sentences import format_estimate, format_range, sentence, verdicts, why_undecided
 
 
 def answer(arms, **how):
@@ -17,7 +19,10 @@ def answer(arms, **how):
 
 def test_the_answer_says_what_was_chosen_on_which_seeds_and_scored_on_which():
     said = answer({"decoupled": arm()})
-    assert said.startswith("Decoupled generalises best on validation data, with decay 0.1 and learning rate 0.01: ")
+    assert said.startswith(
+        "The arm that generalises best on the validation data of 8 exploring seeds is decoupled, "
+        "with decay 0.1 and learning rate 0.01: "
+    )
     assert re.search(r": on 16 fresh confirming seeds test accuracy 8[78]\.\d % \[", said)
     assert "the 95 % confidence set of the best decay is only 0.1 (8 exploring seeds)" in said
     assert "of 4 neighbours on the grid are worse" in said
@@ -29,6 +34,86 @@ def test_by_halves_the_answer_says_so():
     said = answer({"decoupled": arm(seeds=8)}, looks=())
     assert "each half of the 8 exploring seeds scored at what the other half chose" in said
     assert "confirming" not in said
+
+
+@pytest.mark.parametrize("looks", [(), (16,)], ids=["halves", "fresh seeds"])
+def test_the_arm_is_chosen_on_exploring_seeds_as_its_point_is(looks):
+    """Confirming seeds are a point of accuracy better for the one arm, exploring ones for the other."""
+    exploring, fresh = (np.arange(24) < 8)[:, None, None], (np.arange(24) >= 8)[:, None, None]
+    arms = {name: arm(seed=seed) for seed, name in enumerate(("chosen", "lucky"))}
+    for made, better in zip(arms.values(), (exploring, fresh), strict=True):
+        made["validation_accuracy"] = made.validation_accuracy + 0.01 * better
+    best = summary(evidence(arms, looks=looks))["best"]
+    assert winner_of(best) == "chosen"
+    assert winner_of({**best, "chosen": {**best["chosen"], "exploring_validation": None}}) == "lucky"
+    assert "is chosen, with" in answer(arms, looks=looks)
+
+
+def test_one_seed_is_scored_at_what_it_chooses_and_has_no_interval():
+    said = answer({"net": arm(seeds=1)}, exploring=1, looks=())
+    assert "validation data of 1 exploring seed is net" in said
+    assert re.search(r"test accuracy 8\d\.\d %, \+\d\.\d points against no decay \(the one seed", said)
+    assert "nan" not in said
+    assert "undecided, because fewer than 3 seeds decide nothing" in said
+
+
+def test_shares_have_intervals_inside_0_and_1():
+    """Two seeds that are far apart: Student's interval has a half-width of twelve standard errors."""
+    apart = arm(seeds=10, noise=0.2)
+    apart = apart.assign({name: apart[name].clip(max=1) for name in apart.data_vars if name.endswith("accuracy")})
+    entry = summary(evidence({"net": apart}, looks=(2,)))["best"]["net"]
+    raw = apart.isel(seed=slice(8, None)).test_accuracy.std("seed").max()
+    assert 12 * raw > 1
+    for metric in ("train_accuracy", "validation_accuracy", "test_accuracy", "without"):
+        assert 0 <= entry[metric]["low"] <= entry[metric]["mean"] <= entry[metric]["high"] <= 1
+    assert -1 <= entry["gain"]["low"] <= entry["gain"]["high"] <= 1
+
+
+def test_what_the_grid_got_beyond_its_edges_is_said():
+    made = arm(effects=SHAPES["rises"])
+    of_largest = made.decay.to_numpy() == 10
+    order = np.r_[np.flatnonzero(~of_largest), np.flatnonzero(of_largest)]
+    said = answer({"net": made.isel(point=order).assign_attrs(declared=int((~of_largest).sum()))})
+    assert "; beyond its edges the grid got decay 10; its best decay lies on the edge" in said
+    assert said.endswith(": extend the grid.")
+    assert "beyond its edges" not in answer({"net": made})
+
+
+UNDECIDED = {"verdict": "undecided", "on_edge": False, "seeds": 16, "measured": 0.0, "low": -1.0, "high": 1.0,
+             "expected": [0.0, None], "cells": {"a": {}, "b": {}}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, ""),
+        ({"low": 0.5}, "not after Holm's correction for 2 cells"),
+        ({"high": -0.5}, "not after Holm's correction for 2 cells"),
+        ({"expected": [-0.5, 0.5]}, ""),
+        ({"expected": [-2, 2]}, "not after Holm's correction for 2 cells"),
+        ({"seeds": 2, "low": 0.5}, "fewer than 3 seeds decide nothing"),
+        ({"seeds": 2}, "fewer than 3 seeds decide nothing"),
+        ({"measured": np.inf, "low": np.nan, "high": np.nan}, "members diverged, which decides nothing"),
+        ({"low": 0.5, "on_edge": True}, ""),
+        ({"low": 0.5, "verdict": "holds"}, ""),
+    ],
+)
+def test_a_claim_that_its_interval_would_decide_says_why_it_does_not(changes, says):
+    assert why_undecided({**UNDECIDED, **changes}) == says
+
+
+@pytest.mark.parametrize(
+    ("numbers", "unit", "says"),
+    [
+        ((-0.00001, -0.01, 0.00001), POINTS, "+0.00 points [-1.00, +0.00]"),
+        ((-0.0, 0.0, 0.5), Unit("nats", 1.0, ".1f"), "0.0 nats [0.0, 0.5]"),
+        ((-1e-9, np.nan, np.nan), NUMBER, "-1e-09"),
+        ((np.nan, np.nan, np.nan), PERCENT, "no number"),
+        ((-np.inf, np.nan, np.nan), PERCENT, "-inf %"),
+    ],
+)
+def test_no_zero_is_negative_and_what_is_not_there_is_left_out(numbers, unit, says):
+    assert format_estimate(dict(zip(("mean", "low", "high"), numbers, strict=True)), unit) == says
 
 
 def test_several_looks_have_an_interval_of_their_level():

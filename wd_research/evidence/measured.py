@@ -1,11 +1,12 @@
 """What a run has measured: exploring seeds on whole grids, and fresh confirming seeds on what was chosen there.
 
 Whatever follows a choice is scored on confirming seeds alone; without any, by halves: each half of the exploring seeds
-is scored at what the other half chooses. Whole curves stay with the exploring seeds.
+is scored at what the other half chooses, and a single seed at what it chooses itself, without an interval. Whole curves
+stay with the exploring seeds.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -89,6 +90,9 @@ class Evidence(Mapping[str, Results]):
         chosen = {name: scores for name, scores in cells.items() if isinstance(scores, Scores)}
         if self.confirming:
             stage, values = CONFIRMING, {name: self._on_confirming(scores, seeds) for name, scores in chosen.items()}
+        elif next(iter(self.arms.values())).sizes["seed"] == 1:
+            trained = partial(trained_in, self.arms)
+            stage, values = EXPLORING, {name: scores.of(trained) for name, scores in chosen.items()}
         else:
             stage, values = HALVES, score_by_halves(self.arms, measure) if chosen else {}
         return {
@@ -135,26 +139,24 @@ def measured_cells(measure: Measure, arms: Arms) -> Mapping[str, Scores | np.nda
 
 
 def score_by_halves(arms: Arms, measure: Measure) -> dict[str, np.ndarray]:
-    """Score each half of the seeds at what the other half chooses; f64[s], NaN for one seed, which has no other half.
+    """Score each half of two or more seeds at what the other half chooses; f64[s].
 
     What rests on no choice is left out.
     """
     seeds = next(iter(arms.values())).sizes["seed"]
-    if seeds < 2:
-        cells = measured_cells(measure, arms).items()
-        return {name: np.full(seeds, np.nan) for name, scores in cells if isinstance(scores, Scores)}
     scored: dict[str, np.ndarray] = {}
     for choosing, scoring in zip(halves(seeds), halves(seeds)[::-1], strict=True):
         kept = {name: results.isel(seed=scoring) for name, results in arms.items()}
-
-        def trained(choice: Choice, kept: Arms = kept) -> Results:
-            return kept[choice.arm].sel(point=[choice.point], step=slice(choice.step))
-
         half = {name: results.isel(seed=choosing) for name, results in arms.items()}
         for name, scores in measured_cells(measure, half).items():
             if isinstance(scores, Scores):
-                scored.setdefault(name, np.full(seeds, np.nan))[scoring] = scores.of(trained)
+                scored.setdefault(name, np.full(seeds, np.nan))[scoring] = scores.of(partial(trained_in, kept))
     return scored
+
+
+def trained_in(arms: Arms, choice: Choice) -> Results:
+    """The results of a choice in results of whole grids, up to its step."""
+    return arms[choice.arm].sel(point=[choice.point], step=slice(choice.step))
 
 
 def points_wanted(arms: Arms, measures: Iterable[Measure]) -> Wanted:

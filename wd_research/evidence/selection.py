@@ -48,6 +48,17 @@ def neighbours(results: Results, choice: Choice) -> np.ndarray:
     return np.flatnonzero(np.abs(ranks - chosen).sum(axis=1) == 1)
 
 
+def grown(results: Results) -> dict[str, list[float]]:
+    """The values that hyperparameters have at points beyond the declared grid alone, ascending; {} if it has not grown.
+
+    `results.attrs["declared"]` is the number of declared points, where there are more.
+    """
+    declared = results.attrs.get("declared", results.sizes["point"])
+    values = {name: [float(str(value)) for value in results[name].to_numpy()] for name in hypers(results)}
+    beyond = {name: sorted(set(column[declared:]) - set(column[:declared])) for name, column in values.items()}
+    return {name: added for name, added in beyond.items() if added}
+
+
 def of_arm(name: str, by: str, any_step: bool, arms: Arms) -> Mapping[str, Scores]:
     """What is scored of every arm: its metrics at the best point, the test metric without decay, and the gain.
 
@@ -84,15 +95,19 @@ def summary_of_arm(evidence: Evidence, name: str, by: str, any_step: bool = Fals
     With `any_step` training ends at the step that validation data choose with the point. Metrics are means with paired
     t intervals over the seeds of `stage`. "gain" is against no decay and positive where decay is better, "equal" says
     that it is exactly 0 in every seed, "bootstrap" is another interval of it, and "smallest_effect" the minimum
-    detectable gain at 80 % power. "best_values" is the 95 % confidence set of the best value of the axis, "neighbours"
-    how many of the points next to the best one are outside the confidence set of the best point, both by the exploring
-    seeds at the end of training.
+    detectable gain at 80 % power. "exploring_validation" is the mean by which the best point was chosen, on exploring
+    seeds; "grown" are the values that the grid got beyond its edges. "best_values" is the 95 % confidence set of the
+    best value of the axis, "neighbours" how many of the points next to the best one are outside the confidence set of
+    the best point, both by the exploring seeds at the end of training.
     """
     results = evidence[name]
     best, without = (choose(results, among, by, any_step) for among in (None, has_value(results, 0)))
     cells = evidence.score(partial(of_arm, name, by, any_step))
     gains, likely, around = cells["gain"].values, likely_best(results, by), neighbours(results, best)
     values, point = best_values(results, by), point_at(results, best)
+    estimates = {metric: cell.estimate(evidence.alpha) for metric, cell in cells.items()}
+    if by == "accuracy":  # shares, and a difference of two
+        estimates = {key: estimate.within(-1 if key == "gain" else 0, 1) for key, estimate in estimates.items()}
     return {
         **point,
         "by": by,
@@ -101,7 +116,8 @@ def summary_of_arm(evidence: Evidence, name: str, by: str, any_step: bool = Fals
         "step": best.step,
         "stage": cells["gain"].stage,
         "seeds": len(gains),
-        **{metric: cell.estimate(evidence.alpha)._asdict() for metric, cell in cells.items()},
+        **{metric: estimate._asdict() for metric, estimate in estimates.items()},
+        "exploring_validation": BETTER[by] * best.validation,
         "equal": bool((gains == 0).all()),
         "bootstrap": bootstrap(gains)._asdict(),
         "smallest_effect": smallest_effect(gains),
@@ -113,6 +129,7 @@ def summary_of_arm(evidence: Evidence, name: str, by: str, any_step: bool = Fals
         "neighbours": {"worse": int((~likely[around]).sum()), "all": len(around)},
         "edges": list(best.edges),
         "edges_without": list(without.edges),
+        "grown": grown(results),
         "diverged": int((results.diverged_at >= 0).sum()),
     }  # fmt: skip
 
@@ -149,10 +166,10 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
 
 
 def winner_of(best: Mapping[str, Any]) -> str:
-    """The arm that validation data prefer."""
-    return max(best, key=lambda name: score_of(best[name], "validation"))
+    """The arm whose best point the validation data of the exploring seeds prefer: a choice, so made where all are."""
 
+    def preferred(name: str) -> float:
+        mean = best[name]["exploring_validation"]
+        return -np.inf if mean is None or np.isnan(mean) else BETTER[best[name]["by"]] * mean
 
-def score_of(entry: Mapping[str, Any], part: str) -> float:
-    """An arm's mean on a part of the data, larger where better."""
-    return BETTER[entry["by"]] * entry[f"{part}_{entry['by']}"]["mean"]
+    return max(best, key=preferred)

@@ -20,6 +20,10 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    def within(self, low: float, high: float) -> "Estimate":
+        """The interval without what lies beyond the values that can be, so that it covers as often."""
+        return Estimate(self.mean, *(float(np.clip(end, low, high)) for end in (self.low, self.high)))
+
 
 def standard_error(values: np.ndarray, resolution: float = 0.0) -> np.ndarray:
     """The standard error of the mean over seeds, f64[s, ...] -> f64[...]: sqrt(variance / s).
@@ -53,10 +57,10 @@ def paired_t(values: np.ndarray, alpha: float = ALPHA, resolution: float = 0.0) 
 def bootstrap(values: np.ndarray, alpha: float = ALPHA, resamples: int = 2_000) -> Estimate:
     """The mean over seeds and its percentile bootstrap interval, from f64[s]; shown beside t, no verdict hangs on it.
 
-    One seed has none, NaN. Source: Efron (1979).
+    Fewer than three seeds have none, NaN. Source: Efron (1979).
     """
     values = np.asarray(values, float)
-    if len(values) < 2 or not np.isfinite(values).all():
+    if len(values) < FEWEST or not np.isfinite(values).all():
         return Estimate(np.nan, np.nan, np.nan)
     from scipy import stats  # here, because it takes a second to import
 
@@ -160,10 +164,10 @@ def smallest_effect(values: np.ndarray, alpha: float = ALPHA, power: float = 0.8
     """The minimum detectable mean: found different from 0 with the given power, from differences f64[s].
 
     (t_{1-alpha/2} + t_{power}) `standard_error`, both quantiles at s - 1 degrees of freedom; an approximation from
-    below.
+    below. It is NaN with fewer than three seeds: two find nothing.
     """
     values = np.asarray(values, float)
-    if len(values) < 2:
+    if len(values) < FEWEST:
         return np.nan
     quantiles = np.sum([t_quantile(share, len(values) - 1) for share in (1 - alpha / 2, power)])
     return float(quantiles * standard_error(values, resolution))

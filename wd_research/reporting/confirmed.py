@@ -45,5 +45,5 @@ def format_score(results: Results) -> str:
             entry = {"by": by, "unit": results.attrs.get("loss_unit", "")}
             examples = results.attrs.get("test_examples", 0) if by == "accuracy" else 0
             estimate = paired_t(final(results, name)[:, 0], resolution=1 / examples if examples else 0.0)
-            return format_level(estimate._asdict(), entry)
+            return format_level((estimate.within(0, 1) if by == "accuracy" else estimate)._asdict(), entry)
     return ""

@@ -17,7 +17,7 @@ from wd_research.reporting.folder import CLAIMED, RECORD, RESULTS
 from wd_research.reporting.record import RunRecord, check_shown, read_record, read_run
 from wd_research.reporting.seeds import Seeds, how_scored, interval, of_claim, seeds_of
 from wd_research.reporting.sentences import format_expected, format_measured
-from wd_research.reporting.table import Rows, arms_rows, format_edges
+from wd_research.reporting.table import Rows, arms_rows, format_caveats
 from wd_research.results import humanize
 
 
@@ -44,7 +44,7 @@ def template() -> Any:
     )  # fmt: skip
     environment.globals |= {
         function.__name__: function
-        for function in (table, figure, arms_rows, confirmed_rows, format_edges, format_expected, format_measured,
+        for function in (table, figure, arms_rows, confirmed_rows, format_caveats, format_expected, format_measured,
                          format_record, how_scored, of_claim, seeds_of)
     }  # fmt: skip
     return environment.get_template("page.html")

@@ -122,7 +122,7 @@ def check_confirmed(folder: Path, evidence: "Evidence") -> None:
 
 def _unknown_is_nan(content: dict[str, Any]) -> dict[str, Any]:
     """Estimates and measurements in which JSON's null is NaN again."""
-    numbers = ("mean", "low", "high", "measured", "smallest_effect")
+    numbers = ("mean", "low", "high", "measured", "smallest_effect", "exploring_validation")
     return {key: math.nan if value is None and key in numbers else value for key, value in content.items()}
 
 

@@ -59,13 +59,14 @@ ESTIMATE = Only({"mean": NUMBER, "low": NUMBER, "high": NUMBER})
 CLAIM = {
     "verdict": TEXT, "statement": TEXT, "source": TEXT, "cell": TEXT, "measured": NUMBER, "low": NUMBER, "high": NUMBER,
     "expected": RANGE, "unit": Only({"name": TEXT, "factor": NUMBER, "form": FORM}), "stage": TEXT, "seeds": WHOLE,
-    "edges": [TEXT], "on_edge": ANSWER, "alpha": NUMBER,
+    "edges": [TEXT], "on_edge": ANSWER, "alpha": NUMBER, "cells": {str: ANY},
 }  # fmt: skip
 ENTRY = {
     "by": BY, "unit": TEXT, "hypers": [TEXT], "axis": TEXT, "step": WHOLE, "stage": TEXT, "seeds": WHOLE,
     "without": ESTIMATE, "gain": ESTIMATE, "bootstrap": ESTIMATE, "equal": ANSWER, "smallest_effect": NUMBER,
     "best_values": {"low": NUMBER, "high": NUMBER, "values": [NUMBER]},
     "neighbours": {"worse": WHOLE, "all": WHOLE}, "edges": [TEXT], "edges_without": [TEXT], "diverged": WHOLE,
+    "grown": Maybe({str: [NUMBER]}),
 }  # fmt: skip
 SUMMARY = {
     "answer": TEXT,

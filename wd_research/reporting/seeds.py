@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from wd_research.evidence.measured import CONFIRMING, HALVES
+from wd_research.evidence.measured import CONFIRMING, EXPLORING, HALVES
 from wd_research.evidence.statistics import ALPHA
 
 
@@ -24,8 +24,13 @@ def seeds_of(summary: Mapping[str, Any]) -> Seeds:
 def of_stage(stage: str, seeds: int) -> str:
     """Which seeds a number is of: `16 confirming seeds`, `8 exploring seeds` or `halves of 8 exploring seeds`."""
     if stage == CONFIRMING:
-        return f"{seeds} confirming seeds"
-    return f"{'halves of ' if stage == HALVES else ''}{seeds} exploring seeds"
+        return counted(seeds, "confirming seed")
+    return f"{'halves of ' if stage == HALVES else ''}{counted(seeds, 'exploring seed')}"
+
+
+def counted(number: int, what: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def of_claim(claim: Mapping[str, Any], seeds: Seeds) -> str:
@@ -43,10 +48,12 @@ def interval(alpha: float, looks: Sequence[int] = ()) -> str:
 def how_scored(best: Mapping[str, Mapping[str, Any]], seeds: Seeds) -> str:
     """On which seeds the points of arms were chosen, on which they are scored, and what stands in brackets."""
     fewest, most = (which(arm["seeds"] for arm in best.values()) for which in (min, max))
+    if all(arm["stage"] == EXPLORING for arm in best.values()):
+        return "chosen on the validation data of one exploring seed, scored on its own test data; no interval"
     if any(arm["stage"] == HALVES for arm in best.values()):
         scored = f"each half of {most} exploring seeds scored at what the validation data of the other half choose"
     else:
         fresh = str(most) if fewest == most else f"{fewest} to {most}"
-        chosen = f"chosen on the validation data of {seeds.exploring} exploring seeds"
+        chosen = f"chosen on the validation data of {counted(seeds.exploring, 'exploring seed')}"
         scored = f"{chosen}, scored on {fresh} fresh confirming ones"
     return f"{scored}; mean [{interval(seeds.alpha, seeds.looks)}]"

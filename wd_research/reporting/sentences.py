@@ -6,16 +6,20 @@ from typing import Any
 import numpy as np
 
 from wd_research.evidence.claims import Unit
-from wd_research.evidence.measured import CONFIRMING, HALVES
+from wd_research.evidence.measured import CONFIRMING, EXPLORING, HALVES
 from wd_research.evidence.selection import winner_of
-from wd_research.reporting.seeds import Seeds, interval, of_stage, seeds_of
+from wd_research.evidence.statistics import FEWEST
+from wd_research.reporting.seeds import Seeds, counted, interval, of_stage, seeds_of
 from wd_research.results import humanize
+
+FEW_SEEDS = f"fewer than {FEWEST} seeds decide nothing"
 
 
 def sentence(summary: Mapping[str, Any]) -> str:
     """One sentence that answers the question: the best point, its gain with an interval, how sure that is, and on what.
 
-    The best arm is the one that validation data prefer. Where no arm can be tuned, the claims are the answer.
+    The best arm is the one that the validation data of the exploring seeds prefer. Where no arm can be tuned, the
+    claims are the answer.
     """
     best = summary["best"]
     if not best and not summary["claims"]:
@@ -25,13 +29,14 @@ def sentence(summary: Mapping[str, Any]) -> str:
     winner, seeds = winner_of(best), seeds_of(summary)
     top = best[winner]
     clauses = [
-        f"{winner} generalises best on validation data, with {describe(top)}: {result(top, seeds)}",
+        f"the arm that generalises best on the validation data of {counted(seeds.exploring, 'exploring seed')} is "
+        f"{winner}, with {describe(top)}: {result(top, seeds)}",
         *gained(top),
         certainty(top, seeds),
     ]
     for pair, differences in summary["comparisons"].items():
         clauses += comparison(winner, pair.split(" - "), differences[top["by"]], top)
-    clauses += [*stopping(top), *on_edges(top)]
+    clauses += [*stopping(top), *grew(top), *on_edges(top)]
     text = "; ".join(clauses) + "."
     return text[0].upper() + text[1:]
 
@@ -47,6 +52,8 @@ def result(entry: Mapping[str, Any], seeds: Seeds) -> str:
         reached += f" ({interval(seeds.alpha, seeds.looks)})"
     if entry["stage"] == HALVES:
         reached += f" (each half of the {entry['seeds']} exploring seeds scored at what the other half chose)"
+    if entry["stage"] == EXPLORING:
+        reached += " (the one seed scored at what it chose itself: no interval, give more)"
     return reached
 
 
@@ -57,6 +64,8 @@ def gained(entry: Mapping[str, Any]) -> list[str]:
     if entry["equal"]:
         return ["decay changes nothing here: the results are equal"]
     low, high = entry["gain"]["low"], entry["gain"]["high"]
+    if entry["seeds"] < FEWEST:
+        return [f"whether decay changes the result is undecided, because {FEW_SEEDS}"]
     return ["whether decay changes the result is undecided"] if low <= 0 <= high else []
 
 
@@ -64,7 +73,7 @@ def certainty(entry: Mapping[str, Any], seeds: Seeds) -> str:
     """The clause with the confidence set of the best value, and how many neighbours of the best point are worse."""
     likely, around = entry["best_values"], entry["neighbours"]
     said = f"the 95 % confidence set of the best {humanize(entry['axis'])} is {format_range(likely)} "
-    said += f"({seeds.exploring} exploring seeds)"
+    said += f"({counted(seeds.exploring, 'exploring seed')})"
     if around["all"]:
         are = "is" if around["worse"] == 1 else "are"
         said += f", and {around['worse'] or 'none'} of {around['all']} neighbours on the grid {are} worse"
@@ -90,7 +99,19 @@ def on_edges(entry: Mapping[str, Any]) -> list[str]:
         for best, edges in whose.items()
         if edges
     ]
-    return [f"{', and '.join(said)}: extend the grid, or give --grow"] if said else []
+    more = "extend the grid" if entry.get("grown") else "extend the grid, or give --grow"
+    return [f"{', and '.join(said)}: {more}"] if said else []
+
+
+def grew(entry: Mapping[str, Any]) -> list[str]:
+    """The clause on the values that the grid got beyond its edges."""
+    return [f"beyond its edges the grid got {describe_growth(entry)}"] if entry.get("grown") else []
+
+
+def describe_growth(entry: Mapping[str, Any]) -> str:
+    """The values that the grid got beyond its edges: `decay 178 and 316, learning rate 1e-05`; empty without any."""
+    values = {name: [f"{value:.3g}" for value in added] for name, added in (entry.get("grown") or {}).items()}
+    return ", ".join(f"{humanize(name)} {' and '.join(added)}" for name, added in values.items())
 
 
 def by_verdicts(summary: Mapping[str, Any]) -> str:
@@ -152,39 +173,68 @@ def format_level(estimate: Mapping[str, float], entry: Mapping[str, Any]) -> str
     """An accuracy as `86.2 % [85.1, 87.3]`, a loss as `0.213 nats [0.201, 0.225]`, in the unit of an arm's entry."""
     if entry["by"] == "accuracy":
         return format_percent(estimate)
-    return "{mean:.3f}{unit} [{low:.3f}, {high:.3f}]".format(**estimate, unit=f" {entry['unit']}".rstrip())
+    return format_estimate(estimate, Unit(entry["unit"], 1.0, ".3f"))
 
 
 def format_gain(estimate: Mapping[str, float], entry: Mapping[str, Any]) -> str:
     """A gain as `+8.2 points [+6.9, +9.5]` of accuracy, or as `+0.207 nats [+0.144, +0.270]` of loss: it is lower."""
     if entry["by"] == "accuracy":
         return format_points(estimate)
-    return "{mean:+.3f}{unit} [{low:+.3f}, {high:+.3f}]".format(**estimate, unit=f" {entry['unit']}".rstrip())
+    return format_estimate(estimate, Unit(entry["unit"], 1.0, "+.3f"))
 
 
 def format_percent(estimate: Mapping[str, float]) -> str:
     """`86.2 % [85.1, 87.3]` from shares."""
-    return "{:.1f} % [{:.1f}, {:.1f}]".format(*(100 * estimate[key] for key in ("mean", "low", "high")))
+    return format_estimate(estimate, Unit("%", 100.0, ".1f"))
 
 
 def format_points(estimate: Mapping[str, float]) -> str:
     """`+8.2 points [+6.9, +9.5]` from differences of shares."""
-    return "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*(100 * estimate[key] for key in ("mean", "low", "high")))
+    return format_estimate(estimate, Unit("points", 100.0, "+.1f"))
 
 
 def format_measured(row: Mapping[str, Any]) -> str:
     """The measured value of a judged claim with its interval: `+5.71 points [+4.60, +6.82]`."""
-    unit = Unit(**row["unit"])
-    mean, low, high = (format(unit.factor * row[key], unit.form) for key in ("measured", "low", "high"))
-    return f"{f'{mean} {unit.name}'.rstrip()} [{low}, {high}]"
+    return format_estimate({"mean": row["measured"], "low": row["low"], "high": row["high"]}, Unit(**row["unit"]))
+
+
+def format_estimate(estimate: Mapping[str, float], unit: Unit) -> str:
+    """A mean in its unit with its interval; without one where there is none, as for one seed. No 0 is negative."""
+    mean, low, high = (format_number(unit.factor * estimate[key], unit.form) for key in ("mean", "low", "high"))
+    if np.isnan(estimate["mean"]):
+        return "no number"
+    said = f"{mean} {unit.name}".rstrip()
+    return said if np.isnan([estimate["low"], estimate["high"]]).any() else f"{said} [{low}, {high}]"
+
+
+def format_number(number: float, form: str) -> str:
+    """A number in a format; what rounds to 0 has no minus."""
+    said = format(number, form)
+    return format(0.0, form) if "0" in said and not any(digit in said for digit in "123456789") else said
+
+
+def why_undecided(row: Mapping[str, Any]) -> str:
+    """Why a judged claim is undecided although its interval lies inside what is expected, or outside; else empty."""
+    if row["verdict"] != "undecided" or row["on_edge"]:
+        return ""
+    if row["seeds"] < FEWEST:
+        return FEW_SEEDS
+    if not np.isfinite([row["measured"], row["low"], row["high"]]).all():
+        return "members diverged, which decides nothing"
+    low, high = bounds(row)
+    inside, outside = low <= row["low"] and row["high"] <= high, row["high"] < low or row["low"] > high
+    return f"not after Holm's correction for {len(row['cells'])} cells" if inside or outside else ""
 
 
 def format_expected(row: Mapping[str, Any]) -> str:
     """The expected range of a judged claim: `above 0`, `-0.5 to 0.5 points`; None, as in JSON, is no bound."""
     unit = Unit(**row["unit"])
-    low, high = (
-        none if bound is None else unit.factor * bound
-        for bound, none in zip(row["expected"], (-np.inf, np.inf), strict=True)
-    )
-    bounds = f"below {high:g}" if low == -np.inf else f"above {low:g}" if high == np.inf else f"{low:g} to {high:g}"
-    return f"{bounds} {unit.name}".rstrip()
+    low, high = (unit.factor * bound for bound in bounds(row))
+    said = f"below {high:g}" if low == -np.inf else f"above {low:g}" if high == np.inf else f"{low:g} to {high:g}"
+    return f"{said} {unit.name}".rstrip()
+
+
+def bounds(row: Mapping[str, Any]) -> list[float]:
+    """The bounds of what a judged claim expects; JSON's null is none."""
+    ends = zip(row["expected"], (-np.inf, np.inf), strict=True)
+    return [none if bound is None else bound for bound, none in ends]

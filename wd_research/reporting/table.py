@@ -9,15 +9,18 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
-from wd_research.evidence.measured import HALVES
+from wd_research.evidence.measured import EXPLORING, HALVES
+from wd_research.evidence.statistics import FEWEST
 from wd_research.reporting.seeds import Seeds, how_scored, of_claim, seeds_of
 from wd_research.reporting.sentences import (
     describe,
+    describe_growth,
     format_expected,
     format_gain,
     format_level,
     format_measured,
     format_range,
+    why_undecided,
 )
 from wd_research.results import humanize
 
@@ -87,8 +90,11 @@ def column_per_arm(best: Mapping[str, dict[str, Any]], seeds: Seeds) -> Rows:
         ["exploring seeds", *(str(seeds.exploring) for _ in arms)],
         ["best", *map(describe, arms)],
         ["95 % confidence set", *(f"{humanize(arm['axis'])} {format_range(arm['best_values'])}" for arm in arms)],
-        ["worse neighbours", *("{worse} of {all}".format(**arm["neighbours"]) for arm in arms)],
     ]
+    if any(arm["neighbours"]["all"] for arm in arms):
+        explored += [["worse neighbours", *("{worse} of {all}".format(**arm["neighbours"]) for arm in arms)]]
+    if any(arm.get("grown") for arm in arms):
+        explored += [["beyond its edges", *(describe_growth(arm) or "nothing" for arm in arms)]]
     if any(arm["edges"] or arm["edges_without"] for arm in arms):
         explored += [["on the grid's edge", *(edges(arm["edges"]) for arm in arms)]]
         explored += [["edge, without decay", *(edges(arm["edges_without"]) for arm in arms)]]
@@ -99,16 +105,18 @@ def column_per_arm(best: Mapping[str, dict[str, Any]], seeds: Seeds) -> Rows:
 
 def scored(arms: list[dict[str, Any]], by: str) -> list[list[str]]:
     """The rows of what best points score, and of the gain."""
-    halves = arms[0]["stage"] == HALVES
-    return [
-        ["scored by halves of" if halves else "confirming seeds", *(str(arm["seeds"]) for arm in arms)],
+    head = {HALVES: "scored by halves of", EXPLORING: "scored on the same"}.get(arms[0]["stage"], "confirming seeds")
+    rows = [
+        [head, *(str(arm["seeds"]) for arm in arms)],
         *([f"{part} {by}", *(format_level(arm[f"{part}_{by}"], arm) for arm in arms)]
           for part in ("train", "validation", "test")),
         ["test, without decay", *(format_level(arm["without"], arm) for arm in arms)],
         ["gain", *map(gain_of, arms)],
-        ["bootstrap, 95 %", *(format_gain(arm["bootstrap"], arm) for arm in arms)],
-        ["minimum detectable (80 % power)", *(format_smallest(arm) for arm in arms)],
     ]  # fmt: skip
+    if all(arm["seeds"] >= FEWEST for arm in arms):
+        rows += [["bootstrap, 95 %", *(format_gain(arm["bootstrap"], arm) for arm in arms)]]
+        rows += [["minimum detectable (80 % power)", *(format_smallest(arm) for arm in arms)]]
+    return rows
 
 
 def otherwise(arms: list[dict[str, Any]], by: str) -> list[list[str]]:
@@ -141,11 +149,11 @@ def format_smallest(arm: Mapping[str, Any]) -> str:
     return f"{100 * effect:.1f} points" if arm["by"] == "accuracy" else f"{effect:.3g} {arm['unit']}".rstrip()
 
 
-def format_edges(claim: Mapping[str, Any]) -> str:
-    """The clause that says what lies on the grid's edge in the cell of a claim; an optimum there decides nothing."""
-    if not claim["edges"]:
-        return ""
-    return f"; on the grid's edge: {edges(claim['edges'])}{', which decides nothing' if claim['on_edge'] else ''}"
+def format_caveats(claim: Mapping[str, Any]) -> str:
+    """The clauses on what lies on the grid's edge in the cell of a claim, and on why an interval does not decide it."""
+    said = f"; on the grid's edge: {edges(claim['edges'])}" if claim["edges"] else ""
+    said += ", which decides nothing" if claim["on_edge"] else ""
+    return said + (f"; {why}" if (why := why_undecided(claim)) else "")
 
 
 def claims_table(claims: list[Mapping[str, Any]], seeds: Seeds) -> Table:
@@ -153,6 +161,6 @@ def claims_table(claims: list[Mapping[str, Any]], seeds: Seeds) -> Table:
     table = Table("verdict", "claim")
     for claim in claims:
         seen = f"{claim['cell']}: {format_measured(claim)}, expected {format_expected(claim)}"
-        seen += f"; {of_claim(claim, seeds)}{format_edges(claim)}"
+        seen += f"; {of_claim(claim, seeds)}{format_caveats(claim)}"
         table.add_row(claim["verdict"], f"{escape(claim['statement'])}\n[dim]{escape(seen)}[/dim]")
     return table
