@@ -18,6 +18,7 @@ CLAIM = {
     "id": "A1-made-up", "statement": "Decay raises |it|.", "source": "an article", "measured": 0.05, "low": 0.04,
     "high": 0.06, "expected": [0.0, None], "verdict": "holds", "cell": "noisy", "unit": POINTS._asdict(),
     "stage": "confirming", "seeds": 16, "edges": [], "on_edge": False, "cells": {"noisy": {}},
+    "quantifier": "everywhere",
 }  # fmt: skip
 SEEDS = {"exploring": 8, "confirming": 16}
 
@@ -68,7 +69,7 @@ def test_what_is_not_finite_is_on_the_page_too(tmp_path):
         tmp_path / "data_regimes", claim={**CLAIM, "verdict": "undecided", **dict.fromkeys(("measured", "low", "high"))}
     )
     reproduce.write_page(tmp_path / "evidence.md", [reproduce.last_run("experiments.article.data_regimes", tmp_path)])
-    said = "| undecided (members diverged, which decides nothing) | noisy | no number |"
+    said = "| undecided (some seeds have no finite number) | noisy | no number |"
     assert said in (tmp_path / "evidence.md").read_text()
 
 

@@ -80,20 +80,21 @@ def test_what_the_grid_got_beyond_its_edges_is_said():
 
 
 UNDECIDED = {"verdict": "undecided", "on_edge": False, "seeds": 16, "measured": 0.0, "low": -1.0, "high": 1.0,
-             "expected": [0.0, None], "cells": {"a": {}, "b": {}}}  # fmt: skip
+             "expected": [0.0, None], "cells": {"a": {}, "b": {}}, "quantifier": "everywhere"}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({}, ""),
-        ({"low": 0.5}, "not after Holm's correction for 2 cells"),
+        ({"low": 0.5, "quantifier": "somewhere"}, "not after Holm's correction for 2 cells"),
+        ({"high": -0.5, "quantifier": "somewhere"}, "other cells may still lie in the range"),
         ({"high": -0.5}, "not after Holm's correction for 2 cells"),
         ({"expected": [-0.5, 0.5]}, ""),
-        ({"expected": [-2, 2]}, "not after Holm's correction for 2 cells"),
+        ({"expected": [-2, 2], "quantifier": "somewhere"}, "not after Holm's correction for 2 cells"),
         ({"seeds": 2, "low": 0.5}, "fewer than 3 seeds decide nothing"),
         ({"seeds": 2}, "fewer than 3 seeds decide nothing"),
-        ({"measured": np.inf, "low": np.nan, "high": np.nan}, "members diverged, which decides nothing"),
+        ({"measured": np.inf, "low": np.nan, "high": np.nan}, "some seeds have no finite number"),
         ({"low": 0.5, "on_edge": True}, ""),
         ({"low": 0.5, "verdict": "holds"}, ""),
     ],

@@ -120,7 +120,7 @@ def summary_of_arm(evidence: Evidence, name: str, by: str, any_step: bool = Fals
         "exploring_validation": BETTER[by] * best.validation,
         "equal": bool((gains == 0).all()),
         "bootstrap": bootstrap(gains)._asdict(),
-        "smallest_effect": smallest_effect(gains),
+        "smallest_effect": smallest_effect(gains, resolution=cells["gain"].resolution),
         "axis": results.attrs["axis"],
         "best_values": {
             "low": float(values.min(initial=np.inf)), "high": float(values.max(initial=-np.inf)),

@@ -59,7 +59,7 @@ ESTIMATE = Only({"mean": NUMBER, "low": NUMBER, "high": NUMBER})
 CLAIM = {
     "verdict": TEXT, "statement": TEXT, "source": TEXT, "cell": TEXT, "measured": NUMBER, "low": NUMBER, "high": NUMBER,
     "expected": RANGE, "unit": Only({"name": TEXT, "factor": NUMBER, "form": FORM}), "stage": TEXT, "seeds": WHOLE,
-    "edges": [TEXT], "on_edge": ANSWER, "alpha": NUMBER, "cells": {str: ANY},
+    "edges": [TEXT], "on_edge": ANSWER, "alpha": NUMBER, "cells": {str: ANY}, "quantifier": TEXT,
 }  # fmt: skip
 ENTRY = {
     "by": BY, "unit": TEXT, "hypers": [TEXT], "axis": TEXT, "step": WHOLE, "stage": TEXT, "seeds": WHOLE,

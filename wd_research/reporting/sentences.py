@@ -109,9 +109,9 @@ def grew(entry: Mapping[str, Any]) -> list[str]:
 
 
 def describe_growth(entry: Mapping[str, Any]) -> str:
-    """The values that the grid got beyond its edges: `decay 178 and 316, learning rate 1e-05`; empty without any."""
-    values = {name: [f"{value:.3g}" for value in added] for name, added in (entry.get("grown") or {}).items()}
-    return ", ".join(f"{humanize(name)} {' and '.join(added)}" for name, added in values.items())
+    """The values that the grid got beyond its edges: `decay 178 and 316`; empty without any."""
+    values = {name: ", ".join(f"{value:.3g}" for value in added) for name, added in (entry.get("grown") or {}).items()}
+    return "; ".join(f"{humanize(name)} {' and '.join(added.rsplit(', ', 1))}" for name, added in values.items())
 
 
 def by_verdicts(summary: Mapping[str, Any]) -> str:
@@ -220,10 +220,12 @@ def why_undecided(row: Mapping[str, Any]) -> str:
     if row["seeds"] < FEWEST:
         return FEW_SEEDS
     if not np.isfinite([row["measured"], row["low"], row["high"]]).all():
-        return "members diverged, which decides nothing"
+        return "some seeds have no finite number"
     low, high = bounds(row)
     inside, outside = low <= row["low"] and row["high"] <= high, row["high"] < low or row["low"] > high
-    return f"not after Holm's correction for {len(row['cells'])} cells" if inside or outside else ""
+    if {"everywhere": outside, "somewhere": inside}.get(row["quantifier"]):  # one cell of many would decide the claim
+        return f"not after Holm's correction for {len(row['cells'])} cells"
+    return "other cells may still lie in the range" if inside or outside else ""
 
 
 def format_expected(row: Mapping[str, Any]) -> str:

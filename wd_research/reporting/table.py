@@ -114,7 +114,7 @@ def scored(arms: list[dict[str, Any]], by: str) -> list[list[str]]:
         ["gain", *map(gain_of, arms)],
     ]  # fmt: skip
     if all(arm["seeds"] >= FEWEST for arm in arms):
-        rows += [["bootstrap, 95 %", *(format_gain(arm["bootstrap"], arm) for arm in arms)]]
+        rows += [["bootstrap, 95 %", *(gain_of(arm, "bootstrap") for arm in arms)]]
         rows += [["minimum detectable (80 % power)", *(format_smallest(arm) for arm in arms)]]
     return rows
 
@@ -133,9 +133,9 @@ def otherwise(arms: list[dict[str, Any]], by: str) -> list[list[str]]:
     return rows
 
 
-def gain_of(arm: Mapping[str, Any]) -> str:
-    """The gain of an arm over no decay."""
-    return "exactly 0" if arm["equal"] else format_gain(arm["gain"], arm)
+def gain_of(arm: Mapping[str, Any], interval: str = "gain") -> str:
+    """The gain of an arm over no decay, with its t interval or its bootstrap interval."""
+    return "exactly 0" if arm["equal"] else format_gain(arm[interval], arm)
 
 
 def edges(names: list[str]) -> str:
