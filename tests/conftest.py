@@ -8,6 +8,7 @@ except that the engine's own programs are compiled there as users have them.
 
 import os
 import shutil
+import signal
 import tempfile
 
 import hypothesis
@@ -53,3 +54,11 @@ def users_code():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(population, "CPU_OPTIONS", USERS_OPTIONS)
         yield
+
+
+@pytest.fixture
+def interruptible():
+    """Children can be interrupted, even where these tests are a job in the background, which ignores interrupts."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)

@@ -212,14 +212,6 @@ def test_help_shows_the_question_and_every_flag(capsys):
         assert words in text
 
 
-@pytest.fixture
-def interruptible():
-    """Children can be interrupted, even where these tests are a job in the background, which ignores interrupts."""
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, former)
-
-
 def test_an_interrupted_run_says_so_and_keeps_what_it_wrote(tmp_path, interruptible):
     folder = tmp_path / "interrupted"
     run = subprocess.Popen(

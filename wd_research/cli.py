@@ -17,7 +17,7 @@ import tyro
 from wd_research.flags import UserError, flag
 from wd_research.reporting.folder import RESULTS, free_folder
 from wd_research.reporting.record import read_record
-from wd_research.signals import after, heeded
+from wd_research.signals import after, ending, heeded
 
 if TYPE_CHECKING:
     from wd_research.experiment import Experiment
@@ -106,6 +106,7 @@ def ended_by_signals() -> Iterator[None]:
     except UserError as error:
         stop(str(error))
     except KeyboardInterrupt as interrupt:
+        ending()
         stop("interrupted", code=getattr(interrupt, "code", 130))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -19,6 +19,7 @@ from wd_research.reporting.seeds import Seeds, how_scored, interval, of_claim, s
 from wd_research.reporting.sentences import format_expected, format_measured
 from wd_research.reporting.table import Rows, arms_rows, format_caveats
 from wd_research.results import humanize
+from wd_research.signals import ending, will
 
 
 def report(runs: Sequence[RunRecord]) -> str:
@@ -119,9 +120,20 @@ def recorded_choices(record: Mapping[str, Any]) -> dict[str, str]:
 @contextmanager
 def recorded(folder: Path) -> Iterator[None]:
     """Record the error that ends a block, and leave a report of what there is."""
+
+    def interrupted() -> str:
+        if leaves_nothing(folder, KeyboardInterrupt()):
+            (folder / RECORD).unlink()
+            return "nothing was trained"
+        seal(folder, {**read_record(folder), "status": "interrupted"})
+        return f"what was written so far is in {folder}"
+
     try:
-        yield
+        with will(interrupted):
+            yield
     except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            ending()
         if leaves_nothing(folder, error):
             with suppress(OSError):
                 (folder / RECORD).unlink()
