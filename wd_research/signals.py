@@ -14,8 +14,8 @@ from typing import NoReturn
 
 PATIENCE = 2.0  # seconds that the interpreter has to begin to end: inside a compilation it does not hear a signal
 GRACE = 1.0  # seconds that a program which has ended has to end its threads: a compilation goes on to its own end
-_heard: list[int] = []  # the signals that this process was told to end by, the first of which gives its code
 
+_heard: list[int] = []  # the signals that this process was told to end by, the first of which gives its code
 _ending = threading.Event()  # whether the interpreter has heard the signal and writes what is to be written
 _wills: list[Callable[[], str]] = []
 

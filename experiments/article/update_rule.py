@@ -12,7 +12,7 @@ the rule is exact to 0.5 of a rounding of float32 and to 2.5e-5 of a step; its f
 its second 7 to 35 % of them. A line of slope -2.09 is fitted with -2.06, -1.86, -0.98, -0.18 as lambda goes from 0.2 to
 200, for no seed above 0. The formula, read kindly, raises weights of both signs, by the one number that algebra gives;
 beyond a critical lambda it diverges, on digits from 1e-5 on. Literally it leaves all weights at 0 and 10 % right. The
-tuned rule is 11.7 [10.5, 12.9] and 77 [76, 78] points more accurate than the tuned readings. 16 conventions give
+tuned rule is 11.7 [10.5, 12.9] and 77 [76, 78] points more accurate than the tuned readings. Sixteen conventions give
 one trajectory, to 1e-15 in double precision. (Tried in float32, that claim stayed undecided, because of one seed.)
 Outlying inputs move the logits less with every larger decay, at lambda = 20 by a factor of 7 for one pixel and 5 for a
 scaled input. Two claims fail, both by scaled inputs only: these move the probabilities more with decay than without

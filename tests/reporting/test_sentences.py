@@ -61,12 +61,14 @@ def test_shares_have_intervals_inside_0_and_1():
     """Two seeds that are far apart: Student's interval has a half-width of twelve standard errors."""
     apart = arm(seeds=10, noise=0.2)
     apart = apart.assign({name: apart[name].clip(max=1) for name in apart.data_vars if name.endswith("accuracy")})
-    entry = summary(evidence({"net": apart}, looks=(2,)))["best"]["net"]
+    found = summary(evidence({"net": apart, "other": apart.isel(point=slice(None, None, -1))}, looks=(2,)))
+    entry, difference = found["best"]["net"], found["comparisons"]["net - other"]["accuracy"]
     raw = apart.isel(seed=slice(8, None)).test_accuracy.std("seed").max()
     assert 12 * raw > 1
     for metric in ("train_accuracy", "validation_accuracy", "test_accuracy", "without"):
         assert 0 <= entry[metric]["low"] <= entry[metric]["mean"] <= entry[metric]["high"] <= 1
     assert -1 <= entry["gain"]["low"] <= entry["gain"]["high"] <= 1
+    assert -1 <= difference["low"] <= difference["high"] <= 1
 
 
 def test_what_the_grid_got_beyond_its_edges_is_said():

@@ -147,7 +147,9 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
 
     def compared(a: str, b: str, by: str) -> dict[str, Any]:
         cell = evidence.score(partial(of_pair, a, b, by))["difference"]
-        return {**cell.estimate(evidence.alpha)._asdict(), "equal": bool((cell.values == 0).all())}
+        estimate = cell.estimate(evidence.alpha)
+        estimate = estimate.within(-1, 1) if by == "accuracy" else estimate
+        return {**estimate._asdict(), "equal": bool((cell.values == 0).all())}
 
     return {
         "best": {

@@ -128,21 +128,21 @@ def recorded(folder: Path) -> Iterator[None]:
         seal(folder, {**read_record(folder), "status": "interrupted"})
         return f"what was written so far is in {folder}"
 
-    try:
-        with will(interrupted):
+    with will(interrupted):
+        try:
             yield
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            ending()
-        if leaves_nothing(folder, error):
-            with suppress(OSError):
-                (folder / RECORD).unlink()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                ending()
+            if leaves_nothing(folder, error):
+                with suppress(OSError):
+                    (folder / RECORD).unlink()
+                raise
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            errors = {status: "".join(traceback.format_exception(error))}
+            with suppress(UserError):  # no disk, no folder: what ended the run is told, not that it cannot be recorded
+                write_record(folder, {**read_record(folder), "status": status, "errors": errors})
             raise
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        errors = {status: "".join(traceback.format_exception(error))}
-        with suppress(UserError):  # no disk, no folder: what ended the run is told, and not that it cannot be recorded
-            write_record(folder, {**read_record(folder), "status": status, "errors": errors})
-        raise
 
 
 def leaves_nothing(folder: Path, error: BaseException) -> bool:
