@@ -58,7 +58,9 @@ def users_code():
 
 @pytest.fixture
 def interruptible():
-    """Children can be interrupted, even where these tests are a job in the background, which ignores interrupts."""
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Children can be told to end, even where these tests are a job in the background or under nohup, and ignore it."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    former = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
-    signal.signal(signal.SIGINT, former)
+    for number, handler in former.items():
+        signal.signal(number, handler)
