@@ -42,7 +42,7 @@ def samples(steps: int, most: int, block: int, period: int = 1) -> Samples:
 
 def is_clock(leaf: Any) -> bool:
     """Whether a leaf of a state may count steps: one number, no key."""
-    return jnp.ndim(leaf) == 0 and (jnp.issubdtype(leaf.dtype, jnp.integer) or jnp.issubdtype(leaf.dtype, jnp.floating))
+    return np.ndim(leaf) == 0 and (jnp.issubdtype(leaf.dtype, jnp.integer) or jnp.issubdtype(leaf.dtype, jnp.floating))
 
 
 def advances(watched: list[np.ndarray]) -> tuple[list[float], int]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -60,7 +60,18 @@ def audit_decay(
 
     Raises DecayError when a mask or a tree of rates does not fit the params.
     """
-    return auditor(lambda _, *where: loss(*where), lambda _: optimizer)((), params, batch, steps)
+    return auditor(_without_numbers(loss), lambda _: optimizer)((), params, batch, steps)
+
+
+@lru_cache(maxsize=1)  # one loss may meet several optimizers
+def _without_numbers(loss: Callable[[Params, Any], Array]) -> Callable[[Any, Params, Any], Array]:
+    return lambda _, params, batch: loss(params, batch)
+
+
+@lru_cache(maxsize=1)
+def _slope_of(loss_of: Callable[[Any, Params, Any], Array]) -> Callable[[Any, Params, Any], tuple[Array, Params]]:
+    """The loss and its gradient, compiled."""
+    return jax.jit(jax.value_and_grad(loss_of, argnums=1), compiler_options={"xla_backend_optimization_level": 0})
 
 
 def auditor(
@@ -70,20 +81,24 @@ def auditor(
 
     Traced numbers: to audit with other ones compiles nothing.
     """
-    init = jax.jit(lambda numbers, params: optimizer_of(numbers).init(params))
-    slope_of = jax.jit(jax.value_and_grad(loss_of, argnums=1), compiler_options={"xla_backend_optimization_level": 0})
-    ask = probes(lambda both: optax.chain(_as_gradient(both[1]), optimizer_of(both[0])))
+    slope_of = _slope_of(loss_of)
+    alone = probes(optimizer_of)
+    penalized = probes(lambda both: optax.chain(_as_gradient(both[1]), optimizer_of(both[0])))
 
     @np.errstate(all="ignore")  # a leaf alone may overflow; what is not finite is judged, and not printed
     def audit_decay(numbers: Any, params: Params, batch: Any, steps: int) -> Audit:
-        state, params = init(numbers, params), jax.tree.map(np.asarray, params)
-        few, slope = few_examples(partial(loss_of, numbers), params, batch), partial(slope_of, numbers)
+        params = jax.tree.map(np.asarray, params)
+        optimizer = optimizer_of(numbers)
+        jax.eval_shape(optimizer.init, params)  # a mask that does not fit is found before anything is compiled
+        slope = partial(slope_of, numbers)
+        few = few_examples(slope, params, batch)
         gradients, elsewhere = gradients_of(slope, params, few)
         in_loss = decay_in_loss(slope, params, few)
-        found = probe(ask, (numbers, _strengths([InLoss(0.0, "w")] * len(in_loss))), params, gradients, steps)
-        whole = found
         if any(penalty.strength for penalty in in_loss):
-            whole = probe(ask, (numbers, _strengths(in_loss)), params, gradients, steps)
+            ask = partial(probe, penalized, params=params, gradients=gradients, steps=steps)
+            found, whole = (ask((numbers, _strengths(what))) for what in ([InLoss(0.0, "w")] * len(in_loss), in_loss))
+        else:
+            found = whole = probe(alone, numbers, params, gradients, steps)
         leaves = [("/".join(keys), leaf) for keys, leaf in named(params).items() if jax.tree.leaves(leaf)]
         rows = tuple(map(partial(_row, steps), leaves, roles(params).values(), found, whole, in_loss))
         what = zip(
@@ -94,7 +109,7 @@ def auditor(
             silent(elsewhere, params, in_loss),
             strict=True,
         )
-        sentences = suspicions([Leaf(*of_leaf) for of_leaf in what], optimizer_of(numbers), state, params)
+        sentences = suspicions([Leaf(*of_leaf) for of_leaf in what], optimizer, params)
         return Audit(rows, tuple(sentences), steps)
 
     return audit_decay

@@ -4,8 +4,8 @@ No option of the optimizer is read. It is run on a few entries of every axis of 
 entry, and on whole leaves otherwise.
 """
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,29 +15,30 @@ import optax
 
 from wd_research.audit.clock import WATCHED, Samples, advances, samples
 from wd_research.audit.coupled import coupled_decay, undoing
+from wd_research.audit.program import Program, are_tiles, counters_alone, step_of, traced
 from wd_research.audit.reading import LeafDecay, read_leaf
-from wd_research.audit.twins import RUNS, Inputs, Stepper, clocks, run_side_by_side, stepper
+from wd_research.audit.twins import RUNS, Inputs, Stepper, entries, run_side_by_side, stepper
 from wd_research.types import Params
 from wd_research.updates import update
 
-ENTRIES = 8  # of every axis of a leaf
 SAMPLES, FEWEST, CALLS = 2_000, 120, 12_000  # steps that are looked at: fewer where there are many leaves
 BLOCK = 10  # how many of them follow one another in a longer run
 FEWEST_WHOLE, ENTRIES_SEEN = 48, 7e6  # the same where leaves cannot be cut: fewer where there are many entries
-ACROSS = re.compile(r"reduce_.*|dot_general|cum.*|sort|top_k|arg.*|fft|conv_general.*|cholesky|qr|svd|eigh?|lu")
 
 
 class Probes(NamedTuple):
-    """The questions to an optimizer that is built from numbers."""
+    """The questions to an optimizer that is built from numbers, about params of one kind."""
 
-    program: Callable[..., Any]  # (numbers, params) -> the operations of a step
+    cut: bool  # whether a few entries of every axis tell what whole leaves do
+    count: Callable[..., Any]  # what steps the counters of a state alone
     stepper: Stepper
 
 
-def probes(optimizer_of: Callable[[Any], optax.GradientTransformation]) -> Probes:
-    """All that is asked of the optimizer that `optimizer_of` builds from traced numbers; other ones compile nothing.
+def probes(optimizer_of: Callable[[Any], optax.GradientTransformation]) -> Callable[[Any, Params], Probes]:
+    """The function (numbers, params) -> Probes of the optimizer that `optimizer_of` builds from traced numbers.
 
-    Where an optimizer wants the value of the loss it gets 1.
+    It is traced for the shapes of the params, and other numbers trace and compile nothing. Where an optimizer wants
+    the value of the loss it gets 1.
     """
 
     def built(numbers: Any) -> optax.GradientTransformation:
@@ -48,32 +49,54 @@ def probes(optimizer_of: Callable[[Any], optax.GradientTransformation]) -> Probe
 
         return optax.GradientTransformation(optimizer.init, step)
 
-    def program(numbers: Any, params: Params) -> Any:
-        state = jax.eval_shape(lambda numbers: built(numbers).init(params), numbers)
-        return jax.make_jaxpr(lambda n, s, w: built(n).update(w, s, w))(numbers, state, params).jaxpr
+    known: dict[Any, Probes] = {}
 
-    return Probes(program, stepper(built))
+    def of_params(numbers: Any, params: Params) -> Probes:
+        leaves, treedef = jax.tree.flatten(params)
+        kind = treedef, tuple((np.shape(leaf), leaf.dtype) for leaf in leaves)
+        if kind not in known:
+            whole = traced(built, numbers, params)
+            few = _tiles(partial(traced, built, numbers), whole, params)
+            program = few or whole
+            # tiles are run few times per compilation: the compiler would take longer than all that it saves
+            ask = stepper(built, step_of(program, whole), level=0 if few else 1)
+            known[kind] = Probes(few is not None, counters_alone(program), ask)
+        return known[kind]
+
+    return of_params
 
 
-def probe(ask: Probes, numbers: Any, params: Params, gradients: Params, steps: int) -> list[LeafDecay]:
+def _tiles(trace: Callable[[Params], Program], whole: Program, params: Params) -> Program | None:
+    """The program of a few entries of every axis, where these tell what whole leaves do."""
+    cut = cut_of(params)
+    if jax.tree.map(np.shape, cut) == jax.tree.map(np.shape, params):
+        return whole
+    try:
+        few = trace(cut)
+    except (TypeError, ValueError):  # the shapes of what the optimizer holds do not fit
+        return None
+    return few if are_tiles(few.step, whole.step) else None
+
+
+def probe(
+    ask_of: Callable[[Any, Params], Probes], numbers: Any, params: Params, gradients: Params, steps: int
+) -> list[LeafDecay]:
     """Find what an optimizer does to each leaf of `params` over `steps` steps, `gradients` being the model's own."""
     with jax.default_device(_processor()):
-        start, cut = awake(params), _cut(awake(params))
-        alike = _decay_alike(ask, numbers, start, cut)
-        if alike:
-            start, gradients = cut, _cut(gradients)
+        start = awake(params)
+        ask = ask_of(numbers, start)
+        if ask.cut:
+            start, gradients = cut_of(start), cut_of(gradients)
         weights = _like(start, 1)
-        gains, period = _clocks(ask.stepper, numbers, cut, _cut(gradients))
-        if gains is None:
-            gains, period = _clocks(ask.stepper, numbers, start, gradients)
-        most, block = _most(start, alike)
+        gains, period = _clocks(ask, numbers, start, gradients)
+        most, block = _most(start, ask.cut)
         looked = samples(steps, most, block, period)
         strengths, pulls = coupled_decay(ask.stepper, numbers, start, weights)
         undo = tuple(undoing(strengths, pulls, start, at) for at in (weights, jax.tree.map(np.negative, weights)))
         inputs = Inputs(start, weights, _not_smaller(gradients, undo[0]), undo)
 
         def read(looked: Samples) -> list[LeafDecay]:
-            sums = run_side_by_side(ask.stepper, numbers, inputs, looked, np.array(gains), ENTRIES)
+            sums = run_side_by_side(ask.stepper, numbers, inputs, looked, np.array(gains))
             return [
                 read_leaf({name: array[:, leaf] for name, array in sums.items()}, looked, *of_leaf)
                 for leaf, of_leaf in enumerate(
@@ -93,32 +116,28 @@ def _resolution(leaf: np.ndarray) -> float:
     return float(jnp.finfo(leaf.dtype).eps)
 
 
-def _most(start: Params, alike: bool) -> tuple[int, int]:
+def _most(start: Params, cut: bool) -> tuple[int, int]:
     """How many steps to look at, and how many of them to follow one another, so that all take a few seconds."""
     leaves = jax.tree.leaves(start)
-    if alike:
+    if cut:
         return min(max(CALLS // len(leaves), FEWEST), SAMPLES), BLOCK
     most = int(min(max(ENTRIES_SEEN / sum(map(np.size, leaves)), FEWEST_WHOLE), SAMPLES))
     return most, min(BLOCK, most // 12)
 
 
-def _clocks(ask: Stepper, numbers: Any, start: Params, gradients: Params) -> tuple[list[float] | None, int]:
-    """What the counters of the state gain per step, and their common period; None where cut leaves do not fit."""
-    at, pushes = (jax.tree.map(lambda leaf: np.stack([leaf] * len(RUNS)), tree) for tree in (start, gradients))
-    watched: list[np.ndarray] = []
-    gains, period = [], 1
-    try:
-        initial = states = ask.init(numbers, at)
-        none = np.zeros(len(clocks(states)), np.float32)
-        for enough in WATCHED:
-            while len(none) and len(watched) < enough:
-                _, states = ask.step(numbers, states, pushes, at, initial, np.float32(0), none)
-                watched.append(clocks(states))
-            gains, period = advances(list(np.array(watched).T))
-            if all(gains) or (period > 1 and enough > WATCHED[0]):
-                break
-    except (TypeError, ValueError):
-        return None, 1
+def _clocks(ask: Probes, numbers: Any, start: Params, gradients: Params) -> tuple[list[float], int]:
+    """What the counters of the state gain per step, and their common period."""
+    states = ask.stepper.init(numbers, jax.tree.map(lambda leaf: np.stack([leaf] * len(RUNS)), start))
+    state = jax.tree.map(
+        lambda leaf: leaf[0] if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf)[0], states
+    )
+    counted = ask.count(jax.tree.leaves((numbers, state, gradients, start)))
+    watched, gains, period = [], [], 1
+    for enough in WATCHED:
+        watched += [counted() for _ in range(enough - len(watched))]
+        gains, period = advances(list(np.array(watched).T))
+        if all(gains) or (period > 1 and enough > WATCHED[0]):
+            break
     return gains, period
 
 
@@ -130,9 +149,24 @@ def _processor() -> Any:
         return None
 
 
-def _cut(tree: Params) -> Params:
-    """A few entries of every axis, from all along it."""
-    return jax.tree.map(lambda leaf: leaf[tuple(slice(None, None, max(1, -(-n // ENTRIES))) for n in leaf.shape)], tree)
+def cut_of(tree: Params) -> Params:
+    """A few entries of every axis, from all along it, as large on average as all."""
+
+    def of_leaf(leaf: np.ndarray) -> np.ndarray:
+        most = entries(leaf.ndim)
+        few = leaf[tuple(slice(None, None, max(1, -(-length // most))) for length in leaf.shape)]
+        if few.size == leaf.size or not leaf.any():
+            return few
+        few = few if few.any() else np.ones_like(few)
+        return (few * (_size(leaf) / _size(few))).astype(leaf.dtype)
+
+    return jax.tree.map(of_leaf, tree)
+
+
+def _size(leaf: np.ndarray) -> float:
+    """The root mean square."""
+    exact = leaf.astype(np.complex128 if np.iscomplexobj(leaf) else np.float64)
+    return float(np.sqrt(np.mean(np.abs(exact) ** 2))) if leaf.size else 0.0
 
 
 def _like(tree: Params, seed: int) -> Params:
@@ -140,9 +174,8 @@ def _like(tree: Params, seed: int) -> Params:
     rng = np.random.default_rng(seed)
 
     def drawn(leaf: np.ndarray) -> np.ndarray:
-        size = np.sqrt(np.mean(np.abs(leaf.astype(np.complex128 if np.iscomplexobj(leaf) else np.float64)) ** 2))
         turned = rng.choice([-1.0, 1.0], leaf.shape) * rng.uniform(0.5, 1.5, leaf.shape)
-        return np.asarray(size * turned).astype(leaf.dtype)
+        return np.asarray(_size(leaf) * turned).astype(leaf.dtype)
 
     return jax.tree.map(drawn, tree)
 
@@ -152,36 +185,6 @@ def awake(tree: Params, of_all: bool = False) -> Params:
     alive = jax.tree.map(lambda leaf: leaf if leaf.any() else np.full_like(leaf, 0.1), tree)
     others = _like(alive, 0)
     return jax.tree.map(lambda leaf, other: leaf if leaf.any() and not of_all else other, tree, others)
-
-
-def _decay_alike(ask: Probes, numbers: Any, whole: Params, cut: Params) -> bool:
-    """Whether cut leaves decay as whole ones do, from the program of a step.
-
-    It must compute entry by entry (a norm to clip by is one of all), and the same of both (a mask may depend on sizes,
-    a target on shapes).
-    """
-    if jax.tree.map(np.shape, whole) == jax.tree.map(np.shape, cut):
-        return True
-    try:
-        programs = [list(_operations(ask.program(numbers, tree))) for tree in (whole, cut)]
-    except (TypeError, ValueError):  # the shapes of what the optimizer holds do not fit cut leaves
-        return False
-    return programs[0] == programs[1] and not any(ACROSS.fullmatch(name) for name, _ in programs[0])
-
-
-def _operations(program: Any) -> Iterator[tuple[str, list[Any]]]:
-    """The name of each operation and what it is of, those inside others included, whatever the shapes."""
-    numbers = {variable: number for number, variable in enumerate([*program.constvars, *program.invars])}
-    for equation in program.eqns:
-        yield (
-            equation.primitive.name,
-            [repr(of.val) if hasattr(of, "val") else numbers.get(of) for of in equation.invars],
-        )
-        numbers |= {variable: len(numbers) + number for number, variable in enumerate(equation.outvars)}
-        for value in jax.tree.leaves(list(equation.params.values())):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns"):
-                yield from _operations(inner)
 
 
 def _not_smaller(gradients: Params, others: Params) -> Params:

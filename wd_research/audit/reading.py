@@ -157,19 +157,23 @@ def _of_moving(twins: dict[str, _Twins], looked: Samples, resolution: float) -> 
     rate, pull, _ = _read(moving, "w")
     small = abs(np.mean(moving.share)) < NOTHING and np.max(np.abs(moving.share)) < 10 * NOTHING
     lost = -float(np.sum(looked.weights * moving.left))
-    if (small and not _shows(twins["lasting"])) or abs(lost) < 8 * max(resolution, NOTHING):
-        hidden = small and _shows(twins["lasting"])
-        return (rate, pull) if hidden else (np.zeros_like(rate), "w")
+    if small and _shows(twins["lasting"]):  # beside gradients that last it is more
+        return moving.share, "other"
+    if small or abs(lost) < 8 * max(resolution, NOTHING):
+        return np.zeros_like(rate), "w"
     if resolution > COARSE or rate.min() < 0 < rate.max():
         return np.full_like(rate, lost / total), "w" if resolution > COARSE else pull
     return rate, pull
 
 
 def _beside_gradients(twins: dict[str, _Twins]) -> tuple[np.ndarray, str, _Twins]:
-    """Decay that acts where a gradient arrives, and only there: held twins and moving ones show the same."""
+    """Decay that acts where a gradient arrives, and only there: held twins and moving ones show the same.
+
+    What is along neither weights nor signs is the gradient's, divided by a norm that decay has a part in.
+    """
     held, moving = twins["noise"], twins["moving"]
     rate, pull, _ = _read(held, "w")
-    if rate.any() and 0.5 < np.sum(moving.share) / np.sum(held.share) < 2:
+    if rate.any() and pull != "other" and 0.5 < np.sum(moving.share) / np.sum(held.share) < 2:
         return rate, pull, held
     return np.zeros_like(rate), "w", twins["rest"]
 

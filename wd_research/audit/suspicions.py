@@ -28,7 +28,7 @@ class Leaf(NamedTuple):
     silent: bool  # the loss does not change with it at all
 
 
-def suspicions(leaves: list[Leaf], optimizer: optax.GradientTransformation, state: Any, params: Params) -> list[str]:
+def suspicions(leaves: list[Leaf], optimizer: optax.GradientTransformation, params: Params) -> list[str]:
     """The sentences, those about all leaves first."""
     decayed = [leaf for leaf in leaves if leaf.row.place]
     known = [leaf for leaf in decayed if not leaf.decay.unknown]
@@ -61,7 +61,7 @@ def suspicions(leaves: list[Leaf], optimizer: optax.GradientTransformation, stat
         found[reason] = [*found.get(reason, []), leaf]
     found.pop("", None)
     sentences = [f"{what}: {', '.join(leaf.row.path for leaf in which)}" for what, which in found.items() if which]
-    return [*_switched_off(state, bool(decayed)), *_masked_away(optimizer, params), *sentences]
+    return [*([] if decayed else _switched_off(optimizer.init(params))), *_masked_away(optimizer, params), *sentences]
 
 
 def _reason(leaf: Leaf) -> str:
@@ -91,15 +91,15 @@ def _uncertain(decay: LeafDecay) -> float:
     return float(np.sqrt(np.sum(np.diff(means) ** 2) / 2) / abs(means.sum()))
 
 
-def _switched_off(state: Any, decays: bool) -> list[str]:
-    """What the optimizer's state says of decay that a wrapper switched off."""
+def _switched_off(state: Any) -> list[str]:
+    """What the state says, where nothing decays, of decay that a wrapper switched off."""
     held = [
         f"{name} {float(value):g}"
         for node in _nodes(state, optax.InjectStatefulHyperparamsState | optax.InjectHyperparamsState)
         for name, value in node.hyperparams.items()
         if "decay" in name and value != 0
     ]
-    if not held or decays:
+    if not held:
         return []
     return [
         f"a wrapper of hyperparameters holds {', '.join(held)}, and nothing decays: it takes a mask that is a function "

@@ -18,6 +18,7 @@ import optax
 from wd_research.audit.clock import Samples, is_clock, jump
 from wd_research.types import Params
 
+TRACE = 1e-12  # a gradient beside which what an optimizer adds to its memory's root counts alone
 TURNED_FOR = 3  # steps for which the run that tells a memory of decay sees the mirror image
 
 
@@ -27,12 +28,17 @@ class Run(NamedTuple):
     start: float = 1  # of the start: the optimizer is initialised there
     seen: float = 1  # of the weights where it is asked; of the start where it moves
     moves: bool = False
-    gradient: str = ""  # "own", "one" (at every entry) or none
+    gradient: str = ""  # "own", "one" or "trace" (at every entry), or none
     signs: bool = False  # the gradient comes with a random sign at every step
     once: bool = False  # the gradient comes at the first step alone
     undone: bool = False  # gets the gradient that undoes decay before the optimizer
     turns: bool = False  # sees the mirror image for its first steps, and then what it should
-    forgets: bool = False  # its memory, counters excepted, is that of the start at every step
+    forgets: bool = False  # its memory, counters excepted, is that of the start at every step (`SINGLE` alone)
+
+
+def entries(axes: int) -> int:
+    """How many entries of each axis of a leaf are looked at: eight of one or two axes, and of more fewer."""
+    return max(2, min(8, round(64 ** (1 / max(axes, 1)))))
 
 
 def _twins(**options: Any) -> tuple[Run, Run]:
@@ -51,7 +57,7 @@ RUNS = (
     Run(turns=True),
     Run(moves=True, gradient="one", once=True),
     Run(0, 0, gradient="one"),
-    Run(0, 0, gradient="one", forgets=True),
+    Run(0, 0, gradient="trace", forgets=True),
 )
 PAIRS = {
     "rest": 0,
@@ -63,8 +69,8 @@ PAIRS = {
     "pushed": 12,
 }  # where the twins begin
 TURNED, PULSE, PUSHED, SINGLE = 14, 15, 16, 17
-MOVES, SIGNED, ONCE, TURNS, FORGETS = (
-    np.array([getattr(run, name) for run in RUNS]) for name in ("moves", "signs", "once", "turns", "forgets")
+MOVES, SIGNED, ONCE, TURNS = (
+    np.array([getattr(run, name) for run in RUNS]) for name in ("moves", "signs", "once", "turns")
 )
 
 
@@ -79,29 +85,34 @@ class Stepper(NamedTuple):
     # -> updates, and the states `gap` steps further
 
 
-def stepper(optimizer_of: Callable[[Any], optax.GradientTransformation]) -> Stepper:
-    """The stepper of the optimizer that `optimizer_of` builds from traced numbers."""
+def stepper(
+    optimizer_of: Callable[[Any], optax.GradientTransformation], update: Callable[..., Any], level: int
+) -> Stepper:
+    """The stepper of the optimizer that `optimizer_of` builds from traced numbers, compiled at an optimization level.
+
+    `update` is a step, (numbers, state, gradients, weights) -> (updates, state).
+    """
 
     def init(numbers: Any, starts: Params) -> Any:
         return jax.vmap(optimizer_of(numbers).init)(starts)
 
     def step(numbers: Any, states: Any, gradients: Params, at: Params, initial: Any, gap: Any, gains: Any) -> Any:
-        updates, states = jax.vmap(optimizer_of(numbers).update)(gradients, states, at)
+        updates, states = jax.vmap(partial(update, numbers))(states, gradients, at)
         if not jax.tree.leaves(states):
             return updates, states
         states = jax.tree.map(_forgotten, states, initial)
         return updates, jax.vmap(lambda state: jump(state, gains, gap))(states)
 
-    # run few times per compilation: at full optimization the compiler takes longer than all that it saves
-    compiled = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    compiled = partial(jax.jit, compiler_options={"xla_backend_optimization_level": level})
     return Stepper(compiled(init), compiled(step))
 
 
 def _forgotten(leaf: Any, initial: Any) -> Any:
-    """One leaf of all states, with the initial memory in the runs that forget; counters stay."""
+    """One leaf of all states, with the initial memory in the run that forgets; counters stay."""
     if leaf.ndim == 1 or not jnp.issubdtype(leaf.dtype, jnp.inexact):
         return leaf
-    return jnp.where(FORGETS.reshape(-1, *[1] * (leaf.ndim - 1)), initial, leaf)
+    forgets = (np.arange(len(RUNS)) == SINGLE).reshape(-1, *[1] * (leaf.ndim - 1))
+    return jnp.where(forgets, initial[SINGLE], leaf)
 
 
 class Inputs(NamedTuple):
@@ -114,93 +125,127 @@ class Inputs(NamedTuple):
 
 
 def run_side_by_side(
-    ask: Stepper, numbers: Any, inputs: Inputs, looked: Samples, gains: np.ndarray, entries: int
+    ask: Stepper, numbers: Any, inputs: Inputs, looked: Samples, gains: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Go through all `RUNS`; sums over the first entries of every axis of each leaf, f64[samples, leaves].
 
     What is summed `_products` names; `gains` of the counters are f64[counters].
     """
     s, w, own, *undo = map(jax.tree.leaves, (*inputs[:3], *inputs.undoing))
-    treedef, zeros = jax.tree.structure(inputs.start), [np.zeros_like(leaf) for leaf in s]
-    pushes = {"own": own, "one": [np.ones_like(leaf) for leaf in s], "": zeros}
+    rows = _Rows(s)
+    pushes = {"own": own, "one": [np.ones_like(leaf) for leaf in s], "": [np.zeros_like(leaf) for leaf in s]}
+    pushes["trace"] = [np.full_like(leaf, TRACE) for leaf in s]
 
-    def stacked(of_run: Callable[[Run], list[np.ndarray]]) -> list[np.ndarray]:
-        return [np.stack(leaves) for leaves in zip(*map(of_run, RUNS), strict=True)]
-
-    starts = stacked(lambda run: [(run.start * leaf).astype(leaf.dtype) for leaf in s])
-    at = stacked(lambda run: [(run.seen * leaf).astype(leaf.dtype) for leaf in (s if run.moves else w)])
-    gradients = stacked(lambda run: pushes[run.gradient])
-    undoing = stacked(lambda run: undo[run.seen < 0] if run.undone else zeros)
-    corner = _Corner(s, entries)
-    initial = states = ask.init(numbers, jax.tree.unflatten(treedef, starts))
+    starts = rows.filled(lambda run: [run.start * leaf for leaf in s], s)
+    at = begun = rows.filled(lambda run: [run.seen * leaf for leaf in (s if run.moves else w)], s)
+    gradients = rows.filled(lambda run: pushes[run.gradient], s)
+    undoing = rows.filled(lambda run: undo[run.seen < 0] if run.undone else pushes[""], s)
+    treedef, corner = jax.tree.structure(inputs.start), rows.corner(starts)
+    initial = states = ask.init(numbers, jax.tree.unflatten(treedef, rows.leaves(starts)))
     signs = np.random.default_rng(3).choice([-1.0, 1.0], len(looked.steps))
-    began, begun = 0, at
-    sums, first = [], gradients
+    began, sums, first = 0, [], np.zeros(0)
     for step, (sign, gap) in enumerate(zip(signs, looked.gaps, strict=True)):
         factors = np.where(SIGNED, sign, 1.0) * np.where(ONCE & (step > 0), 0.0, 1.0)
         mirror = np.where(TURNS & (step < TURNED_FOR), -1.0, 1.0)
+        pushed = [_times(factors, g) + c for g, c in zip(gradients, undoing, strict=True)]
+        seen = [_times(mirror, part) for part in at] if step < TURNED_FOR else at
         updates, states = ask.step(
-            numbers, states,
-            jax.tree.unflatten(treedef, [_times(factors, g) + c for g, c in zip(gradients, undoing, strict=True)]),
-            jax.tree.unflatten(treedef, [_times(mirror, leaf) for leaf in at]),
-            initial, np.float32(gap), np.float32(gains),
+            numbers, states, *(jax.tree.unflatten(treedef, rows.leaves(parts)) for parts in (pushed, seen)), initial,
+            np.float32(gap), np.float32(gains),
         )  # fmt: skip
-        u = list(map(np.asarray, jax.tree.leaves(updates)))
-        first = u if step == 0 else first
-        landed = [_landed(leaf, update) for leaf, update in zip(at, u, strict=True)]
-        sums.append(corner.summed(_products(*map(corner.of, (u, first, at, landed, starts)))))
+        u = rows.gathered(jax.tree.leaves(updates))
+        landed = [_landed(part, update) for part, update in zip(at, u, strict=True)]
+        corners = [rows.corner(parts) for parts in (u, at, landed)]
+        first = corners[0] if step == 0 else first
+        sums.append(rows.summed(_products(corners[0], first, corners[1], corners[2], corner)))
         at = landed
         if gap:
-            at = [_forward(*leaves, gap / (step + 1 - began)) for leaves in zip(landed, begun, strict=True)]
+            at = [part.copy() for part in landed]
+            for leaf, was in zip(rows.leaves(at), rows.leaves(begun), strict=True):
+                _forward(leaf, was, gap / (step + 1 - began))
             began, begun = step + 1, at
     return {name: np.stack([of_step[name] for of_step in sums]) for name in sums[0]}
 
 
-def _times(factors: np.ndarray, leaf: np.ndarray) -> np.ndarray:
-    return factors.astype(leaf.dtype).reshape(-1, *[1] * (leaf.ndim - 1)) * leaf
+def _times(factors: np.ndarray, part: np.ndarray) -> np.ndarray:
+    return factors.astype(part.dtype)[:, None] * part
 
 
-def _landed(leaf: np.ndarray, update: np.ndarray) -> np.ndarray:
+def _landed(part: np.ndarray, update: np.ndarray) -> np.ndarray:
     """The weights after a step, in their own dtype; held ones stay."""
-    return np.where(MOVES.reshape(-1, *[1] * (leaf.ndim - 1)), leaf + update, leaf).astype(leaf.dtype)
+    landed = part.copy()
+    landed[MOVES] += update[MOVES]
+    return landed
 
 
-def _forward(leaf: np.ndarray, begun: np.ndarray, blocks: float) -> np.ndarray:
+def _forward(leaf: np.ndarray, begun: np.ndarray, blocks: float) -> None:
     """Moving twins after a gap, in which every entry of what differs between them goes on as over the last block."""
     exact = np.complex128 if np.iscomplexobj(leaf) else np.float64
-    leaf, begun, dtype = leaf.astype(exact), begun.astype(exact), leaf.dtype
     for first in (PAIRS["lasting"], PAIRS["free"], PAIRS["moving"]):
-        (half, middle), was = _halves(leaf, first), np.abs(_halves(begun, first)[0])
+        pair = slice(first, first + 2)
+        (half, middle), (was, _) = _halves(leaf[pair].astype(exact), 0), _halves(begun[pair].astype(exact), 0)
+        was = np.abs(was)
         grown = np.divide(np.abs(half), was, out=np.zeros_like(was), where=was > 0)
         most = max(1.0, np.linalg.norm(half) / max(np.linalg.norm(was), 1e-300))  # more is rounding beside gradients
         half = half * np.minimum(grown, most) ** blocks
-        leaf[first], leaf[first + 1] = middle + half, middle - half
-    return leaf.astype(dtype)
+        leaf[pair] = middle + half, middle - half
 
 
-class _Corner:
-    """The first entries of every axis of each leaf, as one vector of numbers, two for a complex one."""
+class _Rows:
+    """A row for each run, with all leaves one after the other, in a part for each dtype: [runs, numbers].
 
-    def __init__(self, leaves: list[np.ndarray], entries: int) -> None:
-        self.slices = [(slice(None), *[slice(entries)] * leaf.ndim) for leaf in leaves]
-        sizes = [self._numbers(leaf[None], where).shape[1] for leaf, where in zip(leaves, self.slices, strict=True)]
+    Leaves are views of the parts, so that NumPy works on few arrays.
+    """
+
+    def __init__(self, leaves: list[np.ndarray]) -> None:
+        dtypes = list(dict.fromkeys(leaf.dtype for leaf in leaves))
+        self.shapes, self.parts = [leaf.shape for leaf in leaves], [dtypes.index(leaf.dtype) for leaf in leaves]
+        self.order = sorted(range(len(leaves)), key=self.parts.__getitem__)  # of the leaves in the parts
+        self.slices: list[slice] = [slice(0)] * len(leaves)
+        columns: list[list[np.ndarray]] = [[np.zeros(0, int)] for _ in dtypes]
+        ends, sizes = [0] * len(dtypes), []
+        for index in self.order:
+            leaf, part = leaves[index], self.parts[index]
+            self.slices[index] = slice(ends[part], ends[part] + leaf.size)
+            first = np.arange(leaf.size).reshape(leaf.shape)[(slice(entries(leaf.ndim)),) * leaf.ndim]
+            columns[part].append(ends[part] + first.ravel())
+            sizes.append(first.size * (2 if np.iscomplexobj(leaf) else 1))
+            ends[part] += leaf.size
+        self.columns = list(map(np.concatenate, columns))
         self.empty = np.array(sizes) == 0
         self.begins = np.minimum(np.concatenate([[0], np.cumsum(sizes)[:-1]]), max(sum(sizes) - 1, 0)).astype(int)
 
-    @staticmethod
-    def _numbers(leaf: Any, where: tuple[slice, ...]) -> np.ndarray:
-        rows = leaf[where].reshape(len(leaf), -1)
-        return np.concatenate([rows.real, rows.imag], 1) if np.iscomplexobj(rows) else rows
+    def filled(self, of_run: Callable[[Run], list[np.ndarray]], like: list[np.ndarray]) -> list[np.ndarray]:
+        """The parts, from the leaves of each run in the dtypes of others."""
+        runs = zip(*map(of_run, RUNS), strict=True)
+        return self.gathered([np.stack(leaves).astype(leaf.dtype) for leaves, leaf in zip(runs, like, strict=True)])
 
-    def of(self, leaves: list[np.ndarray]) -> np.ndarray:
-        """f64[runs, numbers]."""
-        return np.concatenate(list(map(self._numbers, leaves, self.slices)), 1).astype(np.float64)
+    def gathered(self, leaves: list[Any]) -> list[np.ndarray]:
+        """The parts, from leaves with the axis of runs in front."""
+        rows = [np.asarray(leaf).reshape(len(RUNS), -1) for leaf in leaves]
+        by_part = [
+            [rows[index] for index in self.order if self.parts[index] == part] for part in range(len(self.columns))
+        ]
+        return [np.concatenate(of_part, 1) for of_part in by_part]
+
+    def leaves(self, parts: list[np.ndarray]) -> list[np.ndarray]:
+        """The leaves, with the axis of runs in front, as views."""
+        where = zip(self.parts, self.slices, self.shapes, strict=True)
+        return [parts[part][:, columns].reshape(len(RUNS), *shape) for part, columns, shape in where]
+
+    def corner(self, parts: list[Any]) -> np.ndarray:
+        """The first entries of every axis of each leaf, two numbers for a complex one; f64[runs, numbers]."""
+        corners = [part[:, columns] for part, columns in zip(parts, self.columns, strict=True)]
+        split = [np.stack([c.real, c.imag], 2).reshape(len(RUNS), -1) if np.iscomplexobj(c) else c for c in corners]
+        return np.concatenate([c.astype(np.float64) for c in split], 1)
 
     def summed(self, products: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The sum of each product over each leaf; f64[leaves]."""
+        """The sum of each product over the corner of each leaf; f64[leaves]."""
         sums = np.add.reduceat(np.stack(list(products.values())), self.begins, axis=1)
         sums[:, self.empty] = 0
-        return dict(zip(products, sums, strict=True))
+        in_order = np.zeros_like(sums)
+        in_order[:, self.order] = sums
+        return dict(zip(products, in_order, strict=True))
 
 
 def _products(
