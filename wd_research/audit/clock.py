@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-WATCHED = (20, 100, 1_200)  # steps in which a plain counter shows, and one that has a period, a long one at last
+WATCHED = (20, 100, 3_000)  # steps in which a plain counter shows, and one that has a period, a long one at last
 
 
 class Samples(NamedTuple):
@@ -23,7 +23,12 @@ class Samples(NamedTuple):
 
 
 def samples(steps: int, most: int, block: int, period: int = 1) -> Samples:
-    """At most about `most` of `steps` steps, in blocks whose gaps are multiples of a period of the optimizer."""
+    """At most about `most` of `steps` steps, in blocks whose gaps are multiples of a period of the optimizer.
+
+    Where a period fits, blocks are of whole periods, so that what comes once in each is in every block once.
+    """
+    whole = period * -(-block // period)
+    block = whole if whole <= most else block
     blocks = max(most // block, 2)
     if steps <= max(most, blocks * block):
         return Samples(np.arange(steps), np.zeros(steps, np.int64), np.ones(steps))

@@ -14,6 +14,7 @@ from wd_research.audit.loss import InLoss, decay_in_loss, few_examples, gradient
 from wd_research.audit.optimizer import probe, probes
 from wd_research.audit.reading import LOOSE, LeafDecay
 from wd_research.audit.suspicions import Leaf, suspicions
+from wd_research.decay.masks import DecayError
 from wd_research.decay.roles import Role, named, roles
 from wd_research.types import Array, Params
 
@@ -58,7 +59,8 @@ def audit_decay(
     gradient is a penalty's; nothing is read from any option. A penalty is thus not found where a leaf alone, without
     inputs, reaches the output. What depends on gradients that only training knows is said to be not known.
 
-    Raises DecayError when a mask or a tree of rates does not fit the params.
+    Raises DecayError when a mask or a tree of rates does not fit the params, and for a leaf that is no weight: whole
+    numbers, truth values, keys; UserError when the optimizer asks for more than gradients, weights and the loss.
     """
     return auditor(_without_numbers(loss), lambda _: optimizer)((), params, batch, steps)
 
@@ -88,6 +90,7 @@ def auditor(
     @np.errstate(all="ignore")  # a leaf alone may overflow; what is not finite is judged, and not printed
     def audit_decay(numbers: Any, params: Params, batch: Any, steps: int) -> Audit:
         params = jax.tree.map(np.asarray, params)
+        _check_dtypes(params)
         optimizer = optimizer_of(numbers)
         jax.eval_shape(optimizer.init, params)  # a mask that does not fit is found before anything is compiled
         slope = partial(slope_of, numbers)
@@ -113,6 +116,17 @@ def auditor(
         return Audit(rows, tuple(sentences), steps)
 
     return audit_decay
+
+
+def _check_dtypes(params: Params) -> None:
+    """Raise DecayError for a leaf that has no gradient."""
+    for keys, leaf in named(params).items():
+        for array in jax.tree.leaves(leaf):
+            if not jnp.issubdtype(array.dtype, jnp.inexact):
+                raise DecayError(
+                    f"the leaf {'/'.join(keys)} holds {array.dtype}, and weights are floats or complex: keep counters, "
+                    "masks and keys out of the params"
+                )
 
 
 def _strengths(in_loss: list[InLoss]) -> list[tuple[float, float]]:

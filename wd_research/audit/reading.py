@@ -70,8 +70,12 @@ def read_leaf(sums: dict[str, np.ndarray], looked: Samples, strength: float, pul
     """Read the runs of one leaf."""
     twins = {name: _twins_of(sums, name) for name in PAIRS}
     still, moving, free = twins["rest"], twins["moving"], twins["free"]
+    of_others = False  # whether the step is of another size because other leaves decay
     if strength == 0:
         rate, pull, shown = _after(twins, sums, looked, resolution)
+        of_others = shown is not still and _differ_by_a_factor(sums)
+        if of_others:
+            rate, pull, shown = np.zeros_like(rate), "w", moving
         asked = np.maximum(sums["asked"], (1e-9) ** 2 * sums["rest weights"])
         remembered = (sums["remembered"] / asked)[TURNED_FOR:]
         if np.max(remembered, initial=0) > LOOSE**2 and shown is still and (rate.any() or _shows(twins["lasting"])):
@@ -79,7 +83,7 @@ def read_leaf(sums: dict[str, np.ndarray], looked: Samples, strength: float, pul
     else:
         rate, pull, shown = _beside_coupled(twins, pull)
     unknown = ""
-    if strength == 0:
+    if strength == 0 and not of_others:
         unknown = _unknown(twins, rate, pull, shown, looked)
     elif np.isnan(strength):
         unknown = _out_of_hand(twins["lasting"], rate)
@@ -87,7 +91,7 @@ def read_leaf(sums: dict[str, np.ndarray], looked: Samples, strength: float, pul
     alone = free if np.isfinite(free.left).all() and shown is not moving else moving
     own = moving if shown is moving else twins["noise"]
     stays = strength == 0 and pull in ("w - start", "w - v")
-    logarithm = np.log(np.abs(1 - rate)) if stays else alone.left
+    logarithm = np.log(np.abs(1 - rate)) if stays or of_others else alone.left
     return LeafDecay(
         samples=looked,
         strength=strength,
@@ -100,8 +104,8 @@ def read_leaf(sums: dict[str, np.ndarray], looked: Samples, strength: float, pul
             np.sqrt(sums["lasting steps"] / sums["entries"]),
             np.sqrt(sums["single steps"] / sums["entries"]),
         ),
-        mixed=_distance(sums, "mixed", strongest) if shown is still else 0.0,
-        half=_distance(sums, "half", strongest) if shown is still else 1.0,
+        mixed=_distance(sums, "mixed", strongest, resolution) if shown is still else 0.0,
+        half=_distance(sums, "half", strongest, resolution) if shown is still else 1.0,
         stopped=not np.any(sums["noise even"]),
         by_moving=shown is moving,
         beside=shown is twins["noise"],
@@ -109,8 +113,21 @@ def read_leaf(sums: dict[str, np.ndarray], looked: Samples, strength: float, pul
     )
 
 
-def _distance(sums: dict[str, np.ndarray], name: str, step: int) -> float:
+def _distance(sums: dict[str, np.ndarray], name: str, step: int, resolution: float) -> float:
+    """How large a difference is beside decay at rest; 0 where it may be rounding of what both twins do."""
+    if sums[name][step] <= (8 * resolution) ** 2 * sums["noise even"][step]:
+        return 0.0
     return float(np.nan_to_num(np.sqrt(sums[name][step] / sums["rest odd"][step])))
+
+
+def _differ_by_a_factor(sums: dict[str, np.ndarray]) -> bool:
+    """Whether twins beside lasting gradients take the same step at another size, which decay of other leaves makes.
+
+    Of a leaf of one number that cannot be told.
+    """
+    odd, even, both = (sums[f"lasting {what}"] for what in ("odd", "even", "both"))
+    first = np.flatnonzero(np.isfinite(odd) & (odd > 1e-10 * even))[:3]  # later on they may have left each other
+    return bool(sums["entries"][0] > 1 and len(first) and np.all((both**2 > (1 - LOOSE) * odd * even)[first]))
 
 
 def _part(twins: _Twins, looked: Samples) -> float:

@@ -186,7 +186,8 @@ def _forward(leaf: np.ndarray, begun: np.ndarray, blocks: float) -> None:
         (half, middle), (was, _) = _halves(leaf[pair].astype(exact), 0), _halves(begun[pair].astype(exact), 0)
         was = np.abs(was)
         grown = np.divide(np.abs(half), was, out=np.zeros_like(was), where=was > 0)
-        most = max(1.0, np.linalg.norm(half) / max(np.linalg.norm(was), 1e-300))  # more is rounding beside gradients
+        largest = np.max(np.abs(half), initial=0) / max(np.max(was, initial=0), 1e-300)
+        most = max(1.0, largest)  # more is rounding beside gradients
         half = half * np.minimum(grown, most) ** blocks
         leaf[pair] = middle + half, middle - half
 
@@ -263,6 +264,7 @@ def _products(
             f"{name} along": -odd * weights, f"{name} weights": weights**2, f"{name} odd": odd**2,
             f"{name} signs": -odd * np.sign(weights), f"{name} even": even**2, f"{name} to start": even * start,
             f"{name} gone": -(after - weights) * weights, f"{name} moved": (after - weights) ** 2,
+            f"{name} both": odd * even,
         }  # fmt: skip
     (rest, _), (noise, _) = (_halves(u, PAIRS[name]) for name in ("rest", "noise"))
     away = at[PULSE] - start
