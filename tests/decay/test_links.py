@@ -1,5 +1,6 @@
 """Laws of the links: masks and rates in every form, schedules, injected rates, frozen weights, complex weights."""
 
+import math
 from functools import partial
 
 import jax
@@ -117,7 +118,7 @@ MISFITS = {
         {"rate": {"Dense_0": 0.1, "Embed_0": 0.1, "Dense_9": 0.2}}, "the rate has an entry Dense_9"
     ),
     "a word for a rate": ({"rate": {"Dense_0": "much", "Embed_0": 0.1}}, "the rate of Dense_0/bias is 'much'"),
-    "a schedule in a tree": ({"rate": {"Dense_0": abs, "Embed_0": 0.1}}, "the rate of Dense_0/bias is <built-in"),
+    "a schedule in a tree": ({"rate": {"Dense_0": abs, "Embed_0": 0.1}}, "the rate of Dense_0/bias is a function: a"),
     "rates of another shape": (
         {"rate": {"Dense_0": 0.1, "Embed_0": ROWS}}, r"the rate of Embed_0/embedding has shape \(4,\)"
     ),
@@ -140,6 +141,29 @@ def test_what_does_not_fit_the_params_is_named_at_init(link, what):
     of = LINKS[link][0](**{"rate": 0.1, "mask": everything, **arguments})
     with pytest.raises(DecayError, match=says):
         of.init(PARAMS)
+
+
+NO_RATES = {
+    "a bool": (True, "the rate is True: give a number, a tree of numbers or a schedule"),
+    "nothing": (None, "the rate is None"),
+    "NaN": (math.nan, "the rate is NaN: give a number"),
+    "True in a tree": ({"Dense_0": True, "Embed_0": 0.1}, "the rate of Dense_0 is True: give a number, or None"),
+    "NaN in a tree": ({"Dense_0": 0.1, "Embed_0": np.array([0.1, np.nan])}, "the rate of Embed_0 is NaN"),
+}
+
+
+@pytest.mark.parametrize("what", NO_RATES)
+@pytest.mark.parametrize("link", LINKS)
+def test_a_rate_that_cannot_be_meant_is_refused(link, what):
+    rate, says = NO_RATES[what]
+    with pytest.raises(DecayError, match=says):
+        LINKS[link][0](rate, mask=everything).init(PARAMS)
+
+
+def test_a_target_that_does_not_fit_is_named_at_init():
+    link = decay_weights(0.1, cautious(toward({"Dense_0": PARAMS["Dense_0"]})))
+    with pytest.raises(DecayError, match="the target says nothing of Embed_0/embedding"):
+        link.init(PARAMS)
 
 
 @pytest.mark.parametrize("mask", [True, False, 0.5, np.bool_(True), np.float32(1), np.ones(())])

@@ -373,6 +373,7 @@ LEAVES = "the leaves are: dense/bias, dense/kernel, norm/scale"
         (flags("yes", True, False), "the mask of dense/kernel is 'yes': give True, False, None, a number or an array"),
         (embeddings, f"the mask takes in no leaf, so nothing would decay: give one that does; {LEAVES}"),
         ({"dense": None, "norm": False}, "the mask takes in no leaf, so nothing would decay"),
+        ({"dense": 0.0, "norm": np.zeros(2)}, "the mask takes in no leaf, so nothing would decay"),
         (all_but(everything), "the mask takes in no leaf, so nothing would decay"),
         (matching("kernal"), f"the mask pattern 'kernal' matches no leaf; {LEAVES}"),
     ],
@@ -381,6 +382,15 @@ def test_a_mask_that_does_not_fit_says_where(mask, says):
     for use in (lambda: coefficients(mask, NET), lambda: l2(NET, mask), lambda: entries(NET, mask)):
         with pytest.raises(DecayError, match=says):
             use()
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [(all_but, "all_but wants masks to leave out"), (lambda: matching("["), r"'\[' is no regular expression")],
+)
+def test_what_is_no_mask_is_refused_when_it_is_made(build, says):
+    with pytest.raises(DecayError, match=says):
+        build()
 
 
 def test_of_many_leaves_the_first_are_named():
@@ -412,6 +422,21 @@ def test_a_coefficient_per_row_weighs_every_entry_of_the_row(name):
 def test_what_takes_a_leaf_as_a_whole_wants_one_number_for_it(penalty):
     with pytest.raises(DecayError, match="the mask of kernel is an array, and leaves are penalized as a whole here"):
         penalty({"kernel": jnp.ones((3, 2))}, mask={"kernel": np.ones((3, 1))})
+
+
+PER_LAYER = {
+    "orthogonality": orthogonality,
+    "group_lasso, rows": group_lasso,
+    "group_lasso, columns": partial(group_lasso, axis=0),
+    "group_lasso, whole layers": partial(group_lasso, axis=(0, 1)),
+}
+
+
+@pytest.mark.parametrize("name", PER_LAYER)
+def test_a_kernel_of_stacked_layers_is_penalized_layer_by_layer(name):
+    layers = [{"kernel": target((4, 2)) + layer, "bias": np.ones(2)} for layer in range(3)]
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *layers)
+    assert float(PER_LAYER[name](stacked)) == pytest.approx(sum(map(float, map(PER_LAYER[name], layers))), rel=1e-12)
 
 
 def test_coefficients_may_be_traced_and_mapped():

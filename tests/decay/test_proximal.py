@@ -127,6 +127,15 @@ def test_zeros_are_exact_where_the_weights_are_within_the_threshold_and_nowhere_
 
 
 @pytest.mark.parametrize("name", PAIRS)
+def test_a_kernel_of_stacked_layers_takes_the_step_of_each(name):
+    layers = [{"kernel": np.linspace(-2, 3, 6).reshape(2, 3) + layer, "bias": np.ones(3)} for layer in range(3)]
+    prox = PAIRS[name].prox
+    stacked = prox(jax.tree.map(lambda *leaves: np.stack(leaves), *layers), 0.5)
+    for layer, weights in enumerate(layers):
+        np.testing.assert_allclose(stacked["kernel"][layer], prox(weights, 0.5)["kernel"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", PAIRS)
 def test_the_amount_may_be_traced_and_mapped(name):
     w = {leaf: np.random.default_rng(0).normal(size=shape) for leaf, shape in SHAPES.items()}
     column = np.array([0.0, 0.1, 0.7])

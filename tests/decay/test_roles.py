@@ -131,6 +131,10 @@ NAMES = {  # a leaf alone in its tree: its shape, its role
     "norms.0.weight": ((2, 4), "norm"), "norm/w": ((2, 4), "norm"), "attn/wq": ((4,), "kernel"),
     "lora_A.weight": ((4,), "kernel"), "embed_out.weight": ((4,), "kernel"), "patch_embedding.weight": ((4,), "kernel"),
     "rel_attn.q": ((4, 2, 2), "kernel"), "linear_pos.weight": ((4, 4), "kernel"), "pos_proj": ((4,), "kernel"),
+    "time_embed.0.weight": ((4, 4), "kernel"), "norm_proj.weight": ((4, 4), "kernel"),
+    "embedding_proj.weight": ((4, 4), "kernel"), "norm_attn.norm_1.weight": ((2, 4), "norm"),
+    "attn_norm.weight": ((2, 4), "norm"), "norm_out.weight": ((2, 4), "norm"),
+    "token_emb.weight": ((5, 4), "embedding"),
     "embed_tokens.weight": ((5, 4), "embedding"), "shared.weight": ((5, 4), "embedding"),
     "relative_attention_bias.weight": ((9, 2), "embedding"), "fc1.weight": ((4, 4), "kernel"),
     "experts/gate_up": ((3, 4, 8), "kernel"), "downsample.1.weight": ((4,), "norm"), "D": ((8,), "other"),
@@ -184,6 +188,7 @@ def test_the_rule_that_took_a_leaf_is_told(tree, name, rule):
         ({"query": {"kernel": leaf(4, 2, 2), "bias": leaf(2, 2), "odd": leaf(4, 4)}}, {"query/kernel", "query/odd"}),
         ({"mixer": {"norm": leaf(5, 4), "odd": leaf(5, 8), "even": leaf(5, 8, 3)}}, {"mixer/even"}),  # stacked
         ({"net": {"norm": leaf(5, 4), "odd": leaf(6, 8)}}, {"net/odd"}),  # not stacked
+        ({"norm_proj": {"w": leaf(8, 6)}, "scale_mlp": {"weight": leaf(8, 6)}}, {"norm_proj/w", "scale_mlp/weight"}),
         (leaf(4, 3), {""}),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from wd_research.decay.roles import Keys, named, roles
 from wd_research.flags import UserError
@@ -52,6 +53,8 @@ def per_leaf(values: Any, params: Params, what: str = "mask") -> Params:
 def _value(value: Any, leaf: Any, which: str) -> Any:
     if value is None or isinstance(value, bool | np.bool_):
         return bool(value)
+    if callable(value):
+        raise DecayError(f"{which} is a function: a schedule is one function of the step that returns the whole tree")
     if not isinstance(value, int | float | np.number | np.ndarray | jax.Array):
         raise DecayError(f"{which} is {value!r}: give True, False, None, a number or an array of numbers")
     try:
@@ -76,13 +79,18 @@ def coefficients(mask: Mask | Any, params: Params) -> Params:
     """The coefficients of a mask: a tree shaped like the params of bools, numbers, and arrays that fit the leaf.
 
     The mask is a function of the params or a tree for `per_leaf`. Raises DecayError when it does not fit them, and when
-    it is False for every leaf.
+    it is False or 0 for every leaf.
     """
     tree = per_leaf(_tree(mask, params), params)
     found = jax.tree.leaves(tree)
-    if found and all(c is False for c in found):
+    if found and all(map(_is_none, found)):
         raise DecayError(f"the mask takes in no leaf, so nothing would decay: give one that does; {_are(params)}")
     return tree
+
+
+def _is_none(coefficient: Any) -> bool:
+    """Whether nothing decays by a coefficient; one that is traced may be anything."""
+    return not isinstance(coefficient, Tracer) and not np.any(coefficient)
 
 
 def of_whole_leaves(mask: Mask | Any) -> Mask:
@@ -168,7 +176,12 @@ def matching(pattern: str) -> Mask:
 
 
 def all_but(*masks: Mask | Any) -> Mask:
-    """Leaves decay that none of the masks takes in: c = 1 - [any c_k is not 0], for masks of bools."""
+    """Leaves decay that none of the masks takes in: c = 1 - [any c_k is not 0], for masks of bools.
+
+    Raises DecayError without masks.
+    """
+    if not masks:
+        raise DecayError("all_but wants masks to leave out, such as `all_but(biases)`: for every leaf say `everything`")
 
     def mask(params: Params) -> Params:
         taken = [jax.tree.leaves(per_leaf(_tree(left_out, params), params)) for left_out in masks]

@@ -21,7 +21,7 @@ import optax
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from wd_research.decay.masks import DecayError, coefficients, per_leaf, weighted
-from wd_research.decay.transforms import is_function, kernels_unless, scheduled
+from wd_research.decay.transforms import check_rate, is_function, kernels_unless, scheduled
 from wd_research.types import Mask, Number, Params, Rate
 
 EXAMPLE = "such as `lambda decay: optax.contrib.prodigy(weight_decay=decay)`"
@@ -39,13 +39,14 @@ def decayed(
     times the step that it has estimated; a share of the weights that does not know the estimate would shrink them
     while that is still near 0, and lead to an optimum that depends on it. Rate and mask are those of `decay_weights`.
 
-    Raises DecayError when `optimizer` is no function and, while tracing, when the step does not depend on the decay
-    or is not linear in it leaf by leaf; ValueError when it is used without params.
+    Raises DecayError when `optimizer` is no function, for a rate that is no number or NaN and, while tracing, when the
+    step does not depend on the decay or is not linear in it leaf by leaf; ValueError when it is used without params.
     """
     if not callable(optimizer):
         raise DecayError(f"decayed wants a function of the decay, {EXAMPLE}; to an optimizer as it is, add a link")
     if is_function(rate):
         return scheduled(lambda now: decayed(optimizer, now, mask), rate)
+    check_rate(rate)
     chosen = kernels_unless(mask)
 
     def init(params: Params) -> optax.OptState:

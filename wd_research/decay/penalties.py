@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wd_research.decay.masks import coefficients, kernels, of_whole_leaves, per_leaf, weighted
+from wd_research.decay.roles import stacks
 from wd_research.types import Array, Batch, Extras, Key, Loss, Mask, Number, Params, Penalty
 
 
@@ -89,38 +90,46 @@ def group_lasso(params: Params, axis: int | tuple[int, ...] = -1, mask: Mask | A
     """The norms of groups of weights: sum over groups c sqrt(p) |w_g|, p being the size of a group; f32[].
 
     A group runs along `axis`. In a kernel [in, out], axis -1 makes a group of all weights that leave one input (a row),
-    axis 0 of all that enter one unit (a column). The gradient is c sqrt(p) w_g / |w_g|, 0 for a group of zeros.
+    axis 0 of all that enter one unit (a column). The gradient is c sqrt(p) w_g / |w_g|, 0 for a group of zeros. In a
+    kernel of stacked layers (`roles.stacks`) the axes are those of one layer.
 
     Source: Yuan & Lin (2006). Raises DecayError when a coefficient of the mask is an array.
     """
 
-    def of_leaf(w: Array) -> Array:
-        squares = jnp.sum(magnitudes(w) * magnitudes(w), axis=axis)
+    def of_leaf(w: Array, layers: int) -> Array:
+        squares = jnp.sum(magnitudes(w) * magnitudes(w), axis=behind(axis, layers))
         # a root has no derivative at 0, so the argument is exchanged before and the value after
         norms = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
         return math.sqrt(w.size / squares.size) * jnp.sum(norms)
 
-    return summed(of_leaf, of_whole_leaves(mask), params)
+    return summed(of_leaf, of_whole_leaves(mask), params, stacks(params))
+
+
+def behind(axis: int | tuple[int, ...], layers: int) -> tuple[int, ...]:
+    """Axes of one layer as those of a stack: axes from the end stay."""
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    return tuple(number + layers if number >= 0 else number for number in axes)
 
 
 def orthogonality(params: Params, mask: Mask | Any = kernels) -> Array:
     """How far matrices are from orthonormal columns (rows, where those are fewer): sum_i c_i |W'W - I|^2 / 4; f32[].
 
     The gradient is c W (W'W - I), W' being the conjugate transpose. A leaf with more axes is taken as the matrix [all
-    but the last, last].
+    but the last, last], and stacked layers (`roles.stacks`) as one each.
 
     Source: Brock et al. (1609.07093), with the quarter that makes the gradient's factor 1. Raises ValueError, while
     tracing, for a leaf that is no matrix, and DecayError when a coefficient of the mask is an array.
     """
 
-    def of_leaf(w: Array) -> Array:
-        if w.ndim < 2:
+    def of_leaf(w: Array, layers: int) -> Array:
+        if w.ndim - layers < 2:
             raise ValueError(f"orthogonality needs matrices, but its mask takes in a leaf of shape {w.shape}")
-        w = w.reshape(-1, w.shape[-1])
-        gram = jnp.conj(w).T @ w if w.shape[0] >= w.shape[1] else w @ jnp.conj(w).T
-        return 0.25 * jnp.sum(magnitudes(gram - jnp.eye(len(gram), dtype=w.dtype)) ** 2)
+        w = w.reshape(math.prod(w.shape[:layers]), -1, w.shape[-1])
+        other = jnp.conj(jnp.swapaxes(w, 1, 2))
+        gram = other @ w if w.shape[1] >= w.shape[2] else w @ other
+        return 0.25 * jnp.sum(magnitudes(gram - jnp.eye(gram.shape[-1], dtype=w.dtype)) ** 2)
 
-    return summed(of_leaf, of_whole_leaves(mask), params)
+    return summed(of_leaf, of_whole_leaves(mask), params, stacks(params))
 
 
 def distance(params: Params, target: Params, mask: Mask | Any = kernels) -> Array:

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from wd_research.decay.masks import coefficients, kernels, of_whole_leaves, weighted
-from wd_research.decay.penalties import magnitudes
+from wd_research.decay.penalties import behind, magnitudes
+from wd_research.decay.roles import stacks
 from wd_research.types import Array, Mask, Number, Params
 
 
@@ -41,17 +42,17 @@ def group_threshold(
     Raises DecayError when a coefficient of the mask is an array.
     """
 
-    def of_leaf(w: Array, amount: Number) -> Array:
-        squares = jnp.sum(magnitudes(w) * magnitudes(w), axis=axis, keepdims=True)
+    def of_leaf(w: Array, amount: Number, layers: int) -> Array:
+        squares = jnp.sum(magnitudes(w) * magnitudes(w), axis=behind(axis, layers), keepdims=True)
         norms = jnp.sqrt(jnp.where(squares > 0, squares, 1.0))  # the root of 0 has no derivative
         left = jnp.maximum(1 - amount * math.sqrt(w.size / squares.size) / norms, 0)
         return w * jnp.where(squares > 0, left, 0.0)
 
-    return _mapped(of_leaf, params, amount, of_whole_leaves(mask))
+    return _mapped(of_leaf, params, amount, of_whole_leaves(mask), stacks(params))
 
 
-def _mapped(of_leaf: Callable[[Array, Number], Array], params: Params, amount: Number, mask: Mask | Any) -> Params:
-    def at_leaf(c: bool | Number, w: Array) -> Array:
-        return w if c is False else of_leaf(w, weighted(c, amount))
+def _mapped(of_leaf: Callable[..., Array], params: Params, amount: Number, mask: Mask | Any, *others: Any) -> Params:
+    def at_leaf(c: bool | Number, w: Array, *other: Any) -> Array:
+        return w if c is False else of_leaf(w, weighted(c, amount), *other)
 
-    return jax.tree.map(at_leaf, coefficients(mask, params), params)
+    return jax.tree.map(at_leaf, coefficients(mask, params), params, *others)

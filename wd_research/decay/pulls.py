@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from wd_research.decay.masks import per_leaf
 from wd_research.types import Params, Penalty, Pull
 
 
@@ -24,9 +25,11 @@ def toward_zero(updates: optax.Updates, params: Params) -> optax.Updates:
 def toward(target: Params) -> Pull:
     """Decay toward another tree v, such as pretrained weights: the pull is w - v.
 
+    The trees meet by names. Raises DecayError, at the init of the link, when they do not fit.
+
     Source: Li, Grandvalet & Davoine (1802.01483), L2-SP, taken out of the loss.
     """
-    return lambda updates, params: jax.tree.map(jnp.subtract, params, target)
+    return lambda updates, params: jax.tree.map(jnp.subtract, params, per_leaf(target, params, "target"))
 
 
 def down(penalty: Penalty) -> Pull:

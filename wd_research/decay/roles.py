@@ -31,7 +31,9 @@ class Rule(NamedTuple):
 
 
 VECTORS = ("bias", "norm")  # the kinds of leaves that have one axis, where nothing is stacked
-NORM = r"(?i)norm(ali[sz]ation)?s?(\d*_|$)|^(ln|bn|gn)(\d*_|$)|_(ln|bn|gn)$"
+WORK = r"^(?!.*(proj(ection)?|linear|dense|conv\d?d?|mlp|ffn?|fc|net|attn|attention|head)$).*?"  # multiplies
+TABLE = r"^(wte|wpe|shared|relative_attention_bias)$"
+NORM = rf"(?i){WORK}(norm(ali[sz]ation)?s?(\d*_|$)|^(ln|bn|gn)(\d*_|$)|_(ln|bn|gn)$)"
 POSITION = r"(^|_)(rel(ative)?_?)?pos(ition)?(al)?(_|$)|(^|_)rel(ative)?_?(pos|emb|attention_bias)"
 
 RULES = (  # the first that matches
@@ -55,7 +57,8 @@ RULES = (  # the first that matches
     Rule("norm", "module", NORM, "PyTorch, Equinox: ln_1.weight, norm1.weight, bn1.weight"),
     Rule("kernel", "leaf", r"^[wW]$|^w[qkvoi]$", "Haiku, Gemma: w; nets written as one dict: w1, wq"),
     Rule("kernel", "module", r"(?i)^lora_|un_?embed|embed_out|lm_head|patch_?emb", "PEFT; GPT-NeoX, GPT-2; CLIP"),
-    Rule("embedding", "module without bias", r"(?i)emb(ed|$)|^(wte|wpe|shared|relative_attention_bias)$", "PyTorch"),
+    Rule("kernel", "module", r"(?i)^(t|time(_?step)?|sigma|noise)_?emb", "diffusion: layers that embed a time"),
+    Rule("embedding", "module without bias", rf"(?i){WORK}emb(ed|$)|{TABLE}", "PyTorch"),
 )  # fmt: skip
 
 
@@ -85,17 +88,40 @@ def roles(params: Params) -> dict[Keys, Role]:
     if it has fewer; axes along which layers are stacked (`nn.scan`, `nnx.vmap`) do not count. PyTorch calls kernels and
     gains alike: a `weight` with one axis is a gain, unless its bias has none.
     """
-    shapes = {keys: np.shape(leaf) for keys, leaf in named(params).items() if jax.tree.leaves(leaf)}
-    paths = {keys: _split(keys) for keys in shapes}
-    axes = {path: len(shapes[keys]) for keys, path in paths.items()}
-    by_name = {keys: _by_name(path, _letter(path, axes), _bias(path) in axes) for keys, path in paths.items()}
-    stacked = _stacked(shapes, paths, [keys for keys, role in by_name.items() if role and role.kind in VECTORS])
+    shapes, by_name = _by_names(params)
+    stacked = _stacks(shapes, by_name)
+    axes = {_split(keys): len(shape) for keys, shape in shapes.items()}
 
     def of_leaf(keys: Keys) -> Role:
-        path = paths[keys]
+        path = _split(keys)
         return by_name[keys] or _by_axes(path[-1], axes[path], stacked[keys], axes.get(_bias(path)))
 
     return {keys: of_leaf(keys) for keys in shapes}
+
+
+def _by_names(params: Params) -> tuple[dict[Keys, tuple[int, ...]], dict[Keys, Role | None]]:
+    """The shapes of the leaves, and the roles that their names tell."""
+    shapes = {keys: np.shape(leaf) for keys, leaf in named(params).items() if jax.tree.leaves(leaf)}
+    axes = {_split(keys): len(shape) for keys, shape in shapes.items()}
+    by_name = {}
+    for keys in shapes:
+        path = _split(keys)
+        by_name[keys] = _by_name(path, _letter(path, axes), _bias(path) in axes)
+    return shapes, by_name
+
+
+def _stacks(shapes: dict[Keys, tuple[int, ...]], by_name: dict[Keys, Role | None]) -> dict[Keys, int]:
+    vectors = [keys for keys, role in by_name.items() if role and role.kind in VECTORS]
+    return _stacked(shapes, {keys: _split(keys) for keys in shapes}, vectors)
+
+
+def stacks(params: Params) -> Params:
+    """How many leading axes of every leaf stack layers, as in a kernel [layers, in, out]; a tree of whole numbers.
+
+    Layers are found where a bias or a gain with a known name stands in the same subtree.
+    """
+    found = _stacks(*_by_names(params))
+    return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
 
 
 def _split(keys: Keys) -> Keys:

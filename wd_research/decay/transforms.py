@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 
 from wd_research.decay.masks import DecayError, coefficients, kernels, leaf_name, per_leaf, weighted
 from wd_research.decay.pulls import toward, toward_zero
+from wd_research.decay.roles import named
 from wd_research.types import Array, Mask, Number, Params, Prox, Pull, Rate
 
 
@@ -25,11 +27,12 @@ def decay_weights(rate: Rate, pull: Pull | None = None, mask: Mask | Any = None)
     `optax.inject_hyperparams` takes functions for schedules, which a rate may be; a pull or a mask must be named:
     `optax.inject_hyperparams(decay_weights, static_args=("pull", "mask"))(0.1, mask=everything)`.
 
-    Raises DecayError for a mask that is one value and, at init, when rate or mask do not fit the params or nothing
-    would decay; ValueError when it is used without params.
+    Raises DecayError for a rate that is no number or NaN, for a mask that is one value and, at init, when rate, pull or
+    mask do not fit the params or nothing would decay; ValueError when it is used without params.
     """
     if is_function(rate):
         return scheduled(lambda now: decay_weights(now, pull, mask), rate)
+    check_rate(rate)
     # None stands for them in the signature, where inject_hyperparams would take functions for schedules
     along, chosen = toward_zero if pull is None else pull, kernels_unless(mask)
 
@@ -37,6 +40,7 @@ def decay_weights(rate: Rate, pull: Pull | None = None, mask: Mask | Any = None)
         if jax.tree.leaves(params):  # optax.tree.map_params asks with a tree that has none
             per_leaf(rate, params, "rate")
             coefficients(chosen, params)
+            jax.eval_shape(along, params, params)  # a target that does not fit raises
         return optax.EmptyState()
 
     def update(updates: optax.Updates, state: optax.OptState, params: Params | None = None):
@@ -52,6 +56,19 @@ def decay_weights(rate: Rate, pull: Pull | None = None, mask: Mask | Any = None)
         return jax.tree.map(of_leaf, *trees, updates, along(updates, params)), state
 
     return optax.GradientTransformation(init, update)
+
+
+def check_rate(rate: Any) -> None:
+    """Raise DecayError for a rate that cannot be meant: one bool or None for all leaves, True or NaN for any."""
+    if rate is None or isinstance(rate, bool | np.bool_):
+        raise DecayError(f"the rate is {rate}: give a number, a tree of numbers or a schedule, a function of the step")
+    for keys, value in named(rate).items():
+        which = f"the rate of {'/'.join(keys)}" if keys else "the rate"
+        if value is True:
+            raise DecayError(f"{which} is True: give a number, or None for no decay")
+        known = isinstance(value, float | np.floating | np.ndarray | jax.Array) and not isinstance(value, Tracer)
+        if known and np.isnan(value).any():
+            raise DecayError(f"{which} is NaN: give a number")
 
 
 def kernels_unless(mask: Mask | Any) -> Mask | Any:
