@@ -89,8 +89,8 @@ def auditor(
 
     @np.errstate(all="ignore")  # a leaf alone may overflow; what is not finite is judged, and not printed
     def audit_decay(numbers: Any, params: Params, batch: Any, steps: int) -> Audit:
-        params = jax.tree.map(np.asarray, params)
         _check_dtypes(params)
+        params = jax.tree.map(np.asarray, params)
         optimizer = optimizer_of(numbers)
         jax.eval_shape(optimizer.init, params)  # a mask that does not fit is found before anything is compiled
         slope = partial(slope_of, numbers)
@@ -122,9 +122,10 @@ def _check_dtypes(params: Params) -> None:
     """Raise DecayError for a leaf that has no gradient."""
     for keys, leaf in named(params).items():
         for array in jax.tree.leaves(leaf):
-            if not jnp.issubdtype(array.dtype, jnp.inexact):
+            dtype = array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype
+            if not jnp.issubdtype(dtype, jnp.inexact):
                 raise DecayError(
-                    f"the leaf {'/'.join(keys)} holds {array.dtype}, and weights are floats or complex: keep counters, "
+                    f"the leaf {'/'.join(keys)} holds {dtype}, and weights are floats or complex: keep counters, "
                     "masks and keys out of the params"
                 )
 

@@ -21,7 +21,7 @@ from wd_research.audit.twins import RUNS, Inputs, Stepper, entries, run_side_by_
 from wd_research.types import Params
 from wd_research.updates import update
 
-SAMPLES, FEWEST, CALLS = 2_000, 120, 12_000  # steps that are looked at: fewer where there are many leaves
+SAMPLES, FEWEST, CALLS = 1_200, 120, 12_000  # steps that are looked at: fewer where there are many leaves
 BLOCK = 10  # how many of them follow one another in a longer run
 FEWEST_WHOLE, ENTRIES_SEEN = 48, 7e6  # the same where leaves cannot be cut: fewer where there are many entries
 

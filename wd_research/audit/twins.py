@@ -134,7 +134,7 @@ def run_side_by_side(
     s, w, own, *undo = map(jax.tree.leaves, (*inputs[:3], *inputs.undoing))
     rows = _Rows(s)
     pushes = {"own": own, "one": [np.ones_like(leaf) for leaf in s], "": [np.zeros_like(leaf) for leaf in s]}
-    pushes["trace"] = [np.full_like(leaf, TRACE) for leaf in s]
+    pushes["trace"] = [np.full_like(leaf, max(TRACE, jnp.finfo(leaf.dtype).smallest_normal)) for leaf in s]
 
     starts = rows.filled(lambda run: [run.start * leaf for leaf in s], s)
     at = begun = rows.filled(lambda run: [run.seen * leaf for leaf in (s if run.moves else w)], s)
