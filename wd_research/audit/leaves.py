@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from wd_research.audit.loss import InLoss, decay_in_loss, few_examples, gradients_of, scale_invariant, silent
+from wd_research.audit.loss import InLoss, decay_in_loss, gradients_of, scale_invariant, silent
 from wd_research.audit.optimizer import probe, probes
 from wd_research.audit.reading import LOOSE, LeafDecay
 from wd_research.audit.suspicions import Leaf, suspicions
@@ -94,22 +94,21 @@ def auditor(
         optimizer = optimizer_of(numbers)
         jax.eval_shape(optimizer.init, params)  # a mask that does not fit is found before anything is compiled
         slope = partial(slope_of, numbers)
-        few = few_examples(slope, params, batch)
-        gradients, elsewhere = gradients_of(slope, params, few)
-        in_loss = decay_in_loss(slope, params, few)
+        own = gradients_of(slope, params, batch)
+        in_loss = decay_in_loss(slope, params, own.batch)
         if any(penalty.strength for penalty in in_loss):
-            ask = partial(probe, penalized, params=params, gradients=gradients, steps=steps)
+            ask = partial(probe, penalized, params=params, gradients=own.alive(), steps=steps)
             found, whole = (ask((numbers, _strengths(what))) for what in ([InLoss(0.0, "w")] * len(in_loss), in_loss))
         else:
-            found = whole = probe(alone, numbers, params, gradients, steps)
+            found = whole = probe(alone, numbers, params, own.alive(), steps)
         leaves = [("/".join(keys), leaf) for keys, leaf in named(params).items() if jax.tree.leaves(leaf)]
         rows = tuple(map(partial(_row, steps), leaves, roles(params).values(), found, whole, in_loss))
         what = zip(
             rows,
             [np.asarray(leaf).dtype for _, leaf in leaves],
             found,
-            scale_invariant(slope, params, few, in_loss),
-            silent(elsewhere, params, in_loss),
+            scale_invariant(slope, params, own, in_loss),
+            silent(own.elsewhere, params, in_loss),
             strict=True,
         )
         sentences = suspicions([Leaf(*of_leaf) for of_leaf in what], optimizer, params)

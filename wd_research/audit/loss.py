@@ -37,28 +37,32 @@ class InLoss(NamedTuple):
         return self.strength * float(np.sum(self.along(weights) * weights)) / (2 if self.pull == "w" else 1)
 
 
-def few_examples(slope: Slope, params: Params, batch: Any) -> Any:
-    """The first examples of a batch, where its arrays have one along their first axis and the loss takes fewer."""
+class Gradients(NamedTuple):
+    """The model's own gradients."""
+
+    batch: Any  # that they are of: the first examples, where the loss takes fewer
+    start: Params  # where training starts
+    elsewhere: Params  # at random weights, where nothing is 0
+
+    def alive(self) -> Params:
+        """Those at the start; a leaf whose gradient is 0 there alone (the next layer starts at 0) has the other."""
+        return jax.tree.map(lambda here, there: here if here.any() else there, self.start, self.elsewhere)
+
+
+def gradients_of(slope: Slope, params: Params, batch: Any) -> Gradients:
+    """The model's gradients, of few examples where the arrays of a batch have one along their first axis."""
     lengths = {np.shape(leaf)[0] if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(batch)}
-    if len(lengths) != 1 or min(lengths) <= EXAMPLES:
-        return batch
-    few = jax.tree.map(lambda leaf: leaf[:EXAMPLES], batch)
+    few = batch
+    if len(lengths) == 1 and min(lengths) > EXAMPLES:
+        few = jax.tree.map(lambda leaf: leaf[:EXAMPLES], batch)
     try:
-        slope(params, few)
+        start = slope(params, few)[1]
     except (TypeError, ValueError):  # also of a loss of each example
-        return batch
-    return few
-
-
-def gradients_of(slope: Slope, params: Params, batch: Any) -> tuple[Params, Params]:
-    """The model's gradients where training starts, and at random weights, where nothing is 0.
-
-    A leaf whose gradient is 0 at the start alone (one before a layer that starts at 0) has the other one in both.
-    """
-    own, elsewhere = (
-        jax.tree.map(np.asarray, slope(weights, batch)[1]) for weights in (params, awake(params, of_all=True))
-    )
-    return jax.tree.map(lambda here, there: here if here.any() else there, own, elsewhere), elsewhere
+        if few is batch:
+            raise
+        few, start = batch, slope(params, batch)[1]
+    elsewhere = slope(awake(params, of_all=True), few)[1]
+    return Gradients(few, *(jax.tree.map(np.asarray, gradients) for gradients in (start, elsewhere)))
 
 
 def decay_in_loss(slope: Slope, params: Params, batch: Any) -> list[InLoss]:
@@ -106,7 +110,7 @@ def _penalty(weights: Any, once: Any, twice: Any, other_batch: Any) -> InLoss:
     return none
 
 
-def scale_invariant(slope: Slope, params: Params, batch: Any, penalties: list[InLoss]) -> list[bool]:
+def scale_invariant(slope: Slope, params: Params, gradients: Gradients, penalties: list[InLoss]) -> list[bool]:
     """Whether the loss, less its penalty, sees the direction of each leaf and not its length, as where a norm follows.
 
     Then a gradient has nothing along the weights, anywhere (Euler). It is looked at where training starts and at random
@@ -115,7 +119,7 @@ def scale_invariant(slope: Slope, params: Params, batch: Any, penalties: list[In
     """
     leaves, treedef = jax.tree.flatten(jax.tree.map(np.asarray, params))
     elsewhere = jax.tree.leaves(awake(params, of_all=True))
-    along = [_along(slope, jax.tree.unflatten(treedef, at), batch, penalties) for at in (leaves, elsewhere)]
+    along = [_along(*pair, penalties) for pair in ((leaves, gradients.start), (elsewhere, gradients.elsewhere))]
     candidates = [i for i in range(len(leaves)) if all(share[i] < 2e-3 for share in along)]
     turned = [_random(np.shape(leaf), leaf.dtype, 100 + i) for i, leaf in enumerate(leaves)]
     turned = [new * (np.linalg.norm(old) / np.linalg.norm(new)) for new, old in zip(turned, elsewhere, strict=True)]
@@ -124,7 +128,7 @@ def scale_invariant(slope: Slope, params: Params, batch: Any, penalties: list[In
         pairs = enumerate(zip(weights, elsewhere, strict=True))
         at = [(new if i in which else old).astype(old.dtype) for i, (new, old) in pairs]
         penalty = sum(penalty.value(leaf) for penalty, leaf in zip(penalties, at, strict=True))
-        return float(slope(jax.tree.unflatten(treedef, at), batch)[0]) - penalty
+        return float(slope(jax.tree.unflatten(treedef, at), gradients.batch)[0]) - penalty
 
     def are(which: list[int]) -> bool:
         here, there, doubled = value([], turned), value(which, turned), value(which, [2 * leaf for leaf in elsewhere])
@@ -135,10 +139,10 @@ def scale_invariant(slope: Slope, params: Params, batch: Any, penalties: list[In
     return [i in candidates for i in range(len(leaves))]
 
 
-def _along(slope: Slope, at: Params, batch: Any, penalties: list[InLoss]) -> list[float]:
+def _along(at: list[Any], gradients: Params, penalties: list[InLoss]) -> list[float]:
     """How much of each leaf's gradient, less its penalty's, lies along the weights, from 0 to 1; 1 without any."""
     shares = []
-    for weights, gradient, penalty in zip(*map(jax.tree.leaves, (at, slope(at, batch)[1])), penalties, strict=True):
+    for weights, gradient, penalty in zip(at, jax.tree.leaves(gradients), penalties, strict=True):
         rest = np.asarray(gradient) - penalty.strength * penalty.along(weights)
         sizes = np.linalg.norm(weights) * np.linalg.norm(rest)
         nothing = np.linalg.norm(rest) <= 1e-5 * np.linalg.norm(penalty.strength * weights)

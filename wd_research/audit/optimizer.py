@@ -1,7 +1,7 @@
 """The decay inside an optimizer, leaf by leaf, whatever it is made of: what differs between mirrored twins.
 
-No option of the optimizer is read. It is run on a few entries of every axis of a leaf, where a step computes entry by
-entry, and on whole leaves otherwise.
+No option of the optimizer is read. It is run on a few entries of every axis of a leaf, where these tell what whole
+leaves do (`audit.program`), and on whole leaves otherwise.
 """
 
 from collections.abc import Callable
