@@ -11,7 +11,8 @@ from rich.console import Console
 from tests.evidence.cases import DECAYS, diverged
 from tests.reporting.cases import CURVE, HELPS, SHAPES, arm, evidence, looked, regression, summary
 from wd_research.evidence.choices import choose
-from wd_research.reporting.drawing import drawn_at, percent, slices
+from wd_research.reporting.axes import number, percent
+from wd_research.reporting.drawing import slices, told_apart
 from wd_research.reporting.figures import all_figures, scores_of_best, training
 from wd_research.reporting.seeds import how_scored, seeds_of
 from wd_research.reporting.table import arms_table, claims_table
@@ -42,7 +43,7 @@ def test_the_accuracy_figure_shows_every_part_at_every_learning_rate():
         drawn = {line.get_label(): line for line in panel.lines}
         assert {"train", "validation", "test"} <= set(drawn)
         assert len(drawn["test"].get_xdata()) == len(DECAYS) - 1
-        assert panel.get_xscale() == "log"
+        assert panel.get_xscale() == "symlog"
         assert panel.get_xlabel() in ("strength", "decay")
     assert sum("chosen on validation" in [line.get_label() for line in panel.lines] for panel in figure.axes) == 2
 
@@ -95,18 +96,28 @@ def test_the_heat_map_has_every_value_and_marks_the_choice():
 
 
 def test_ticks_are_not_rounded_to_something_else():
-    assert [percent(share) for share in (1.0, 0.825, 0.8, -0.05)] == ["100%", "82.5%", "80%", "-5%"]
+    shares = 1.0, 0.825, 0.8, 0.9995, 0.3
+    assert [percent(share) for share in shares] == ["100%", "82.5%", "80%", "99.95%", "30%"]
 
 
-def test_zero_stands_left_of_the_smallest_value():
-    places = drawn_at(arm())
-    assert (places > 0).all()
-    assert places[0] < places[1] == pytest.approx(DECAYS[1])
+@pytest.mark.parametrize(
+    ("value", "label"),
+    {0: "0", 0.05: "0.05", 1: "1", 1000: "1000", -0.1: "-0.1", 1e-4: "$10^{-4}$", -1e6: "$-10^{6}$",
+     2e-13: r"$2\cdot10^{-13}$"}.items(),
+)  # fmt: skip
+def test_a_number_is_short(value, label):
+    assert number(value) == label
 
 
-def test_no_tick_stands_left_of_zero():
+def test_numbers_that_differ_are_told_apart():
+    assert told_apart(np.array([0.0819, 0.00123456, 1.0])) == ["0.0819", "0.00123", "1"]
+    assert told_apart(np.array([1.0001, 1.0002])) == ["1.0001", "1.0002"]
+
+
+def test_zero_and_powers_of_ten_are_ticks():
     for panel in all_figures(evidence({"arm": arm()}))["accuracy"].axes:
-        assert panel.get_xticks() == pytest.approx([0.01, 0.1, 1, 10])
+        assert panel.get_xticks() == pytest.approx([0, 0.01, 0.1, 1, 10])
+        assert [label.get_text() for label in panel.get_xticklabels()] == ["0", "0.01", "0.1", "1", "10"]
 
 
 def test_slices_are_the_settings_beside_the_axis():
