@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.training.cases import LEARNING_RATE, TARGETS, parabola
-from wd_research.training.loop import train_arm
+from wd_research.training.loop import told_of_pieces, train_arm
 from wd_research.training.plan import Limits, make_plan
 from wd_research.training.population import all_devices
 
@@ -79,3 +79,24 @@ def test_waves_are_told_one_after_the_other_and_joined():
     assert results["decay"].values.tolist() == list(DECAYS)
     for name in whole.data_vars:
         np.testing.assert_allclose(results[name], whole[name], rtol=1e-5, atol=1e-6)
+
+
+def test_pieces_are_told_and_change_nothing(plan):
+    whole, _ = trained(plan)
+    told = []
+    with told_of_pieces(told.append):
+        cut, _ = trained(plan._replace(seconds_per_step=0.4))  # two steps a second
+    assert told == [2 * SEEDS * len(DECAYS)] * 4 + [SEEDS * len(DECAYS)]
+    for name in whole.data_vars:
+        np.testing.assert_allclose(cut[name], whole[name], rtol=1e-6)
+    trained(plan)
+    assert len(told) == 5
+
+
+def test_of_a_wave_that_is_filled_up_the_points_alone_are_told():
+    two = make_plan(replace(ARM, points=type(ARM.points)(ARM.points.decay[:2])), SEEDS, 4, 9, all_devices(),
+                    Limits(blocks=(1,)))  # fmt: skip
+    told = []
+    with told_of_pieces(told.append):
+        trained(two)
+    assert sum(told) == 9 * SEEDS * len(DECAYS)

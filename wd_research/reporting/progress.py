@@ -1,14 +1,19 @@
-"""Progress: where training stands, how fast it goes, how long it will take."""
+"""Progress: what is going on, how far it is, how fast it goes, how long it will take."""
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Event, Lock, Thread
 from time import monotonic
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from wd_research.training.loop import told_of_pieces
 from wd_research.types import Observer, Position
+
+OFTEN, SELDOM = 2.0, 10.0  # seconds between two lines of a log: at least, and at most
 
 
 class Shown(NamedTuple):
@@ -22,42 +27,137 @@ class Shown(NamedTuple):
 def progress(console: Console) -> Iterator[Shown]:
     """Show what is going on, and how many of the announced member-steps are trained.
 
-    On a terminal a bar moves; elsewhere (a log file) a line comes when something new begins and every two seconds.
+    On a terminal a bar moves; elsewhere (a log file) a line comes when something new begins, every two seconds of
+    training, and every ten of whatever else. Where lines cannot be written any more, the rest goes on without them.
     """
+    course = Course()
+    with on_terminal(console) if console.is_terminal else in_log(console, course) as show:
+
+        def announce(what: str, member_steps: int = 0) -> None:
+            course.begin(what, member_steps)
+            show(course)
+
+        def advance(member_steps: int) -> None:
+            course.advance(member_steps)
+            show(course)
+
+        def observe(name: str, position: Position) -> None:
+            del name, position
+            course.pause()
+
+        with told_of_pieces(advance):
+            yield Shown(announce, observe)
+
+
+class Course:
+    """Where a run stands: what is going on since when, and how many member-steps are trained in how many seconds."""
+
+    def __init__(self) -> None:
+        """At the beginning of a run."""
+        self.what, self.begun = "", monotonic()
+        self.total, self.done = 0, 0
+        self.seconds, self.since = 0.0, monotonic()  # of training, and since when it goes on
+
+    def begin(self, what: str, member_steps: int) -> None:
+        """Something new begins, with which so many more member-steps are to be trained."""
+        self.what, self.total = what, self.total + member_steps
+        self.begun = self.since = monotonic()
+
+    def advance(self, member_steps: int) -> None:
+        """So many member-steps are trained."""
+        now = monotonic()
+        self.done, self.seconds, self.since = self.done + member_steps, self.seconds + now - self.since, now
+
+    def pause(self) -> None:
+        """What was done since is no training."""
+        self.since = monotonic()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was announced is trained."""
+        return self.done == self.total
+
+    @property
+    def share(self) -> str:
+        """How much of what was announced is trained; empty where nothing is."""
+        return f"{self.done / self.total:.0%}" if self.total else ""
+
+    @property
+    def speed(self) -> str:
+        """How fast training goes, and how long it will take at that; empty before it begins."""
+        if not self.done or not self.seconds:
+            return ""
+        rate = self.done / self.seconds
+        return f"{rate:,.0f} member-steps/s, {(self.total - self.done) / rate:.0f} s left"
+
+
+@contextmanager
+def on_terminal(console: Console) -> Iterator[Callable[[Course], None]]:
+    """A bar that moves, with the time since it began."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[rate]}", markup=False),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task("", total=0, rate="")
-        total, done, training, since, spoken, before, step = 0, 0, 0.0, monotonic(), -2.0, "", 0
 
-        def show(what: str, member_steps: int) -> None:
-            nonlocal done, spoken, before
-            done += member_steps
-            rate = done / training if training else 0
-            speed = f"{rate:,.0f} member-steps/s, {(total - done) / rate:.0f} s left" if rate else ""
-            bar.update(task, total=total, advance=member_steps, description=what, rate=speed)
-            if not console.is_terminal and (what != before or monotonic() - spoken >= 2 or done == total):
-                share = f"{done / total:.0%}" if total else ""  # nothing to train: an arm that is only computed
-                console.print(f"{what}  {share}  {speed}".rstrip(), soft_wrap=True, markup=False)
-                spoken, before = monotonic(), what
+        def show(course: Course) -> None:
+            bar.update(task, total=course.total, completed=course.done, description=course.what, rate=course.speed)
 
-        def announce(what: str, member_steps: int = 0) -> None:
-            nonlocal since, step, total
-            since, step, total = monotonic(), 0, total + member_steps
-            show(what, 0)
+        yield show
 
-        def observe(name: str, position: Position) -> None:
-            nonlocal training, since, step
-            if position.members is None:  # computed, not trained
+
+@contextmanager
+def in_log(console: Console, course: Course) -> Iterator[Callable[[Course], None]]:
+    """Lines, and a thread that writes one where nothing else has for long."""
+    log, ended = Log(console), Event()
+
+    def watch() -> None:
+        while not ended.wait(1.0):
+            log.remind(course)
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield log.show
+    finally:
+        ended.set()
+        watcher.join()
+
+
+class Log:
+    """Lines that say where a run stands, as long as somebody reads them."""
+
+    def __init__(self, console: Console) -> None:
+        """On this console."""
+        self.console, self.lock = console, Lock()
+        self.said, self.at, self.unread = "", -OFTEN, False
+
+    def show(self, course: Course) -> None:
+        """Write a line, unless it says the same as one that was written just now."""
+        if course.what != self.said or course.complete or monotonic() - self.at >= OFTEN:
+            self.write(course, course.speed)
+
+    def remind(self, course: Course) -> None:
+        """Write a line after a long silence: what is still going on, and since when."""
+        if course.what and monotonic() - self.at >= SELDOM:
+            self.write(course, f"for {monotonic() - course.begun:.0f} s")
+
+    def write(self, course: Course, *more: str) -> None:
+        """Write a line; where that fails it was the last, for a log costs no training."""
+        with self.lock:
+            self.said, self.at = course.what, monotonic()
+            if self.unread:
                 return
-            now = monotonic()
-            training, since = training + now - since, now
-            steps = position.step - step if position.step > step else position.step  # the next wave begins anew
-            step = position.step
-            show(f"training {name}", steps * position.results["diverged_at"].size)
-
-        yield Shown(announce, observe)
+            try:
+                line = "  ".join(filter(None, (course.what, course.share, *more)))
+                self.console.print(line, soft_wrap=True, markup=False)
+            except SystemExit:  # what rich does at a broken pipe, behind which nobody reads
+                self.unread = True
+            except (OSError, ValueError) as error:  # a full disk, a closed file
+                self.unread = True
+                with suppress(OSError, ValueError, AttributeError):
+                    print(f"progress is not written any more ({error}); the run goes on", file=sys.stderr)

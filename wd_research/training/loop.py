@@ -1,8 +1,9 @@
 """The loop: an arm trains segment by segment, is evaluated after each, and observers are told where it stands."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from time import perf_counter
 from typing import Any
 
@@ -16,6 +17,7 @@ from wd_research.types import Arm, Observer, Position, Results
 
 Seconds = dict[str, float]  # wall clock by what it went into
 PIECE = 1.0  # seconds that a call may take
+_told: ContextVar[Callable[[int], None]] = ContextVar("told", default=lambda member_steps: None)
 
 
 def train_arm(
@@ -61,7 +63,8 @@ def train_wave(
         members, results = population.init(inputs), None
     for start, length in segments:
         with booked(seconds, "train"):
-            members, running = advance_in_pieces(population, members, inputs, start, length, piece or length)
+            size = members.diverged_at.shape[0] * len(numbers)
+            members, running = advance_in_pieces(population, members, inputs, start, length, piece or length, size)
         with booked(seconds, "evaluate"):
             fetched = population.fetch((population.evaluate(members, inputs), running, members.diverged_at))
             now = evaluation(wave, start + length, *fetched).isel(point=slice(len(numbers)))
@@ -71,9 +74,11 @@ def train_wave(
 
 
 def advance_in_pieces(
-    population: Population, members: Any, inputs: Any, start: int, length: int, most: int
+    population: Population, members: Any, inputs: Any, start: int, length: int, most: int, size: int
 ) -> tuple[Any, Any]:
     """Advance by `length` steps, at most so many at a time; the metrics are means over all of them.
+
+    Of the members `size` count: whoever wants to be told of pieces is told how many member-steps each of them took.
 
     It is one program for any number of steps, and a step sees the same examples wherever a call begins.
     """
@@ -83,8 +88,22 @@ def advance_in_pieces(
         members, of_piece = jax.block_until_ready(
             population.advance(members, inputs, np.int32(start + first), np.int32(steps))
         )
+        _told.get()(steps * size)
         means = of_piece if means is None else _mean(means, of_piece, np.float32(steps / (first + steps)))
     return members, means
+
+
+@contextmanager
+def told_of_pieces(listener: Callable[[int], None]) -> Iterator[None]:
+    """Tell a listener of every piece that is trained inside a block: how many member-steps it took.
+
+    Observers hear of evaluations alone, and there may be minutes between two of them.
+    """
+    token = _told.set(listener)
+    try:
+        yield
+    finally:
+        _told.reset(token)
 
 
 def _mean(means: Any, others: Any, share: np.float32) -> Any:
