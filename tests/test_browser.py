@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -181,6 +182,22 @@ def test_the_report_needs_no_network_and_fits(browser, run, name, size):
     assert summary["answer"] in text
     assert wide <= 0  # nothing but tables and figures scrolls sideways
     assert (broken, images) == (0, 4)
+
+
+def test_the_report_runs_no_script_and_loads_nothing_from_elsewhere(browser, run, tmp_path):
+    """Whatever got into a page, by a tampered run or a mistake of ours, stays without effect."""
+    page = (run / "report.html").read_text()
+    (tmp_path / "loaded.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
+    bad = f"<script>document.body.id = 'ran'</script><img id='own' src='file://{tmp_path}/loaded.svg'>"
+    for name, content, ran in (
+        ("guarded", page, False),
+        ("bare", re.sub("<meta http-equiv[^>]*>", "", page), True),  # the test can fail
+    ):
+        file = tmp_path / f"{name}.html"
+        file.write_text(content.replace("</body>", f"{bad}</body>"))
+        browser.get(f"file://{file}")
+        assert (browser.execute_script("return document.body.id") == "ran") == ran, name
+        assert bool(browser.execute_script("return document.getElementById('own').naturalWidth")) == ran, name
 
 
 def test_the_report_is_whole_in_print(browser, run):

@@ -124,6 +124,16 @@ def test_a_run_that_broke_off_has_a_report_of_what_there_is(tmp_path):
     assert page.loaded == []
 
 
+def test_the_page_may_load_and_run_nothing(folder):
+    page = report([read_run(folder)])
+    (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)
+    allowed = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert allowed["default-src"] == "'none'"
+    assert allowed["img-src"] == "data:"  # the figures
+    assert not any(name.startswith("script-src") for name in allowed)
+    assert page.index("Content-Security-Policy") < page.index("<style>")  # it counts for what follows it
+
+
 def test_several_runs_stand_side_by_side_with_their_differences_first(folder, tmp_path):
     write_json(tmp_path / RECORD, {**RECORD_OF_A_RUN, "flags": {"seeds": 2}})
     text = Page(report([read_run(folder), read_run(tmp_path)])).text

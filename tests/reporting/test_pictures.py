@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import pickle
 import re
 
 import numpy as np
@@ -170,3 +171,12 @@ def test_an_axis_that_goes_through_zero_says_so():
         for figure in [figure for kind, figure in drawn(name).items() if kind in ("accuracy", "loss")]:
             for panel in figure.axes:
                 assert "0" in [label.get_text() for label in panel.get_xticklabels()], name
+
+
+def test_a_notebook_shows_a_figure():
+    """IPython asks an object for `_repr_png_` (its documentation, "Integrating your objects with IPython")."""
+    for figure in all_figures(measured("decays 0 and 1")).values():
+        png = figure._repr_png_()
+        assert png.startswith(b"\x89PNG")
+        copied = pickle.loads(pickle.dumps(figure))
+        assert copied._repr_png_().startswith(png[:8])

@@ -42,10 +42,10 @@ NARROWEST = 6.0  # inches: the line below a figure that says what was measured n
 
 def panel_grid(rows: int, columns: int, width: float, height: float, share: bool = True) -> tuple[Figure, np.ndarray]:
     """A figure of rows x columns panels (inches each), accuracies in percent where they share their vertical axis."""
-    from matplotlib.figure import Figure
+    from wd_research.reporting.picture import Picture  # loads Matplotlib
 
     size = max(width * columns, NARROWEST), height * rows
-    figure = Figure(figsize=size, layout="constrained", dpi=120)
+    figure = Picture(figsize=size, layout="constrained", dpi=120)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=share)
     for panel in panels.flat if share else ():
         in_percent(panel)

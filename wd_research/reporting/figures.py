@@ -207,7 +207,7 @@ def draw_curves(panel: Axes, results: Results, curves: Curves) -> list[np.ndarra
         draw = draw_against_axis if curves.joined else draw_points
         drawn.append(draw(panel, results, curves.among, f"{part}_{by}", part, color, dashes))
     mark_zero(panel, results, curves.among)
-    inches = panel_width(panel)
+    inches = 1.2 * panel_width(panel)
     panel.set_title(titled(curves.arm, curves.setting, inches), fontsize=10)
     panel.set_xlabel(wrapped(humanize(results.attrs["axis"]), inches))
     return drawn
