@@ -105,6 +105,14 @@ def shows(browser, address, name, condition):
     return text
 
 
+def reaches(browser, least, script, *arguments):
+    """Wait until what a script counts is at least that; charts are drawn after the text around them."""
+    begin = time.monotonic()
+    while browser.execute_script(script, *arguments) < least and time.monotonic() - begin < 600:
+        time.sleep(0.5)
+    return browser.execute_script(script, *arguments) >= least
+
+
 def test_scalars_are_shown(browser, charts):
     tags = [f"{part}_{metric}/mean" for part in ("train", "validation", "test") for metric in ("accuracy", "loss")]
     shows(
@@ -121,7 +129,7 @@ def test_margin_charts_have_their_bands(browser, charts):
     shows(browser, f"{charts}/#custom_scalars", "margins", lambda text: text.count("Matches (4)") >= 3)
     text = shows(browser, f"{charts}/#custom_scalars", "margins", lambda text: all(title in text for title in titles))
     assert "accuracy" in text
-    assert browser.execute_script(COUNT, ".area") > 0
+    assert reaches(browser, 1, COUNT, ".area")
 
 
 def test_the_figures_are_shown(browser, charts):
@@ -132,11 +140,7 @@ def test_the_figures_are_shown(browser, charts):
         lambda text: all(n in text for n in ("accuracy", "heat_map", "training")),
     )
     loaded = "return performance.getEntriesByType('resource').filter(e => e.name.includes('individualImage')).length"
-    for _ in range(1_200):
-        if browser.execute_script(loaded) >= 3:
-            break
-        time.sleep(0.5)
-    assert browser.execute_script(loaded) >= 3
+    assert reaches(browser, 3, loaded)
 
 
 def test_histograms_of_weights_are_shown(browser, charts):

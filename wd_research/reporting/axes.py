@@ -17,8 +17,8 @@ MARGIN = 0.08  # of an axis on both sides
 
 
 def percent(share: float, _: Any = None) -> str:
-    """A share as `82.5%`, for the ticks of an axis."""
-    return f"{100 * share:.6g}%"
+    """A share as `82.5%`, for the ticks of an axis; nothing below 0 and above 1, where an axis may end."""
+    return f"{100 * share:.6g}%" if -1e-9 < share < 1 + 1e-9 else ""
 
 
 def number(value: float, _: Any = None) -> str:
