@@ -6,23 +6,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "your_own.md").read_text()
-FIRST, *OTHERS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+DATA, FIRST, *OTHERS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
-    rng = np.random.default_rng(0)
-    targets = np.arange(600) % 3
-    inputs = rng.normal(size=(600, 20)) + np.eye(3, 20)[targets]
-    np.savez(folder / "my.npz", inputs=inputs, targets=targets)
+    (folder / "data.py").write_text(DATA)
+    run(folder, "data.py")
     (folder / "my_experiment.py").write_text(FIRST)
     return folder
+
+
+def test_every_file_that_a_block_reads_is_made_on_the_page():
+    read = set(re.findall(r'from_\w+\("([\w.]+)"', "".join([FIRST, *OTHERS])))
+    assert read == set(re.findall(r'savez\("([\w.]+)"', DATA))
 
 
 def run(folder, *words):
@@ -69,7 +71,7 @@ def test_the_other_blocks_run_as_they_stand(folder):
     said = run(folder, "-c", script.format(len(OTHERS)))
     answers = re.split(r"ran \d+\n", said)[:-1]
     assert len(answers) == len(OTHERS)
-    assert [answer.count("'decay': ") for answer in answers] == [1, 2, 2]
+    assert [answer.count("'decay': ") for answer in answers] == [1, 1, 2, 2]
 
 
 def test_the_linked_files_and_loaders_exist():

@@ -97,6 +97,43 @@ def test_nothing_leaks_from_a_trace(name):
     assert np.isfinite(net.apply(*net.init(KEY, INPUTS[:1]), INPUTS, False)[0]).all()
 
 
+class Rated(nn.Module):
+    """flax's own Dropout, with a rate that is given; `axes` share what is drawn."""
+
+    axes: tuple[int, ...] = ()
+
+    @nn.compact
+    def __call__(self, inputs, train=False, dropout=0.0, called=None):
+        drop = nn.Dropout(dropout, broadcast_dims=self.axes, deterministic=None if called is not None else not train)
+        return drop(nn.Dense(6)(inputs), *([] if called is None else [called]))
+
+
+@pytest.mark.parametrize("axes", [(), (0,), (-1,)])
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.8])
+def test_a_dropout_of_flax_may_have_a_traced_rate(rate, axes):
+    net = as_net(Rated(axes))
+    params, extras = net.init(KEY, INPUTS[:1])
+    whole = np.asarray(net.apply(params, extras, INPUTS, False)[0])
+    seeds = jax.random.split(KEY, 500)
+    drop = jax.jit(jax.vmap(lambda key, rate: net.apply(params, extras, INPUTS, True, key, dropout=rate)[0], (0, None)))
+    ratio = np.asarray(drop(seeds, rate)) / whole
+    assert np.unique(ratio[ratio > 0].round(4)).tolist() == pytest.approx([1 / (1 - rate)], rel=1e-3)
+    assert (ratio == 0).mean() == pytest.approx(rate, abs=0.03)
+    for axis in (0, -1):
+        along = np.moveaxis(ratio == 0, axis if axis < 0 else axis + 1, 0)  # the first axis is the seeds'
+        alike = (along[0] == along[1]).all()
+        assert alike == (axis in axes or rate == 0)
+    np.testing.assert_array_equal(net.apply(params, extras, INPUTS, False)[0], whole)
+
+
+@pytest.mark.parametrize(("called", "drops"), [(True, False), (False, True)])
+def test_a_traced_rate_heeds_what_the_call_of_dropout_says(called, drops):
+    net = as_net(Rated())
+    params, extras = net.init(KEY, INPUTS[:1])
+    drop = jax.jit(lambda rate: net.apply(params, extras, INPUTS, True, KEY, dropout=rate, called=called)[0])
+    assert bool((drop(0.5) == 0).any()) == drops
+
+
 def test_streams_of_random_numbers_differ_from_each_other():
     class Two(nnx.Module):
         def __init__(self, rngs):

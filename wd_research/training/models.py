@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from wd_research.types import Array
+from wd_research.types import Array, Key
 
 
 @jax.custom_vjp
@@ -42,17 +42,22 @@ def dense(features: int, use_bias: bool = True, name: str | None = None) -> nn.D
     return nn.Dense(features, use_bias, dot_general=product, name=name)
 
 
+def dropped(inputs: Array, rate: Array | float, key: Key, shape: tuple[int, ...]) -> Array:
+    """The inputs, set to 0 with probability `rate` where numbers drawn in a shape, broadcast, say so, others scaled."""
+    uniform = jax.random.uniform(key, shape, inputs.dtype)  # of no rate, so that all points of a seed share it
+    return jnp.where(uniform >= rate, inputs / (1 - rate), 0)
+
+
 class Dropout(nn.Module):
     """Set each unit to 0 with probability `rate`, scale the others by 1 / (1 - rate); the rate f32[] may be traced.
 
-    Rates reach from 0 to below 1; a traced one cannot be checked here. flax's own Dropout branches on the rate.
+    Rates reach from 0 to below 1; a traced one cannot be checked here. `of_linen` makes flax's own Dropout do the same.
     Source: Srivastava et al. (2014), the inverted form.
     """
 
     @nn.compact
     def __call__(self, inputs: Array, rate: Array | float) -> Array:
-        uniform = jax.random.uniform(self.make_rng("dropout"), inputs.shape, inputs.dtype)
-        return jnp.where(uniform >= rate, inputs / (1 - rate), 0)
+        return dropped(inputs, rate, self.make_rng("dropout"), inputs.shape)
 
 
 class Mlp(nn.Module):

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from wd_research.training.models import dropped
 from wd_research.types import Array, Extras, Key, Numbers, Params
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def of_linen(module: nn.Module) -> Net:
     """The net of a flax linen module, called as module(inputs, **settings).
 
     It is told whether it trains where it has an argument `train`, `training`, `is_training` or `deterministic`. Its
-    collections beside "params" are the extras; in training it may draw from "dropout".
+    collections beside "params" are the extras; in training it may draw from "dropout". The rate of a flax Dropout in it
+    may be traced, and so a hyperparameter.
     """
 
     module_: Any = module  # flax's types know none of the arguments of its __call__
@@ -56,9 +58,27 @@ def of_linen(module: nn.Module) -> Net:
         variables, arguments = {"params": params, **extras}, mode(module.__call__, train)
         if not train:
             return module_.apply(variables, inputs, **arguments), extras
-        return module_.apply(variables, inputs, **arguments, **settings, rngs={"dropout": key}, mutable=list(extras))
+        with nn.intercept_methods(with_traced_rates):
+            return module_.apply(
+                variables, inputs, **arguments, **settings, rngs={"dropout": key}, mutable=list(extras)
+            )
 
     return Net(init, apply)
+
+
+def with_traced_rates(call: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any], context: Any) -> Any:
+    """A method of a flax module, called; a Dropout with a traced rate, on which flax would branch, is `dropped`."""
+    layer = context.module
+    if not (isinstance(layer, nn.Dropout) and context.method_name == "__call__" and isinstance(layer.rate, jax.Array)):
+        return call(*arguments, **named)
+    given = inspect.signature(nn.Dropout.__call__).bind(layer, *arguments, **named).arguments
+    inputs = given["inputs"]
+    if nn.merge_param("deterministic", layer.deterministic, given.get("deterministic")):
+        return inputs
+    key = given.get("rng")
+    once = [axis % inputs.ndim for axis in layer.broadcast_dims]
+    shape = tuple(1 if axis in once else size for axis, size in enumerate(inputs.shape))
+    return dropped(inputs, layer.rate, layer.make_rng(layer.rng_collection) if key is None else key, shape)
 
 
 def of_nnx(build: Callable[["nnx.Rngs"], "nnx.Module"]) -> Net:
