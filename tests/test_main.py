@@ -125,11 +125,14 @@ def test_it_fits_the_terminal_and_nothing_is_cut_off(columns):
         ("units --from torch-adamw nan --learning-rate 1e-3", "nan cannot be"),
         ("units --from torch-adamw 5000 --learning-rate 1e-3", "a step would remove 5 times the weight"),
         ("units --from torch-adamw 0.1 --learning-rate inf", "the learning rate inf cannot be"),
-        ("units --from big-vision 0.1 --steps 0", "the steps cannot be 0"),
+        ("units --from big-vision 0.1 --steps 0", "the number of steps cannot be 0"),
         ("units --from big-vision 0.1 --batch-size 64 --examples 32", "a batch of 64 cannot be drawn from 32"),
         ("units --from big-vision 0.1 --steps 10 --warmup 10", "the warm-up cannot take 10 steps"),
         ("units --from big-vision 0.1 --to-width 64", "a new width says too little alone"),
-        ("units --from big-vision 0.1 --batch-size 1 --steps 2 --to-batch-size 64", "the steps cannot be 0"),
+        (
+            "units --from big-vision 0.1 --batch-size 1 --steps 2 --to-batch-size 64",
+            "with batch size 64 the run has 0.0312 steps, for as many passes",
+        ),
     ],
 )
 def test_bad_input_gets_one_sentence_and_exit_code_2(words, says):

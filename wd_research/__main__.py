@@ -86,8 +86,9 @@ def effect_sentence(number: float, source: str, setting: Setting) -> str:
     if done is None:
         return f"Under {setting.optimizer} it removes no share of its own: that depends on the gradients too."
     half = "" if done.half is None else f", half of it within {done.half:.0f}"
+    run = "this one step removes" if setting.steps == 1 else f"these {setting.steps} steps remove"
     return (
-        f"Without gradients these {setting.steps} steps remove {100 * done.removed:.4g} % of a weight{half}; the time "
+        f"Without gradients {run} {100 * done.removed:.4g} % of a weight{half}; the time "
         f"scale, 1 / (mean share a step), is {done.time_scale:.6g} steps ({done.time_scale / setting.steps:.3g} x the "
         "run)."
     )

@@ -382,7 +382,7 @@ def test_decay_in_the_gradient_has_an_effect_of_its_own_only_under_sgd():
         (lambda: convert(0.1, "big-vision", "l2", Setting()), "second moment"),
         (lambda: table(0.1, "l2", SETTING._replace(learning_rate=math.nan)), "learning rate nan cannot be"),
         (lambda: table(0.1, "l2", SETTING._replace(learning_rate=0.0)), "learning rate 0 cannot be"),
-        (lambda: table(0.1, "l2", SETTING._replace(steps=0)), "the steps cannot be 0"),
+        (lambda: table(0.1, "l2", SETTING._replace(steps=0)), "the number of steps cannot be 0: give"),
         (lambda: table(0.1, "l2", SETTING._replace(examples=10**400)), "a whole number from 1 to 1e"),
         (lambda: table(0.1, "l2", SETTING._replace(warmup=STEPS)), "the warm-up cannot take 20 steps"),
         (lambda: table(0.1, "l2", SETTING._replace(warmup=-1)), "the warm-up cannot take -1 steps"),
@@ -390,6 +390,33 @@ def test_decay_in_the_gradient_has_an_effect_of_its_own_only_under_sgd():
         (lambda: rescale(0.1, "l2", SETTING, "width", 8), "a new width says too little alone: give the old one too"),
         (lambda: rescale(0.1, "l2", SETTING, "batch_size", 13), "a batch of 13 cannot be drawn from 12"),
         (lambda: rescale(0.1, "l2", SETTING, "batch_size", 0), "the batch size cannot be 0"),
+        (lambda: rescale(0.1, "l2", SETTING, "steps", 0), "the number of steps cannot be 0"),
+        (lambda: rescale(0.1, "l2", SETTING._replace(steps=None), "steps", 9), "a new number of steps says too little"),
+        (lambda: table(0.1, "lambda-norm", Setting()), "give the number of steps too"),
+        (lambda: table(0.1, "l2-per-example", Setting(0.1)), "give the number of training examples too"),
+        (lambda: table(0.5, "time-scale-steps", Setting()), "would remove 2 times the weight: give less decay"),
+        (
+            lambda: table(0.1, "l2", Setting(1e-300)),
+            "would remove 2e-301 times the weight, which is nothing: give more",
+        ),
+        (lambda: table(1e300, "l2", Setting(1e300)), "the weight more often than a number can say: give less decay"),
+        (
+            lambda: rescale(0.1, "torch-adamw", Setting(0.1, 100, batch_size=64), "batch_size", 100_000),
+            "with batch size 100000 the run has 0.064 steps, for as many passes over the data as 100 steps now: give "
+            "more steps, or another batch size",
+        ),
+        (
+            lambda: rescale(0.1, "torch-adamw", Setting(0.1, 100, examples=1_000), "examples", 3),
+            "with number of examples 3 the run has 0.3 steps",
+        ),
+        (
+            lambda: rescale(0.1, "torch-adamw", Setting(0.1, 10**15, batch_size=64), "batch_size", 1),
+            r"with batch size 1 the run has 6.4e\+16 steps",
+        ),
+        (
+            lambda: rescale(1e-301, "torch-adamw", Setting(1e300, width=10**15), "width", 1),
+            "with width 1 instead of 1000000000000000 the learning rate would be inf: give one",
+        ),
     ],
 )
 def test_bad_numbers_get_one_sentence(call, says):
@@ -478,6 +505,12 @@ def test_a_rule_that_asks_too_much_of_a_step_gives_no_number():
 def test_the_warm_up_keeps_its_share_of_the_run():
     (shorter,) = rescale(0.1, "torch-adamw", Setting(1e-3, 1_000, warmup=500), "steps", 100)
     assert (shorter.setting.steps, shorter.setting.warmup) == (100, 50)
+
+
+@pytest.mark.parametrize(("warmup", "steps", "kept"), [(99, 1, 0), (99, 2, 1), (60, 50, 30), (0, 7, 0)])
+def test_a_warm_up_always_ends_before_a_shorter_run_does(warmup, steps, kept):
+    for one in rescale(0.1, "torch-adamw", Setting(1e-3, 100, warmup=warmup), "steps", steps):
+        assert (one.setting.steps, one.setting.warmup) == (steps, kept)
 
 
 def test_a_run_without_learning_rate_and_steps_can_be_rescaled():

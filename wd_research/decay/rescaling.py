@@ -5,9 +5,10 @@ and the learning rate change (`units`). Number, learning rate and steps then cha
 decay was given. The rules disagree: each holds where its authors looked.
 """
 
+import math
 from typing import Literal, NamedTuple
 
-from wd_research.decay.units import Family, Setting, Unit, check, find, number_of, obstacle, possible, share_of
+from wd_research.decay.units import MOST, Family, Setting, Unit, check, find, number_of, obstacle, possible, share_of
 from wd_research.flags import UserError
 
 Quantity = Literal["batch_size", "steps", "examples", "width"]
@@ -86,7 +87,7 @@ def rescale(number: float, source: str, setting: Setting, quantity: Quantity, ne
     unit, old = find(source), getattr(setting, quantity)
     share = share_of(number, unit, setting)
     if old is None:
-        raise UserError(f"a new {quantity.replace('_', ' ')} says too little alone: give the old one too")
+        raise UserError(f"a new {_called(quantity)} says too little alone: give the old one too")
     check(setting._replace(**{"warmup": 0, quantity: new}))
     k = new / old
     applying = [
@@ -100,17 +101,33 @@ def rescale(number: float, source: str, setting: Setting, quantity: Quantity, ne
 
 
 def _after(rule: Rule, setting: Setting, k: float, new: int) -> Setting:
-    """The setting of the new run."""
-    longer = k ** STEPS[rule.quantity]
+    """The setting of the new run; raises UserError where what follows from the given numbers cannot be, as no steps."""
+    said = f"with {_called(rule.quantity)} {new}"
+    rate = setting.learning_rate and setting.learning_rate * k**rule.learning_rate
+    if rate is not None and not 0 < rate < math.inf:
+        raise UserError(f"{said} instead of {getattr(setting, rule.quantity)} the learning rate would be {rate:g}: "
+                        "give one that is less far away")  # fmt: skip
+    exact = setting.steps and setting.steps * k ** STEPS[rule.quantity]
+    if exact and not 1 <= round(exact) <= MOST:
+        raise UserError(f"{said} the run has {exact:.3g} steps, for as many passes over the data as {setting.steps} "
+                        f"steps now: give {'more' if exact < 1 else 'fewer'} steps, or another {_called(rule.quantity)}")  # fmt: skip
+    steps = exact and round(exact)
+    warmup = round(setting.warmup * k ** STEPS[rule.quantity])
     changed = {
-        "learning_rate": setting.learning_rate and setting.learning_rate * k**rule.learning_rate,
-        "steps": setting.steps and round(setting.steps * longer),
-        "warmup": round(setting.warmup * longer),
+        "learning_rate": rate,
+        "steps": steps,
+        "warmup": min(warmup, steps - 1) if steps else warmup,
         rule.quantity: new,
     }
     after = setting._replace(**changed)
     check(after)
     return after
+
+
+def _called(quantity: Quantity) -> str:
+    """What a quantity is called after "a new"."""
+    counted = {"steps": "number of steps", "examples": "number of examples"}
+    return counted.get(quantity, quantity.replace("_", " "))
 
 
 def _rescaled(share: float, unit: Unit, rule: Rule, k: float, after: Setting) -> Rescaled:

@@ -261,7 +261,9 @@ def share_of(number: float, unit: Unit, setting: Setting) -> float:
         raise UserError(f"{unit.name} {number:g} says too little alone: give the {_words(missing)} too")
     share = unit.share(number, *(getattr(setting, name) for name in unit.needs))
     if not possible(share, unit, setting):
-        raise UserError(f"{unit.name} {number:g} cannot be: a step would remove {share:.3g} times the weight")
+        much = f"{share:.3g} times the weight" if share < 1e300 else "the weight more often than a number can say"
+        none = ", which is nothing: give more decay" if share < 1e-200 else ": give less decay"
+        raise UserError(f"{unit.name} {number:g} cannot be: a step would remove {much}{none}")
     return share
 
 
@@ -323,4 +325,5 @@ def _removes(unit: Unit, setting: Setting) -> bool:
 
 
 def _words(names: tuple[str, ...]) -> str:
-    return " and the ".join(name.replace("_", " ") for name in names)
+    counted = {"steps": "number of steps", "examples": "number of training examples"}
+    return " and the ".join(counted.get(name, name.replace("_", " ")) for name in names)
