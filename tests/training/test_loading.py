@@ -236,6 +236,10 @@ KEPT_COLUMNS = {
     "another alphabet": (["да", "нет", "нет", "да"] * 5, INDICATORS, "2 categories: да (10), нет (10)"),
     "signs": (["+", "-", "-", "+"] * 5, INDICATORS, "2 categories: + (10), - (10)"),
     "ranges as words": (["18-25", "26-99", "26-99", "18-25"] * 5, INDICATORS, "2 categories"),
+    "quarters": ([f"Q{n}" for n in NUMBERS], None, "4 categories: Q"),
+    "types": ([f"type {n}" for n in NUMBERS], None, "4 categories: type "),
+    "places in order": (["1st", "2nd", "3rd", "2nd"] * 5, None, "3 categories: 2nd (10), 1st (5), 3rd (5)"),
+    "doors": (["2 doors", "4 doors", "4 doors", "2 doors"] * 5, INDICATORS, "2 categories: 2 doors (10), 4 do"),
     "booleans": ([not word for word in ZERO_ONE], [[1 - number] for number in ZERO_ONE], "numbers, 0 to 1"),
     "whole numbers": (NUMBERS, [[n] for n in NUMBERS], "numbers, 1 to 5"),
     "bytes of numbers": (np.uint8(NUMBERS), [[n] for n in NUMBERS], "numbers, 1 to 5"),
@@ -325,6 +329,12 @@ def with_stray(word, others=NUMBERS):
     return [*map(str, others[:-1]), word]
 
 
+def without_unit(frame):
+    """As the sentence itself says."""
+    said = re.search(r"UNCLEAR: .*take it away, (.*), or say that", describe_columns(frame, "kind"))
+    return frame.assign(c=eval(said[1], {"pandas": pd, "frame": frame})).dropna(subset=["c"])
+
+
 TEXTS = [f"a tale of {'x' * k}" for k in range(20)]
 
 REFUSED_COLUMNS = {  # the column, what is said of it, and what makes it right
@@ -338,8 +348,24 @@ REFUSED_COLUMNS = {  # the column, what is said of it, and what makes it right
     "numbers as text": (with_stray("7.5"), r"numbers \('1'\) as text: give numbers, by pandas.to_numeric", as_floats),
     "thousands": ([f"{n},000" for n in NUMBERS], r"numbers \('1,000'\) as text: .* thousands=", as_categories),
     "decimal commas": ([f"{n},5" for n in NUMBERS], r"numbers \('1,5'\) as text: .* decimal=", as_categories),
-    "money": ([f"${n}.50" for n in NUMBERS], r"numbers \('\$1.50'\) as text", as_categories),
-    "shares": ([f"{n} %" for n in NUMBERS], r"numbers \('1 %'\) as text", as_categories),
+    **{
+        f"numbers with a unit, {written}": (
+            [written.format(n) for n in NUMBERS],
+            rf"with a unit, {re.escape(unit)}, as text \('{re.escape(written.format(1))}'\): take it away, pandas.to",
+            without_unit,
+        )
+        for written, unit in (
+            ("{} kg", "kg"), ("{}kg", "kg"), ("{}.5 kg", "kg"), ("-{} m", "m"), ("{} m2", "m2"),
+            ("{} m\u00b2", "m\u00b2"),
+            ("{} km/h", "km/h"), ("{} \u00b0C", "\u00b0C"), ("{}.5%", "%"), ("{} %", "%"), ("${}.50", "$"),
+            ("US$ {}", "US$"),
+            ("EUR {}", "EUR"), ("{} \u20ac", "\u20ac"), ("Rs. {}", "Rs."), ("${},000", "$"), ("1,00{} USD", "USD"),
+            ("{} years", "years"), ("{}+", "+"), ("{}e3 Pa", "Pa"),
+        )
+    },
+    "a unit beside others": ([*(f"{n} kg" for n in NUMBERS[:-4]), "3 lb", "4 lb", "x", "x"],
+                             r"a unit, kg, as text \('1 kg'\) beside '3 lb': .* errors=.coerce", without_unit),
+    "a unit in every row's own number": ([f"{n}.25 kg" for n in range(20)], "with a unit, kg, as text", without_unit),
     "balances": ([f"({n}00)" for n in NUMBERS], r"numbers \('\(100\)'\) as text", as_categories),
     "Swiss numbers": ([f"{n}'000" for n in NUMBERS], "numbers .* as text", as_categories),
     "French numbers": ([f"{n}\u00a0000" for n in NUMBERS], r"numbers \('1\\xa0000'\) as text", as_categories),
@@ -439,6 +465,7 @@ REFUSED_TARGETS = {
     "a single category": (pd.Categorical([*KIND[:-1], "c"]), r"as of 1 of 3 classes \('c'\)"),
     "free text": (TEXTS, "as of 20 of 20 classes .'a tale of '.: leave those out"),
     "numbers as text": (["1.5", "2.5"] * 10, r"numbers \('1.5'\) as text: give numbers, by pandas.to_numeric"),
+    "numbers with a unit": (["1 kg", "2 kg", "3 kg", "2 kg"] * 5, r"numbers with a unit, kg, as text \('1 kg'\): take"),
     "a stray ?": (["1.5", "2.5"] * 9 + ["?"] * 2, r"numbers \('1.5'\) beside text \('\?'\)"),
     "a gap like a word": (["a", "b"] * 9 + ["?"] * 2, r"cannot have '\?' beside 'a'"),
     "spellings": ([" a", "a"] * 10, "cannot have ' a' and 'a'"),

@@ -10,6 +10,7 @@ from wd_research.training.values import (
     DATE,
     Ways,
     check_classes,
+    check_no_units,
     check_words,
     is_number,
     listed,
@@ -84,7 +85,9 @@ def _made(column: "Series", make: Any) -> Column:
 def _ways(name: Any) -> Ways:
     """What to write where a column can only be guessed."""
     text = "pandas.to_numeric, or na_values=, thousands= and decimal= of pandas.read_csv"
-    return Ways(f"frame.astype({{{name!r}: float}})", f'frame.astype({{{name!r}: "category"}})', text)
+    return Ways(
+        f"frame.astype({{{name!r}: float}})", f'frame.astype({{{name!r}: "category"}})', text, f"frame[{name!r}]"
+    )
 
 
 def _values(column: "Series") -> np.ndarray:
@@ -132,6 +135,7 @@ def _input_column(column: "Series") -> tuple[str, np.ndarray]:
             _check_no_index(values, name, what, f"{leave}, or say that its numbers mean something, {ways.floats}")
             return f"numbers, {float(values.min()):g} to {float(values.max()):g}", numbers[:, None]
         names, codes = numbered(words_of(values, what, ways))
+        check_no_units(names, what, ways)
         plain = [word for word in names if not (DATE.match(word) or is_number(word))]
         if len(plain) > max(1, min(MOST_CATEGORIES, rows // 2)):
             raise UserError(

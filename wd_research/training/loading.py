@@ -46,7 +46,12 @@ def from_arrays(inputs: Any, targets: Any, source: str = "the data") -> Examples
         )
     numbers = single(inputs, f"{source}: inputs")
     check_no_columns(targets, f"{source}: targets")
-    ways = Ways("targets.astype(float)", "numpy.unique(targets, return_inverse=True)[1]", "targets.astype(float)")
+    ways = Ways(
+        "targets.astype(float)",
+        "numpy.unique(targets, return_inverse=True)[1]",
+        "targets.astype(float)",
+        "pandas.Series(targets)",
+    )
     return Examples(numbers, targets_of(targets, f"{source}: targets", ways))
 
 

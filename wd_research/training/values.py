@@ -77,6 +77,7 @@ class Ways(NamedTuple):
     floats: str  # numbers to be predicted
     classes: str  # or categories
     text: str  # numbers that were read as text
+    column: str  # as a pandas.Series
 
 
 def check_no_columns(targets: np.ndarray, what: str) -> None:
@@ -174,6 +175,39 @@ def is_number(word: str) -> bool:
     return len(word) <= 40 and NUMBER.fullmatch(word) is not None
 
 
+UNITS = re.compile(  # a number with a unit behind it, or a short one before it: "5 kg", "12 km/h", "US$ 3", "3.5%"
+    r"\s*(?P<before>[A-Za-z]{0,3}[$\u20ac\u00a3\u00a5\u20b9]|[A-Z]{3}|[Rr]s\.?|kr\.?)?\s*"
+    r"[-+\u2212]?\s*(?:\d[\d,'_]*(?:[.,]\d+)?|[.,]\d+)(?:[eE][-+]?\d+)?"
+    r"\s*(?P<behind>[^\W\d_][^\d]{0,11}[23\u00b2\u00b3]?|[%\u2030\u00b0+*$\u20ac\u00a3\u00a5\u20b9\"'\u2032\u2033][^\d]{0,11})?\s*"
+)
+
+
+def unit_of(word: str) -> str:
+    """The unit that a word has beside its number: `kg` of "5 kg"; "" where it has none, or is no number."""
+    found = UNITS.fullmatch(word) if len(word) <= 40 else None
+    units = [part.strip() for part in found.groups() if part] if found else []
+    return units[0] if len(units) == 1 else ""
+
+
+def check_no_units(words: list[str], what: str, ways: Ways) -> None:
+    """Raise UserError where more than half of the different words, three at least, are numbers with one same unit."""
+    units = [unit_of(word) for word in words]
+    unit = max({*units} - {""}, key=units.count, default="")
+    count = units.count(unit) if unit else 0
+    if count < 3 or 2 * count <= len(words):
+        return
+    first = words[units.index(unit)]
+    beside = [word for word, other in zip(words, units, strict=True) if other != unit]
+    text = f" beside {quoted(beside[0])}" if beside else ""
+    number = f'{ways.column}.str.replace({unit!r}, "", regex=False)'
+    number += '.str.replace(",", "")' if any("," in word for word in words) else ""
+    number += ', errors="coerce"' if beside else ""
+    raise UserError(
+        f"{what} cannot have numbers with a unit, {unit}, as text ({quoted(first)}){text}: take it away, "
+        f"pandas.to_numeric({number}), or say that they are categories, {ways.classes}"
+    )
+
+
 def check_words(words: list[str], what: str, ways: Ways) -> None:
     """Raise UserError where different words look like dates, numbers, gaps, or one word in several spellings."""
     otherwise = f"or say that they are categories, {ways.classes}"
@@ -181,6 +215,7 @@ def check_words(words: list[str], what: str, ways: Ways) -> None:
     if dates:
         raise UserError(f"{what} cannot have dates or times as text ({quoted(dates[0])}): give numbers, such as the "
                         f"days since the first by pandas.to_datetime, {otherwise}")  # fmt: skip
+    check_no_units(words, what, ways)
     numbers, texts = ([word for word in words if is_number(word) is wanted] for wanted in (True, False))
     if numbers:
         kind = f"numbers ({quoted(numbers[0])}) " + (f"beside text ({quoted(texts[0])})" if texts else "as text")
