@@ -97,7 +97,20 @@ REFUSED = {
     "a claim expects the reverse": (lambda: claim(expected=(1.0, 0.0)), "expects (1.0, 0.0): give two numbers"),
     "a claim expects NaN": (lambda: claim(expected=(np.nan, 1.0)), "give two numbers, low and high"),
     "a claim measures a number": (lambda: claim(measure=3), "needs a function that measures"),
-    "a unit without a format": (lambda: claim(unit=wd.Unit("x", 1.0, "nonsense")), "which shows no number"),
+    **{
+        f"a unit of the format {form!r}": (
+            lambda form=form: claim(unit=wd.Unit("x", 1.0, form)), "which shows no number: give wd.Unit"
+        )
+        for form in ("nonsense", "s", "d", "x", "c", "n", "%%", ".f", ".100f", "1000000000f", "{}", "+.2f ", None, 2)
+    },
+    **{
+        f"a unit with the factor {factor!r}": (
+            lambda factor=factor: claim(unit=wd.Unit("x", factor, "+.2f")), "which is no finite number: give wd.Unit"
+        )
+        for factor in (None, "1", np.nan, np.inf, True, 1j)
+    },
+    "a unit that is a word": (lambda: claim(unit="points"), "which is none: give wd.Unit"),
+    "a unit without a name": (lambda: claim(unit=wd.Unit(None, 1.0, "+.2f")), "which is none: give wd.Unit"),
     "a task that is none": (lambda: replace(ARM, task=wd.Mlp((8,), 10)), "needs a Task, and this is a Mlp"),
     "an optimizer that is made": (
         lambda: replace(ARM, optimizer=optax.adamw(1e-3)), "a function of the hyperparameters that makes its optimizer",

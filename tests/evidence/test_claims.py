@@ -1,5 +1,6 @@
 """Verdicts, as a table of what was measured, what is expected, and the quantifier."""
 
+import itertools
 import json
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 
 from tests.evidence.cases import confirming, results
 from wd_research.evidence.choices import choose, gain_over_none, measured
-from wd_research.evidence.claims import NUMBER, POINTS, Claim, everywhere, judge, somewhere
+from wd_research.evidence.claims import NUMBER, POINTS, Claim, Unit, check_unit, everywhere, judge, somewhere
 from wd_research.evidence.measured import Evidence
+from wd_research.reporting.schema import FORM
 from wd_research.reporting.sentences import format_expected, format_measured
 
 UP, DOWN, NONE = (sign * np.array([1.0, 1.1, 0.9, 1.2, 0.8]) for sign in (1, -1, 0.0))
@@ -127,3 +129,16 @@ def test_what_was_measured_is_in_the_unit_of_the_claim():
     row = {"unit": POINTS._asdict(), "measured": 0.05712, "low": 0.046, "high": 0.0682}
     assert format_measured(row) == "+5.71 points [+4.60, +6.82]"
     assert format_measured({**row, "unit": NUMBER._asdict()}) == "+0.05712 [+0.046, +0.0682]"
+
+
+PARTS_OF_A_FORMAT = (
+    ("", "<", "*^", "0="), ("", "+", " "), ("", "z"), ("", "#"), ("", "0"), ("", "7", "12"), ("", ",", "_"),
+    ("", ".3", ".12"), ("", "e", "E", "f", "F", "g", "G", "%"),
+)  # fmt: skip
+
+
+def test_a_format_that_a_claim_may_have_shows_a_number_and_is_read_by_the_report():
+    for form in map("".join, itertools.product(*PARTS_OF_A_FORMAT)):
+        check_unit("it", Unit("points", 100.0, form))
+        assert format(0.5, form)
+        assert FORM.fits(form)

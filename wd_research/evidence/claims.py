@@ -1,5 +1,6 @@
 """Claims: a statement about weight decay, the range that a measurement has if it is true, and the verdict."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,13 +12,17 @@ from wd_research.evidence.statistics import ALPHA, holm, p_inside, p_outside
 from wd_research.flags import UserError
 from wd_research.names import check_name
 
+# The formats of a number that are written and read: two digits at most of a width and a precision, because 10^8 of them
+# would be written out.
+FORMS = re.compile(r"(.?[<>=^])?[-+ ]?z?#?0?\d{0,2}[,_]?(\.\d{1,2})?[eEfFgG%]?")
+
 
 class Unit(NamedTuple):
     """The unit in which a measurement is shown; recorded values are not converted."""
 
     name: str
     factor: float  # measurement times factor is the number shown
-    form: str  # of that number
+    form: str  # of that number, one of `FORMS`
 
 
 NUMBER = Unit("", 1.0, "+.4g")
@@ -61,10 +66,19 @@ class Claim:
             low, high = np.nan, np.nan
         if not low <= high:
             raise UserError(f"claim {self.id} expects {self.expected!r}: give two numbers, low and high")
-        try:
-            format(1.0 * self.unit.factor, self.unit.form)
-        except (TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"claim {self.id} has the unit {self.unit!r}, which shows no number: {error}") from error
+        check_unit(f"claim {self.id}", self.unit)
+
+
+def check_unit(whose: str, unit: Any) -> None:
+    """Raise UserError unless a unit has a name, a finite factor, and a format of `FORMS`, which the report can read."""
+    instead = 'give wd.Unit("points", 100.0, "+.2f"), or one that is like it'
+    if not isinstance(unit, Unit) or not isinstance(unit.name, str):
+        raise UserError(f"{whose} has the unit {unit!r}, which is none: {instead}")
+    is_real = isinstance(unit.factor, int | float | np.integer | np.floating) and not isinstance(unit.factor, bool)
+    if not is_real or not np.isfinite(unit.factor):
+        raise UserError(f"{whose} has a unit with the factor {unit.factor!r}, which is no finite number: {instead}")
+    if not isinstance(unit.form, str) or not FORMS.fullmatch(unit.form):
+        raise UserError(f"{whose} has a unit with the format {unit.form!r}, which shows no number: {instead}")
 
 
 def everywhere(names: Sequence[str], inside: np.ndarray, outside: np.ndarray) -> Decision:

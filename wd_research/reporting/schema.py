@@ -1,18 +1,15 @@
 """The schema of a run's folder: what the page reads of a record, a summary and results must be like."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wd_research.evidence.claims import FORMS
 from wd_research.flags import UserError
 from wd_research.reporting.files import plain
 from wd_research.reporting.shapes import ANY, Kind, Maybe, Only, fit, told
 
 if TYPE_CHECKING:
     from wd_research.types import Results
-
-# of a width and a precision two digits at most: 10^8 of them would be written out
-FORMS = re.compile(r"(.?[<>=^])?[-+ ]?z?#?0?\d{0,2}[,_]?(\.\d{1,2})?[eEfFgG%]?")
 
 
 def is_number(value: Any) -> bool:
