@@ -143,6 +143,26 @@ def test_what_is_equal_is_said_to_be():
     assert "no other value of decay is better on validation data" in answer({"arm": same})
 
 
+@pytest.mark.parametrize(
+    ("decay", "equal", "says", "never"),
+    [
+        (0.0, True, "no other value of decay is better on validation data; the 95 %", "against no decay"),
+        (0.0, False, "no other value of decay is better on validation data; what a part of the seeds chooses instead "
+                     "differs from no decay by -0.4 points [-0.9, +0.1]; the 95 %", "against no decay"),
+        (0.1, False, "-0.4 points [-0.9, +0.1] against no decay", "no other value of decay"),
+        (0.1, True, "decay changes nothing here", "against no decay"),
+    ],
+)  # fmt: skip
+def test_no_gain_over_no_decay_is_said_of_no_decay(decay, equal, says, never):
+    """By halves a choice is no decay on all seeds and another value on half of them, so that the gain is not 0."""
+    found = summary(evidence({"arm": arm(seeds=8)}, looks=()))
+    gain = {"mean": -0.004, "low": -0.009, "high": 0.001}
+    found["best"]["arm"] |= {"decay": decay, "equal": equal, "gain": gain}
+    said = sentence(found)
+    assert says in said
+    assert never not in said
+
+
 @pytest.mark.parametrize("rate", [0, 2])
 def test_an_edge_of_any_tuned_hyperparameter_is_said(rate):
     """The middle learning rate is dropped: the best one, with decay and without, is an end of what is left."""

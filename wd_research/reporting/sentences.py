@@ -42,11 +42,11 @@ def sentence(summary: Mapping[str, Any]) -> str:
 
 
 def result(entry: Mapping[str, Any], seeds: Seeds) -> str:
-    """What an arm's best point reaches on test data, on which seeds, and its gain unless that is exactly 0."""
+    """What an arm's best point reaches on test data, on which seeds, and its gain if it has decay and one."""
     where = f"on {entry['seeds']} fresh confirming seeds " if entry["stage"] == CONFIRMING else ""
     metric = f"test_{entry['by']}"
     reached = f"{where}{humanize(metric)} {format_level(entry[metric], entry)}"
-    if not entry["equal"]:
+    if not entry["equal"] and entry[entry["axis"]] != 0:
         reached += f", {format_gain(entry['gain'], entry)} against no decay"
     if len(seeds.looks) > 1:
         reached += f" ({interval(seeds.alpha, seeds.looks)})"
@@ -59,8 +59,12 @@ def result(entry: Mapping[str, Any], seeds: Seeds) -> str:
 
 def gained(entry: Mapping[str, Any]) -> list[str]:
     """The clause that says that nothing was gained, or that this is undecided; none where decay changes the result."""
-    if entry["equal"] and entry[entry["axis"]] == 0:
-        return [f"no other value of {humanize(entry['axis'])} is better on validation data"]
+    if entry[entry["axis"]] == 0:
+        none = f"no other value of {humanize(entry['axis'])} is better on validation data"
+        if entry["equal"]:
+            return [none]
+        lead = format_gain(entry["gain"], entry)
+        return [none, f"what a part of the seeds chooses instead differs from no decay by {lead}"]
     if entry["equal"]:
         return ["decay changes nothing here: the results are equal"]
     low, high = entry["gain"]["low"], entry["gain"]["high"]
