@@ -503,9 +503,24 @@ def test_gradients_that_the_chain_stops_are_seen():
     assert [line.split()[5] for line in str(found).splitlines()[1:5]] == ["no", "frozen", "no", "frozen"]
 
 
-def test_a_negative_decay_is_said():
-    (warning,) = audit_decay(loss, adamw(0.01, -1.0), PARAMS, BATCH, STEPS).warnings
-    assert warning == "the decay is negative, so the weights grow: first/kernel, last/kernel"
+@pytest.mark.parametrize("decay", [-0.01, -1.0, -30.0])
+def test_a_negative_decay_is_said_with_how_far_weights_grow(decay):
+    (warning,) = audit_decay(loss, adamw(0.01, decay), PARAMS, BATCH, STEPS).warnings
+    said = re.fullmatch(
+        r"the decay is negative, so the weights grow, to (\S+) times what they were without gradients: "
+        "first/kernel, last/kernel",
+        warning,
+    )
+    left = left_of(simulated(adamw(0.01, decay), still()), PARAMS)
+    assert said
+    assert float(said[1]) == pytest.approx(left["first/kernel"], rel=0.01)
+
+
+@pytest.mark.parametrize("steps", [2, 10, 100])
+def test_a_time_scale_beyond_the_run_is_a_column_and_no_warning(steps):
+    found = audit_decay(loss, adamw(0.001, 0.1), PARAMS, BATCH, steps)
+    assert found.warnings == ()
+    assert f"{10_000 / steps:.3g}" in str(found)
 
 
 def state_space(params, batch):

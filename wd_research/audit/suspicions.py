@@ -52,16 +52,23 @@ def suspicions(leaves: list[Leaf], optimizer: optax.GradientTransformation, para
         "a step removes more than the whole weight": [
             leaf for leaf in known if leaf.decay.pull in LINEAR and leaf.decay.rate.max() >= 1
         ],
-        "the decay is negative, so the weights grow": [
-            leaf for leaf in known if leaf.decay.rate.min() < 0 or leaf.decay.strength < 0
-        ],
     }
+    for leaf in known:
+        if leaf.decay.rate.min() < 0 or leaf.decay.strength < 0:
+            grows = f"the decay is negative, so the weights grow{_growth(leaf)}"
+            found[grows] = [*found.get(grows, []), leaf]
     for leaf in leaves:
         reason = _reason(leaf)
         found[reason] = [*found.get(reason, []), leaf]
     found.pop("", None)
     sentences = [f"{what}: {', '.join(leaf.row.path for leaf in which)}" for what, which in found.items() if which]
     return [*([] if decayed else _switched_off(optimizer.init(params))), *_masked_away(optimizer, params), *sentences]
+
+
+def _growth(leaf: Leaf) -> str:
+    """By how much weights grow without gradients; "" where they do not, as where decay is negative for a while."""
+    left = leaf.row.left
+    return f", to {left:.3g} times what they were without gradients" if left > 1 + 1e-9 else ""
 
 
 def _reason(leaf: Leaf) -> str:
