@@ -109,8 +109,9 @@ def _after(rule: Rule, setting: Setting, k: float, new: int) -> Setting:
                         "give one that is less far away")  # fmt: skip
     exact = setting.steps and setting.steps * k ** STEPS[rule.quantity]
     if exact and not 1 <= round(exact) <= MOST:
+        more = "more" if exact < 1 else "fewer"
         raise UserError(f"{said} the run has {exact:.3g} steps, for as many passes over the data as {setting.steps} "
-                        f"steps now: give {'more' if exact < 1 else 'fewer'} steps, or another {_called(rule.quantity)}")  # fmt: skip
+                        f"steps now: give {more} steps, or another {_called(rule.quantity)}")  # fmt: skip
     steps = exact and round(exact)
     warmup = round(setting.warmup * k ** STEPS[rule.quantity])
     changed = {
