@@ -194,7 +194,7 @@ def test_a_repaired_claim_is_judged_from_what_was_measured(tmp_path, failed, mon
     folder = shutil.copytree(failed, tmp_path / "run")
     results = (folder / "results.nc").read_bytes()
     monkeypatch.setattr(sys.modules[__name__], "missing", risk)
-    monkeypatch.setattr("wd_research.experiment.measure", None)
+    monkeypatch.setattr("wd_research.running.measure", None)
     by_command_line(experiment, "--conclude", folder)
     assert (folder / "results.nc").read_bytes() == results
     record, summary = record_of(folder), summary_of(folder)

@@ -120,7 +120,7 @@ def test_a_run_is_judged_again_without_training(finished, tmp_path, capsys):
     again = shutil.copytree(folder, tmp_path / "again")
     (again / "summary.json").unlink()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wd_research.experiment.measure", None)
+        patch.setattr("wd_research.running.measure", None)
         patch.setattr(sys, "argv", ["decay_values", "--conclude", str(again)])
         main(decay_values.experiment)
     assert "generalises best" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What a run takes, before it starts: its plan, its memory, its waves, and programs that are compiled once for ever."""
+"""What a run takes, before it starts: its plan, its memory, its tiles, and programs that are compiled once for ever."""
 
 import json
 import os
@@ -22,7 +22,8 @@ from dataclasses import replace
 from pathlib import Path
 import jax
 from tests.training import cases
-from wd_research.experiment import Experiment, measure
+from wd_research.experiment import Experiment
+from wd_research.measuring import measure
 
 missed = []
 jax.monitoring.register_event_listener(lambda name, **_: missed.append(name) if "cache_misses" in name else None)
@@ -63,7 +64,7 @@ def test_a_plan_says_what_it_takes_and_leaves_nothing(tmp_path, monkeypatch, cap
     said, error = capsys.readouterr()
     assert error == ""
     for name in ("one", "other"):
-        pattern = rf"^{name}: [\de.-]+ GB, 1 wave\(s\) of 2 points at 2 seeds, sequential, [\d.]+ s"
+        pattern = rf"^{name}: [\de.-]+ GB, 1 tile\(s\) of 2 points at 2 seeds, sequential, [\d.]+ s"
         assert re.search(pattern, said, re.MULTILINE)
     assert "1 program(s), compiled in" in said
     assert not list(tmp_path.iterdir())
@@ -83,7 +84,7 @@ def test_no_room_gets_one_sentence(memory, sentence, tmp_path, monkeypatch, caps
 
 
 @pytest.mark.slow
-def test_waves_answer_as_the_whole_does(tmp_path):
+def test_tiles_answer_as_the_whole_does(tmp_path):
     words = ["--steps", "20", "--seeds", "8", "--width", "128", "--evaluations", "2", "--learning-rates", "0.01",
              "--strengths", "0", "0.1", "--decays", *(str(0.1 * i) for i in range(12))]  # fmt: skip
     ends, memory = [], []
@@ -92,7 +93,7 @@ def test_waves_answer_as_the_whole_does(tmp_path):
         assert (done.returncode, done.stderr) == (0, "")
         plan = json.loads((folder / "experiment.json").read_text())["plans"]["decoupled"]
         memory = ["--memory", str(0.7e-9 * plan["memory"])]
-        ends.append((plan["waves"], read_results(folder / "results.nc")["decoupled"]))
+        ends.append((plan["tiles"], read_results(folder / "results.nc")["decoupled"]))
     (one, whole), (several, cut) = ends
     assert one == 1 < several
     assert whole.sizes == cut.sizes
@@ -123,7 +124,8 @@ def compiled(decays):
 def run(population, inputs):
     members = population.init(inputs)
     for start in (0, 4):
-        members, _ = jax.block_until_ready(population.advance(members, inputs, np.int32(start), np.int32(2)))
+        clock = np.int32(start), np.int32(2), np.bool_(True)
+        members = jax.block_until_ready(population.advance(members, inputs, *clock))
     jax.block_until_ready(population.evaluate(members, inputs))
 def fullest():
     status = Path("/proc/self/status").read_text()  # getrusage would count the process that started this one

@@ -21,7 +21,7 @@ def leave(folder, arm, claim=0.5):
     write_results(folder / RESULTS, {"arm": arm})
     write_confirming(folder / CONFIRMING, {"arm": [arm.isel(point=[2])]})
     with event_files(folder / "tensorboard", 200) as observe:
-        observe("arm", Position(200, None, arm, arm.sizes["point"]))
+        observe("arm", Position(200, None, arm))
 
 
 @pytest.fixture

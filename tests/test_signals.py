@@ -72,9 +72,9 @@ def experiment(*, seeds: int = 2) -> wd.Experiment:
         if phase == "recording":
             page.report = slowly
         else:
-            import wd_research.experiment
+            import wd_research.measuring
 
-            wd_research.experiment.write_results = slowly
+            wd_research.measuring.write_results = slowly
     return wd.Experiment({"net": arm}, seeds=seeds, steps=10**4 if phase in ("training", "recording") else 4,
                          evaluations=1, confirm=0, question="Which?")
 

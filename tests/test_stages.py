@@ -177,10 +177,10 @@ def test_what_was_interrupted_while_confirming_is_concluded_by_halves(tmp_path):
 
 
 def test_exploring_is_not_lost_where_confirming_does_not_fit(tmp_path, monkeypatch):
-    def too_large(arms, wanted):
+    def too_large(wanted):
         raise PlanError("--memory 1 is not enough")
 
-    monkeypatch.setattr("wd_research.stages.padded", too_large)
+    monkeypatch.setattr("wd_research.stages.common_rooms", too_large)
     with pytest.raises(PlanError):
         run(declared(), tmp_path)
     assert json.loads((tmp_path / "experiment.json").read_text())["status"] == "failed"
@@ -191,7 +191,8 @@ def test_observers_are_told_of_confirming_seeds_by_another_name(tmp_path):
     seen = {}
 
     def watch(name, position):
-        seen.setdefault(name, []).append((position.step, position.points, position.results.sizes["seed"]))
+        sizes = position.results.sizes
+        seen.setdefault(name, []).append((position.step, sizes["point"], sizes["seed"]))
 
     result = run(declared(), tmp_path, observers=[watch])
     points = result.arms.confirming["net"][0].sizes["point"]

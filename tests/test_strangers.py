@@ -55,7 +55,13 @@ def test_functions_that_read_another_argument_have_other_hashes_in_a_population(
 
         return wd.Arm(cases.task(), sgd, points, "first")
 
-    plans = make_plans({"first": arm("first"), "second": arm("second")}, 2, [(0, 4)], Limits(), lambda what: None)
+    plans = make_plans(
+        {"first": arm("first"), "second": arm("second")},
+        {"first": 2, "second": 2},
+        [(0, 4)],
+        Limits(),
+        lambda what: None,
+    )
     assert plans["first"].population.text != plans["second"].population.text
 
 

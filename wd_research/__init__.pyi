@@ -1,6 +1,7 @@
 from . import flags
 from .audit.leaves import Audit, audit_decay
 from .cli import main
+from .concluding import Result, conclude
 from .decay.masks import (
     DecayError,
     all_but,
@@ -34,8 +35,9 @@ from .evidence.claims import NATS, NUMBER, PERCENT, POINTS, Claim, Unit, everywh
 from .evidence.measured import Cell, Evidence, score_by_halves
 from .evidence.selection import best_point, best_values
 from .evidence.statistics import Estimate, paired_t
-from .experiment import Experiment, Result, conclude, measure, run
+from .experiment import Experiment
 from .flags import UserError
+from .measuring import measure
 from .points import decades, grid, random_points, sobol_points
 from .reporting.drawing import (
     LINES,
@@ -55,6 +57,7 @@ from .reporting.drawing import (
 from .reporting.figures import all_figures
 from .reporting.sentences import by_verdicts, sentence
 from .results import axis_values, final, has_value, joined, labelled, stopped_early, surviving
+from .running import run
 from .training.data import Examples, Split, check_sizes, digits, draw_split
 from .training.devices import prepare_jax
 from .training.ledger import ledger

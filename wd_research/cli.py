@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import tyro
 
 from wd_research.flags import UserError, flag
-from wd_research.reporting.folder import RESULTS, free_folder
+from wd_research.reporting.folder import RESULTS, new_folder
 from wd_research.reporting.record import read_record
-from wd_research.signals import after, ending, heeded
+from wd_research.signals import ending, heeded, held
 
 if TYPE_CHECKING:
     from wd_research.experiment import Experiment
+    from wd_research.scheduling import Share
 
 RENAMED = {  # what flags were called, and are called now
     "--flipped": "--label-noise",
@@ -35,13 +36,14 @@ class RunFlags:
     """What every run has."""
 
     workdir: Path | None = None
-    """Folder of the run; by default the first of runs/NAME, runs/NAME-2 ... that holds no run."""
+    """Folder of the run; by default the first of runs/NAME, runs/NAME-2 ... that holds no run. What is trained there
+    already, by a run that was interrupted or had fewer seeds or points, is not trained again."""
     tensorboard: bool = True
     """Write TensorBoard event files."""
     audit: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print which leaves decay, where and by how much, and stop."""
     plan: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print what the run would take (memory, time, programs to compile, waves), and stop."""
+    """Print what the run would take (memory, time, programs to compile, tiles), and stop."""
     conclude: Path | None = None
     """Judge, draw and answer again from the results in this folder of a run, with its flags; train nothing."""
     member_runs: int = 0
@@ -53,8 +55,17 @@ class RunFlags:
     """Add as many fresh seeds again and again until every claim is decided, or there are so many."""
     grow: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Add points beyond an edge of the grid on which a best point lies, two values at a time, at most three times."""
+    checkpoint_every: float = 60.0
+    """Seconds after which a position is written that a killed run goes on from, when it is started again in its
+    folder."""
+    join: Path | None = None
+    """Train in this folder together with other processes, on any machines that share it; the last one concludes."""
+    shard: str | None = None
+    """Train every n-th tile from the i-th on, as 0/4, and stop; once all are there --join concludes."""
+    tiles: int = 1
+    """Cut the run into at least so many tiles, for other processes to share."""
     memory: float | None = None
-    """Gigabytes that training may take on all devices together: a population that needs more is trained in waves."""
+    """Gigabytes that training may take on all devices together: what needs more is trained tile by tile."""
     block: Literal["auto", "sequential", "vmapped"] = "auto"
     """Whether a device trains its points sequentially or vmapped; auto: whichever is faster, tried before long runs."""
 
@@ -72,8 +83,8 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
     @functools.wraps(experiment)
     def recorded(**flags: Any) -> "Experiment":
         given.update(flags)
-        with after():
-            import wd_research.experiment  # noqa: F401  all that takes long to import
+        with held():
+            import wd_research.running  # noqa: F401  all that takes long to import
         return experiment(**flags)
 
     def command(
@@ -116,12 +127,16 @@ def act(experiment: "Experiment", flags: RunFlags, name: str, given: Mapping[str
     """Do what the flags ask for: print the audit or the plan, conclude, or run."""
     from rich.console import Console
 
-    from wd_research.experiment import conclude, run
+    from wd_research.concluding import conclude
     from wd_research.preview import audited, plan_text
+    from wd_research.running import run
+    from wd_research.scheduling import IncompleteError
     from wd_research.training.plan import Limits
 
-    memory = None if flags.memory is None else flags.memory * 1e9
-    limits = Limits(memory, {"auto": (), "sequential": (1,), "vmapped": (None,)}[flags.block])
+    memory, share = None if flags.memory is None else flags.memory * 1e9, share_of(flags.shard)
+    tiles = max(flags.tiles, share.of if share else 1)
+    blocks = {"auto": (), "sequential": (1,), "vmapped": (None,)}[flags.block]
+    limits = Limits(memory, blocks, -(-tiles // max(1, len(experiment.trained))))
     if flags.audit:
         print(audited(experiment), end="")
     elif flags.plan:
@@ -134,14 +149,18 @@ def act(experiment: "Experiment", flags: RunFlags, name: str, given: Mapping[str
             "flags": given,
             "seconds": {"import": seconds_since_start()},
         }
-        folder = flags.workdir.expanduser() if flags.workdir else free_folder(Path("runs"), name.rpartition(".")[2])
+        given_folder = flags.join or flags.workdir
+        folder = given_folder.expanduser() if given_folder else new_folder(Path("runs"), name.rpartition(".")[2])
+        again = launch["command"] + ("" if given_folder else f" --workdir {shlex.quote(str(folder))}")
         try:
-            run(experiment, folder, tensorboard=flags.tensorboard, member_runs=flags.member_runs,
-                limits=limits, launch=launch)  # fmt: skip
+            run(experiment, folder, tensorboard=flags.tensorboard, member_runs=flags.member_runs, limits=limits,
+                launch=launch, checkpoint_every=flags.checkpoint_every, share=share, join=bool(flags.join))  # fmt: skip
+        except IncompleteError as others:
+            print(others)
         except KeyboardInterrupt as interrupt:
             there = (folder / RESULTS).exists()
-            stop(f"interrupted; what was written so far is in {folder}"
-                 + (f", and --conclude {folder} concludes from it" if there else ""),
+            stop(f"interrupted; what was trained so far is in {folder}, and this goes on from it: {again}"
+                 + (f"; --conclude {folder} concludes from what there is" if there else ""),
                  code=getattr(interrupt, "code", 130))  # fmt: skip
 
 
@@ -159,8 +178,29 @@ def check_run_flags(flags: RunFlags) -> None:
         raise UserError(f"--memory {flags.memory:g} is no room: give gigabytes above 0")
     if flags.member_runs < 0:
         raise UserError(f"--member-runs {flags.member_runs} cannot be: give 0 or more")
+    if not flags.checkpoint_every > 0:
+        raise UserError(f"--checkpoint-every {flags.checkpoint_every:g} cannot be: give seconds above 0")
+    if flags.tiles < 1:
+        raise UserError(f"--tiles {flags.tiles} cannot be: give 1 or more")
+    if flags.join and flags.workdir:
+        raise UserError("--join names the folder: leave out --workdir")
+    if flags.shard and not flags.join and not flags.workdir:
+        raise UserError("--shard trains a part of the run in a folder that all parts share: name it by --workdir")
+    share_of(flags.shard)
     if flags.conclude and flags != RunFlags(conclude=flags.conclude):
         raise UserError("--conclude takes no other flag of a run: leave them out, nothing is trained")
+
+
+def share_of(shard: str | None) -> "Share | None":
+    """The share that `1/4` says. Raises UserError, with one sentence, where it says none."""
+    from wd_research.scheduling import Share
+
+    if shard is None:
+        return None
+    number, _, of = shard.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and int(number) < int(of)):
+        raise UserError(f"--shard {shard} is no share: give i/n, with i from 0 to n - 1, such as 0/4")
+    return Share(int(number), int(of))
 
 
 def declared_in(

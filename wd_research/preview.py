@@ -14,13 +14,14 @@ def audited(experiment: Experiment) -> str:
 
 
 def plan_text(experiment: Experiment, limits: Limits) -> str:
-    """What a run would take: memory, time, compilations, waves and blocks, after compiling and timing a few steps."""
+    """What a run would take: memory, time, compilations, tiles and blocks, after compiling and timing a few steps."""
     prepare_jax()
-    plans = make_plans(experiment.trained, experiment.seeds, experiment.segments, limits, print)
-    seconds = {name: plan.seconds_per_step * plan.waves * experiment.steps for name, plan in plans.items()}
+    seeds = dict.fromkeys(experiment.trained, experiment.seeds)
+    plans = make_plans(experiment.trained, seeds, experiment.segments, limits, print)
+    seconds = {name: plan.seconds_per_step * plan.tiles * experiment.steps for name, plan in plans.items()}
     distinct = {plan.population.text: plan for plan in plans.values()}.values()
     lines = [
-        f"{name}: {plan.population.memory / 1e9:.2g} GB, {plan.waves} wave(s) of {plan.points_per_wave} points at "
+        f"{name}: {plan.population.memory / 1e9:.2g} GB, {plan.tiles} tile(s) of {plan.population.points} points at "
         f"{experiment.seeds} seeds, {format_block(plan.block)}, {seconds[name]:.1f} s of training"
         for name, plan in plans.items()
     ]

@@ -62,16 +62,32 @@ def heeded() -> Iterator[None]:
 
 
 @contextmanager
-def after() -> Iterator[None]:
-    """Let Ctrl-C interrupt behind a block, not in it: libraries that are being imported swallow it, or fall over it."""
+def held() -> Iterator[Callable[[], bool]]:
+    """Let signals interrupt behind a block, not in it; what is yielded says whether one has come.
+
+    Once it has said so the block has the time that it takes to write what is to be written. Libraries that are being
+    imported swallow a Ctrl-C, or fall over it; and training must come to where it can go on from.
+    """
     noted: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
+    before: dict[int, Callable[[int, FrameType | None], object]] = {}
+
+    def has_come() -> bool:
+        if noted:
+            ending()
+        return bool(noted)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        handler = signal.getsignal(number)
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            before[number] = handler
+            signal.signal(number, lambda number, frame: noted.append(number))
     try:
-        yield
+        yield has_come
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if noted:
-        raise KeyboardInterrupt
+        before[noted[0]](noted[0], None)
 
 
 @contextmanager

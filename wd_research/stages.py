@@ -7,77 +7,37 @@ their intervals are plain paired t intervals.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from wd_research.evidence.choices import choose
 from wd_research.evidence.claims import Claim, everywhere, judge
-from wd_research.evidence.measured import Arms, Evidence, Wanted, points_wanted
+from wd_research.evidence.measured import Arms, Evidence, WantedPoints, points_wanted
 from wd_research.evidence.selection import can_be_tuned, measures_of, of_arm
 from wd_research.reporting.errors import kept
 from wd_research.results import has_value, joined, judged_by
-from wd_research.training.loop import Seconds, booked, train_arm
-from wd_research.training.plan import Limits, Plan, Segments, make_plans, points_of, size_of
-from wd_research.types import Arm, ComputedArm, Observer, Position, Results
+from wd_research.scheduling import Training
+from wd_research.tiles import Wanted
+from wd_research.training.plan import size_of
+from wd_research.types import Arm, ComputedArm, Results
 
 GROWTHS = 3  # how often a grid grows
 BEYOND = 2  # values beyond an edge at a time
-Announce = Callable[..., None]  # (what begins now, how many member-steps come with it = 0)
 
 
-class Training(NamedTuple):
-    """How the arms of a run are trained, whichever seeds and points."""
-
-    segments: Segments
-    limits: Limits
-    observers: Sequence[Observer]
-    announce: Announce
-    seconds: Seconds
-
-    @property
-    def steps(self) -> int:
-        """Steps of training."""
-        return sum(length for _, length in self.segments)
-
-    def plans(self, arms: Mapping[str, Arm], seeds: int) -> dict[str, Plan]:
-        """Compile the arms for so many seeds."""
-        with booked(self.seconds, "compile"):
-            return make_plans(arms, seeds, self.segments, self.limits, self.announce)
-
-    def train(
-        self, name: str, arm: Arm, plan: Plan, first: int = 0, points: Sequence[int] | None = None, stage: str = ""
-    ) -> Results:
-        """Train an arm on the plan's seeds, from `first` on; observers are told of it as `NAMESTAGE`."""
-        self.announce(f"training {name}{stage}")
-        return train_arm(f"{name}{stage}", arm, plan, self.segments, self.observers, self.seconds, first, points)
-
-    def compute(
-        self, name: str, arm: ComputedArm, seeds: int, first: int = 0, points: Sequence[int] | None = None,
-        stage: str = "",
-    ) -> Results:  # fmt: skip
-        """Compute an arm that needs no training, from a seed on; observers are told of it as `NAMESTAGE`."""
-        self.announce(f"computing {name}{stage}")
-        with booked(self.seconds, "evaluate"):
-            results = arm(seeds).isel(seed=slice(first, None), point=slice(None) if points is None else points)
-        with booked(self.seconds, "write"):
-            for observe in self.observers:
-                observe(f"{name}{stage}", Position(self.steps, None, results, results.sizes["point"]))
-        return results
-
-
-def explore(
-    arms: Mapping[str, Arm | ComputedArm], seeds: int, plans: Mapping[str, Plan], training: Training
-) -> dict[str, Results]:
+def explore(arms: Mapping[str, Arm | ComputedArm], seeds: int, training: Training) -> dict[str, Results]:
     """Train every arm on the exploring seeds, the whole of its grid."""
-    results = {}
+    exploring = range(seeds)
     # What is computed comes first: if it fails, no training is lost to it.
-    for name, arm in sorted(arms.items(), key=lambda named: isinstance(named[1], Arm)):
-        if isinstance(arm, Arm):
-            results[name] = training.train(name, arm, plans[name])
-        else:
-            results[name] = training.compute(name, arm, seeds)
-    return {name: results[name] for name in arms}
+    computed = {name: training.compute(name, arm, exploring) for name, arm in arms.items() if not isinstance(arm, Arm)}
+    trained = training.train(explored(arms, seeds))
+    return {name: (trained | computed)[name] for name in arms}
+
+
+def explored(arms: Mapping[str, Arm | ComputedArm], seeds: int) -> dict[str, Wanted]:
+    """The members that explore."""
+    return {name: Wanted(arm, range(seeds), range(arm.size)) for name, arm in arms.items() if isinstance(arm, Arm)}
 
 
 # Growth
@@ -97,14 +57,12 @@ def grow(
         grown = {name: arm for name, arm in grown.items() if arm.size > arms[name].size}
         if not grown:
             break
-        fresh = {name: range(arms[name].size, arm.size) for name, arm in grown.items()}
-        new = {name: points_of(arm, arms[name].size, len(fresh[name])) for name, arm in grown.items()}
-        training.announce("growing grids", sum(seeds * arm.size for arm in new.values()) * training.steps)
-        plans = training.plans(new, seeds)
+        training.announce("growing grids")
+        wanted = {name: Wanted(arm, range(seeds), range(arms[name].size, arm.size)) for name, arm in grown.items()}
+        more = training.train(wanted, f", growth {growth}")
         for name, arm in grown.items():
-            more = training.train(name, arm, plans[name], points=fresh[name], stage=f", growth {growth}")
             declared = results[name].attrs.get("declared", arms[name].size)
-            together = joined([results[name], more], "point").assign_attrs(declared=declared)
+            together = joined([results[name], more[name]], "point").assign_attrs(declared=declared)
             arms[name], results[name] = arm, together
     return arms, results
 
@@ -148,21 +106,20 @@ def confirm(
 
     `save` is called with all confirming results after every round. What a claim raises is left for its judgement.
     """
-    evidence, confirming, plans = Evidence(results), {}, {}
+    evidence, confirming, rooms = Evidence(results), {}, {}
     seeds, first = next(iter(results.values())).sizes["seed"], 0
     wanted = wanted_by(evidence, [*measures_of(evidence), *(claim.measure for claim in claims)])
     for look in looks if wanted else ():
-        trained = {name: points for name, points in wanted.items() if isinstance(arms[name], Arm)}
-        members = (look - first) * sum(map(len, trained.values()))
-        training.announce("confirming", members * training.steps)
-        plans = plans or training.plans(padded(arms, trained), look - first)
+        fresh, stage, trained = range(seeds + first, seeds + look), ", confirming", {}
         for name, points in wanted.items():
-            arm = arms[name]
-            if isinstance(arm, Arm):
-                fresh = training.train(name, arm, plans[name], seeds + first, points, ", confirming")
+            if isinstance(arm := arms[name], Arm):
+                trained[name] = Wanted(arm, fresh, points)
             else:
-                fresh = training.compute(name, arm, seeds + look, seeds + first, points, ", confirming")
-            confirming.setdefault(name, []).append(fresh)
+                confirming.setdefault(name, []).append(training.compute(name, arm, fresh, points, stage))
+        training.announce("confirming")
+        rooms = rooms or common_rooms(trained)
+        for name, found in training.train(trained, stage, rooms).items():
+            confirming.setdefault(name, []).append(found)
         save(confirming)
         evidence, first = Evidence(results, confirming, looks), look
         if look == looks[-1]:
@@ -175,7 +132,7 @@ def confirm(
 
 def wanted_by(evidence: Evidence, measures: Sequence[Any]) -> dict[str, list[int]]:
     """The points that measures score after a choice, arm by arm."""
-    wanted: Wanted = {}
+    wanted: WantedPoints = {}
     for measure in measures:
         with kept({}, "a choice"):  # what it raises, it raises again where it is judged
             for name, points in points_wanted(evidence, [measure]).items():
@@ -183,12 +140,12 @@ def wanted_by(evidence: Evidence, measures: Sequence[Any]) -> dict[str, list[int
     return {name: sorted(wanted[name]) for name in evidence if name in wanted}
 
 
-def padded(arms: Mapping[str, Arm | ComputedArm], wanted: Mapping[str, Sequence[int]]) -> dict[str, Arm]:
-    """The arms with as many points as any that is of the same size has chosen, so that they can share a program."""
-    trained = {name: arm for name in wanted if isinstance(arm := arms[name], Arm)}
-    sizes = {name: size_of(arm) for name, arm in trained.items()}
-    most = {size: max(len(wanted[name]) for name in trained if sizes[name] == size) for size in sizes.values()}
-    return {name: points_of(arm, 0, most[sizes[name]]) for name, arm in trained.items()}
+def common_rooms(wanted: Mapping[str, Wanted]) -> dict[str, int]:
+    """For each arm the most points that any which is of the same size has chosen, so that they can share a program."""
+    sizes = {name: size_of(members.arm) for name, members in wanted.items()}
+    return {
+        name: max(len(wanted[other].points) for other in wanted if sizes[other] == size) for name, size in sizes.items()
+    }
 
 
 def undecided(evidence: Evidence, claims: Sequence[Claim]) -> list[Claim]:

@@ -64,15 +64,22 @@ class State(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where the training of some points of an arm stands after a segment: all that has changed since its beginning."""
+    """Where the training of a tile stands: all that has changed since its beginning."""
 
     step: int  # steps taken
-    members: Any  # `training.member.Member` with the axes [s, h], which the next segment takes away; None if computed
-    results: Results  # every evaluation so far
-    points: int  # of the arm, those of other waves among them
+    members: (
+        Any  # `training.member.Member` with the axes [s, h], which the next piece takes away; None where none train
+    )
+    results: Results  # every evaluation so far; None before the first
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether there is an evaluation after just these steps."""
+        return self.results is not None and int(self.results["step"][-1]) == self.step
 
 
-Observer = Callable[[str, Position], None]  # (arm, position), after every evaluation: progress, event files, trackers
+# (arm, position with the results of all its points), after every evaluation: event files, trackers
+Observer = Callable[[str, Position], None]
 
 
 def no_splits(data: Any, split: Any) -> Mapping[str, Batch]:

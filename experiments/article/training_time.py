@@ -139,8 +139,8 @@ def in_turn(programs: list[tuple[Population, Inputs]], steps: int, rng: np.rando
         for way in rng.permutation(len(programs)):
             population, inputs = programs[way]
             begin = perf_counter()
-            advanced = population.advance(members[way], inputs, np.int32(0), np.int32(steps))
-            members[way], _ = jax.block_until_ready(advanced)
+            advanced = population.advance(members[way], inputs, np.int32(0), np.int32(steps), np.bool_(True))
+            members[way] = jax.block_until_ready(advanced)
             spent[way] = (perf_counter() - begin) / steps
     return np.median(seconds[1:], axis=0)  # the first round warms up
 

@@ -18,7 +18,7 @@ from wd_research.decay.transforms import decay_weights
 from wd_research.points import grid
 from wd_research.training import models
 from wd_research.training.data import Examples, Split
-from wd_research.training.member import Member, init_member
+from wd_research.training.member import Member, Seed, init_member
 from wd_research.training.population import Inputs, Population, all_devices, compile_population, fetch
 from wd_research.training.tasks import classification
 from wd_research.types import Arm, no_splits
@@ -85,7 +85,8 @@ def train(
         nonlocal members, clock
         population, inputs = compiled()
         members = population.init(inputs) if members is None else members
-        members, _ = jax.block_until_ready(population.advance(members, inputs, np.int32(clock), np.int32(steps)))
+        when = np.int32(clock), np.int32(steps), np.bool_(True)
+        members = jax.block_until_ready(population.advance(members, inputs, *when))
         clock += steps
 
     def weights() -> Weights:
@@ -110,13 +111,13 @@ def train_plainly(work: Work, length: int) -> Training:
         def one(member: Member, hypers: Hypers) -> Member:
             def step(member: Member, now: Any) -> tuple[Member, None]:
                 batch = arm.task.gather(data, split, now)
-                return _step_or_stay(arm, hypers, member, batch, key, start)[0], None
+                return _step_or_stay(arm, hypers, member, batch, key, start), None
 
             return jax.lax.scan(step, member, order)[0]
 
         return jax.vmap(one)(members, points)
 
-    members = jax.jit(jax.vmap(partial(init_member, arm, key)))(points)
+    members = jax.jit(jax.vmap(partial(init_member, arm, Seed(data, split, key))))(points)
     clock = 0
 
     def step(steps: int) -> None:

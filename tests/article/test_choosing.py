@@ -8,10 +8,10 @@ import xarray as xr
 from rich.console import Console
 
 from experiments.article.choosing import BUDGETS, CLAIMS, KINDS, TRAINED, Hypers, experiment, found, regrets, table_of
-from wd_research.experiment import run
 from wd_research.flags import UserError
 from wd_research.points import grid
 from wd_research.results import labelled
+from wd_research.running import run
 
 SIDE, SEEDS = 16, 6
 

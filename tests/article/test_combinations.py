@@ -24,8 +24,8 @@ from experiments.article.combinations import (
 from experiments.article.rows import ROWS, row_of
 from tests.article.test_data_regimes import means
 from wd_research.evidence.measured import Evidence
-from wd_research.experiment import run
 from wd_research.flags import UserError
+from wd_research.running import run
 
 pytestmark = pytest.mark.slow  # the experiment itself, in little
 

@@ -24,7 +24,7 @@ from experiments.article.data_regimes import (
 )
 from experiments.decay_values import gain_of_the_largest
 from wd_research.evidence.measured import Evidence
-from wd_research.experiment import run
+from wd_research.running import run
 
 pytestmark = pytest.mark.slow  # the experiment itself, in little
 

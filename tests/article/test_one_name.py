@@ -28,9 +28,9 @@ from experiments.article.one_name import (
 )
 from tests.article.test_data_regimes import known, means
 from wd_research.evidence.measured import Evidence
-from wd_research.experiment import run
 from wd_research.flags import UserError
 from wd_research.results import labelled
+from wd_research.running import run
 
 pytestmark = pytest.mark.slow  # the experiment itself, in little
 

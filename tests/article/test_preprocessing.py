@@ -25,8 +25,8 @@ from experiments.article.preprocessing import (
 )
 from experiments.article.rows import ROWS, row_of
 from tests.article.test_data_regimes import known, means
-from wd_research.experiment import run
 from wd_research.flags import UserError
+from wd_research.running import run
 from wd_research.training.data import digits, draw_split
 
 PIXELS = digits().inputs.shape[1]

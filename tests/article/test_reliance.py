@@ -14,8 +14,8 @@ from rich.console import Console
 from experiments.article.reliance import CLAIMS, METHODS, TENTH, changed, experiment, importance, random_ranks
 from experiments.article.rows import row_of
 from tests.article.test_data_regimes import known, means
-from wd_research.experiment import run
 from wd_research.flags import UserError
+from wd_research.running import run
 from wd_research.training.data import Examples, Split
 from wd_research.training.models import Mlp
 from wd_research.training.tasks import classification

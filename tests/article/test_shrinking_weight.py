@@ -21,7 +21,7 @@ from experiments.article.shrinking_weight import (
     experiment,
     halved,
 )
-from wd_research.experiment import run
+from wd_research.running import run
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"steps_per_epoch": 20, "half_lives": (10.0, 20.0), "seeds": 4, "steps": 60, "evaluations": 15}

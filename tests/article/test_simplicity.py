@@ -28,8 +28,8 @@ from experiments.article.simplicity import (
     shrinking,
 )
 from tests.article.test_data_regimes import known, means
-from wd_research.experiment import run
 from wd_research.flags import UserError
+from wd_research.running import run
 from wd_research.training.data import Examples, Split
 from wd_research.training.models import Mlp
 from wd_research.training.tasks import classification

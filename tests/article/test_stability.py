@@ -20,8 +20,8 @@ from experiments.article.stability import (
     reach,
 )
 from tests.article.test_data_regimes import means
-from wd_research.experiment import run
 from wd_research.flags import UserError
+from wd_research.running import run
 
 DECAYS, FEW = np.float32([0, 0.1, 1]), np.float32([0.01, 0.1, 1])
 

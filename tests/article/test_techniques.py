@@ -11,7 +11,7 @@ from rich.console import Console
 from experiments.article.techniques import CLAIMS, TRIALS, accuracy, experiment, in_five_places, over_the_best, shifted
 from tests.article.test_data_regimes import known, means
 from tests.training import cases
-from wd_research.experiment import run
+from wd_research.running import run
 from wd_research.types import Batch
 
 pytestmark = pytest.mark.slow  # the experiment itself, in little

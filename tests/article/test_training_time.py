@@ -13,8 +13,8 @@ from experiments.article import training_time
 from experiments.article.setting import digits_task
 from experiments.article.training_time import CLAIMS, WAYS, WIDTHS, Way, experiment, longer, time_saved, ways
 from tests.article.test_data_regimes import known, means
-from wd_research.experiment import run
 from wd_research.results import labelled
+from wd_research.running import run
 from wd_research.training.models import Mlp
 from wd_research.training.step import init_state, train_step
 from wd_research.types import Batch

@@ -33,7 +33,7 @@ from experiments.article.update_rule import (
     moved,
 )
 from wd_research.decay.units import UNITS
-from wd_research.experiment import run
+from wd_research.running import run
 
 pytestmark = pytest.mark.slow  # the experiment itself, in little
 

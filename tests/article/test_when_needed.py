@@ -27,7 +27,7 @@ from experiments.article.when_needed import (
 )
 from tests.article.test_data_regimes import known, means
 from wd_research.evidence.measured import Evidence
-from wd_research.experiment import run
+from wd_research.running import run
 
 pytestmark = pytest.mark.slow  # the experiment itself, in little
 

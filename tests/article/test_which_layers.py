@@ -24,7 +24,7 @@ from experiments.article.which_layers import (
 )
 from wd_research.evidence.claims import judge
 from wd_research.evidence.measured import Evidence
-from wd_research.experiment import run
+from wd_research.running import run
 
 pytestmark = pytest.mark.slow  # the experiment itself, in little
 

@@ -93,7 +93,7 @@ def trained(decay_place, block):
     inputs = programs.put(arm)
     members = programs.init(inputs)
     start = programs.fetch(members.state.params)
-    end, _ = programs.advance(members, inputs, np.int32(0), np.int32(STEPS))
+    end = programs.advance(members, inputs, np.int32(0), np.int32(STEPS), np.bool_(True))
     return start, programs.fetch(end.state.params)
 
 

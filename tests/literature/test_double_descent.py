@@ -11,8 +11,8 @@ from rich.console import Console
 
 from experiments.literature.double_descent import CLOSED_FORM, Ridge, closed_form, experiment, risks, table
 from experiments.literature.linear import Setting, draw, predicted_risk, risk_without_decay
-from wd_research.experiment import run
 from wd_research.points import grid
+from wd_research.running import run
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"dimension": 60, "ratios": (0.5, 0.8, 1.25, 3.0), "factors": (0.0, 0.25, 1.0, 4.0),

@@ -23,8 +23,8 @@ from experiments.literature.gradients_at_the_end import (
 from experiments.literature.scale_invariant import random_walk
 from wd_research.cli import main
 from wd_research.decay.masks import everything, matching
-from wd_research.experiment import run
 from wd_research.points import grid
+from wd_research.running import run
 from wd_research.training.step import init_state, train_step
 from wd_research.types import Arm, Batch
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from experiments.literature.krogh_hertz import course, experiment, penalties_of, sampled, splits
 from experiments.literature.linear import Setting
-from wd_research.experiment import run
+from wd_research.running import run
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"inputs": 40, "few": 20, "many": 120, "noise": 0.5, "factors": (0.0, 0.25, 1.0, 4.0), "seeds": 4, "steps": 400}

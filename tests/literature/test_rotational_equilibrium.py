@@ -24,8 +24,8 @@ from experiments.literature.rotational_equilibrium import (
 )
 from experiments.literature.scale_invariant import NormalizedMlp, random_walk, unit
 from wd_research.cli import main
-from wd_research.experiment import run
 from wd_research.points import grid
+from wd_research.running import run
 from wd_research.training.ledger import turned
 from wd_research.training.step import init_state, train_step
 from wd_research.types import Arm, Batch

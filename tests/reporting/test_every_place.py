@@ -52,7 +52,7 @@ def event_texts(measured, found, folder):
     with event_files(folder, 200) as observe:
         for name, tiles in {"arm": [measured["arm"]], "arm, confirming": measured.confirming.get("arm", [])}.items():
             for tile in tiles:
-                observe(name, Position(200, None, tile, tile.sizes["point"]))
+                observe(name, Position(200, None, tile))
     write_summary(folder, found["question"], found["answer"], {}, 200)
     said = []
     for run in sorted({file.parent for file in folder.rglob("events.out.tfevents.*")}):

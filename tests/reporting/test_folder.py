@@ -127,7 +127,7 @@ def test_a_file_that_promises_more_than_it_has_is_one_sentence(tmp_path):
     with Dataset(tmp_path / RESULTS, "w") as file:
         file.createDimension("point", 2**40)
         file.createGroup("arm").createVariable("point", "f8", ("point",), chunksizes=(1024,))
-    with pytest.raises(UserError, match=r"results\.nc promises 8,796,093,022,208 bytes of numbers"):
+    with pytest.raises(UserError, match=r"results\.nc is damaged \(it promises 8,796,093,022,208 bytes of numbers"):
         read_results(tmp_path / RESULTS)
 
 

@@ -10,11 +10,12 @@ import pytest
 from tests.reporting.cases import arm, evidence
 from tests.reporting.folders import RECORD_OF_A_RUN, leave
 from wd_research.flags import UserError
+from wd_research.occupancy import recorded
 from wd_research.reporting.checksums import seal
 from wd_research.reporting.confirmed import confirmed_rows
 from wd_research.reporting.files import UnwritableError
 from wd_research.reporting.folder import RECORD, RESULTS, claim_folder, write_json
-from wd_research.reporting.page import format_confirming, recorded, report
+from wd_research.reporting.page import format_confirming, report
 from wd_research.reporting.record import read_record, read_run
 from wd_research.reporting.seeds import Seeds, seeds_of
 from wd_research.reporting.sentences import format_level

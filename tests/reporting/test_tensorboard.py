@@ -46,10 +46,10 @@ def ask(tmp_path_factory, arm):
         yield lambda path, **query: fetch(f"{address}/data/{path}?{urllib.parse.urlencode(query)}")
 
 
-def positions(results, points=None):
-    """What an observer is told of points that train together, of so many in all."""
+def positions(results):
+    """What an observer is told of points that train together."""
     for number, step in enumerate(results["step"].to_numpy().tolist(), start=1):
-        yield Position(step, None, results.isel(step=slice(number)), points or results.sizes["point"])
+        yield Position(step, None, results.isel(step=slice(number)))
 
 
 def picture():
@@ -159,22 +159,39 @@ def test_the_answer_is_a_text(ask):
 
 
 @pytest.mark.parametrize("judged", [True, False])
-def test_an_evaluation_is_written_once_when_all_its_waves_have_come(tmp_path, arm, judged):
+def test_a_run_that_goes_on_has_every_evaluation_once(tmp_path, arm, judged):
+    """It is told of what there was before, and what its earlier process wrote is removed."""
     arm = arm if judged else arm.drop_vars(["validation_accuracy", "validation_loss"])
-    written = {}
-    for name, waves in (("whole", [slice(0, 15)]), ("in waves", [slice(0, 6), slice(6, 12), slice(12, 15)])):
-        folder = tmp_path / name
-        with event_files(folder, 300) as observe:
-            for wave in waves:
-                assert not folder.exists()
-                for position in positions(arm.isel(point=wave), 15):
+    for until in (2, 3):
+        with event_files(tmp_path / "run", 300) as observe:
+            for position in list(positions(arm))[:until]:
+                observe("arm", position)
+    runs = sorted((tmp_path / "run").iterdir())
+    assert len(runs) == (3 if judged else 1)
+    rows = [(run.name, *row) for run in runs for row in rows_of(run)]
+    of_one = sorted(row[2] for row in rows if row[:2] == ("arm", "test_loss/mean" if judged else LAST_POINT))
+    assert of_one == [100, 200, 300]
+
+
+def test_a_server_that_runs_meanwhile_sees_neither_a_gap_nor_a_duplicate(tmp_path, arm):
+    """Both of TensorBoard's readers: that of its server, and the one where that has no binary."""
+    events = EventAccumulator(str(tmp_path / "run" / "arm"), {"scalars": 0})
+    with served(tmp_path / "run") as address:
+        for until, expected in ((2, [100, 200]), (3, [100, 200, 300])):
+            with event_files(tmp_path / "run", 300) as observe:
+                for position in list(positions(arm))[:until]:
                     observe("arm", position)
-        runs = sorted(folder.iterdir())
-        assert len(runs) == (3 if judged else 1)
-        written[name] = {(run.name, *row) for run in runs for row in rows_of(run)}
-    assert written["whole"] == written["in waves"]
-    of_one = {row[2] for row in written["whole"] if row[:2] == ("arm", "test_loss/mean" if judged else LAST_POINT)}
-    assert of_one == {100, 200, 300}
+            events.Reload()
+            assert [event.step for event in events.Scalars("test_loss/mean")] == expected
+            for _ in range(600):
+                with contextlib.suppress(urllib.error.HTTPError, KeyError):
+                    query = urllib.parse.urlencode({"run": "arm", "tag": "test_loss/mean"})
+                    said = fetch(f"{address}/data/plugin/scalars/scalars?{query}")
+                    shown = [step for _, step, _ in json.loads(said)]
+                    if shown == expected:
+                        break
+                time.sleep(0.1)
+            assert shown == expected
 
 
 def test_a_grown_grid_has_runs_of_its_own_and_none_without_decay(tmp_path, arm):
@@ -208,7 +225,7 @@ def test_a_full_disk_raises_and_does_not_hang(tmp_path, arm):
 
 def test_where_pytorch_is_installed_nobody_waits_for_it(tmp_path):
     (tmp_path / "torch.py").write_text("raise RuntimeError('imported')")
-    program = "import sys, wd_research.experiment; assert 'torch' not in sys.modules"
+    program = "import sys, wd_research.running; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(tmp_path)},
                           capture_output=True, text=True)  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -15,8 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.training.cases import arm, leaves_equal
 from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
-from wd_research.experiment import Experiment, run
+from wd_research.experiment import Experiment
 from wd_research.reporting.figures import ledger_figure, ledger_leaves
+from wd_research.running import run
 from wd_research.training.ledger import ledger, turned
 
 RNG = np.random.default_rng(0)

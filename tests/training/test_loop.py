@@ -1,13 +1,14 @@
-"""The loop: what it records of steps, evaluations and waves."""
+"""The loop: what it records of steps and evaluations, and that it can stop and go on anywhere."""
 
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.training.cases import LEARNING_RATE, TARGETS, parabola
-from wd_research.training.loop import told_of_pieces, train_arm
+from wd_research.training.loop import train_tile
 from wd_research.training.plan import Limits, make_plan
 from wd_research.training.population import all_devices
 
@@ -27,15 +28,21 @@ ARM = replace(
 
 @pytest.fixture(scope="module")
 def plan():
-    return make_plan(ARM, SEEDS, 4, 9, all_devices(), Limits(blocks=(1,)))
+    return planned(ARM)
 
 
-def trained(plan, points_per_wave=None):
-    """The results, and what observers were told."""
-    told = []
-    plan = plan._replace(points_per_wave=points_per_wave or plan.points_per_wave)
-    results = train_arm("arm", ARM, plan, SEGMENTS, [lambda name, position: told.append((name, position))], {})
-    return results, told
+def planned(arm):
+    return make_plan(arm, SEEDS, 4, 9, all_devices(), Limits(blocks=(1,)))
+
+
+def positions(plan, numbers=(0, 1, 2, 3, 4), **where):
+    """The positions of a tile, the results of which are copies, for the next piece takes its members away."""
+    return [position._replace(members=jax.tree.map(np.asarray, position.members))
+            for position in train_tile(plan.population, ARM, numbers, SEGMENTS, {}, **where)]  # fmt: skip
+
+
+def trained(plan, **where):
+    return positions(plan, **where)[-1].results
 
 
 def by_hand(start):
@@ -51,7 +58,7 @@ def by_hand(start):
 
 
 def test_what_is_observed_of_steps_is_recorded_as_means_over_a_segment(plan):
-    results, _ = trained(plan)
+    results = trained(plan)
     inputs = plan.population.put(ARM)
     start = plan.population.fetch(plan.population.init(inputs).state.params["w"])
     end, rows = by_hand(start.astype(float))
@@ -63,40 +70,43 @@ def test_what_is_observed_of_steps_is_recorded_as_means_over_a_segment(plan):
 
 
 def test_what_is_measured_of_the_weights_keeps_its_name(plan):
-    results, _ = trained(plan)
+    results = trained(plan)
     named = {"first", "all", "weights_norm", "weights_below", "diverged_at"}
     assert set(results.data_vars) == named | {f"running_{name}" for name in ("moved", "gradient", "loss", "objective")}
 
 
-def test_waves_are_told_one_after_the_other_and_joined():
-    two = make_plan(replace(ARM, points=type(ARM.points)(ARM.points.decay[:2])), SEEDS, 4, 9, all_devices(),
-                    Limits(blocks=(1,)))  # fmt: skip
-    results, told = trained(two)
-    whole, _ = trained(make_plan(ARM, SEEDS, 4, 9, all_devices(), Limits(blocks=(1,))))
-    assert [position.step for _, position in told] == [4, 8, 9] * 3
-    assert [position.results.sizes["point"] for _, position in told] == [2] * 6 + [1] * 3
-    assert [position.results.sizes["step"] for _, position in told] == [1, 2, 3] * 3
-    assert results["decay"].values.tolist() == list(DECAYS)
-    for name in whole.data_vars:
-        np.testing.assert_allclose(results[name], whole[name], rtol=1e-5, atol=1e-6)
+def test_there_is_a_position_after_every_piece_and_an_evaluation_after_every_segment(plan):
+    told = positions(plan, piece=3)
+    assert [position.step for position in told] == [3, 4, 7, 8, 9]
+    assert [position.evaluated for position in told] == [False, True, False, True, True]
+    assert [position.results and position.results.sizes["step"] for position in told] == [None, 1, 1, 2, 3]
 
 
-def test_pieces_are_told_and_change_nothing(plan):
-    whole, _ = trained(plan)
-    told = []
-    with told_of_pieces(told.append):
-        cut, _ = trained(plan._replace(seconds_per_step=0.4))  # two steps a second
-    assert told == [2 * SEEDS * len(DECAYS)] * 4 + [SEEDS * len(DECAYS)]
-    for name in whole.data_vars:
-        np.testing.assert_allclose(cut[name], whole[name], rtol=1e-6)
-    trained(plan)
-    assert len(told) == 5
+def test_it_does_not_matter_how_a_segment_is_cut_into_pieces(plan):
+    whole = trained(plan)
+    for piece in (1, 2, 3):
+        assert trained(plan, piece=piece).identical(whole)
 
 
-def test_of_a_wave_that_is_filled_up_the_points_alone_are_told():
-    two = make_plan(replace(ARM, points=type(ARM.points)(ARM.points.decay[:2])), SEEDS, 4, 9, all_devices(),
-                    Limits(blocks=(1,)))  # fmt: skip
-    told = []
-    with told_of_pieces(told.append):
-        trained(two)
-    assert sum(told) == 9 * SEEDS * len(DECAYS)
+@pytest.mark.parametrize("piece", [1, 3, None])
+def test_from_every_position_training_goes_on_as_if_it_had_never_stopped(plan, piece):
+    whole = trained(plan)
+    for position in positions(plan, piece=piece)[:-1]:
+        assert trained(plan, piece=2, since=position).identical(whole)
+
+
+def test_a_tile_that_is_filled_up_has_the_results_of_its_points_alone(plan):
+    two = planned(replace(ARM, points=type(ARM.points)(ARM.points.decay[:2])))
+    whole = trained(plan)
+    for numbers in ([0, 1], [3, 1], [4]):
+        tile = trained(two, numbers=numbers)
+        assert tile["point"].values.tolist() == numbers
+        assert tile["decay"].values.tolist() == [DECAYS[number] for number in numbers]
+        for name in whole.data_vars:
+            np.testing.assert_allclose(tile[name], whole[name].sel(point=numbers), rtol=1e-5, atol=1e-6)
+
+
+def test_seeds_are_those_from_the_first_on(plan):
+    later = trained(plan, first=1)
+    assert later["seed"].values.tolist() == [1, 2]
+    assert later.sel(seed=1).drop_attrs().identical(trained(plan).sel(seed=1).drop_attrs())

@@ -16,11 +16,12 @@ def wide(count=7, **changes):
 
 
 def trained(arm, plan):
-    """The weights of all points after some steps, wave after wave."""
+    """The weights of all points after some steps, tile after tile."""
     ends = []
-    for first in range(0, arm.size, plan.points_per_wave):
-        inputs = plan.population.put(points_of(arm, first, plan.points_per_wave))
-        members, _ = plan.population.advance(plan.population.init(inputs), inputs, np.int32(0), np.int32(STEPS))
+    for first in range(0, arm.size, plan.population.points):
+        inputs = plan.population.put(points_of(arm, first, plan.population.points))
+        when = np.int32(0), np.int32(STEPS), np.bool_(True)
+        members = plan.population.advance(plan.population.init(inputs), inputs, *when)
         ends.append(plan.population.fetch(members.state.params))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, : arm.size], *ends)
 
@@ -30,15 +31,15 @@ def planned(arm, blocks=(1,), memory=None, steps=STEPS, compiled=None):
 
 
 @pytest.mark.parametrize("block", [1, None])
-def test_waves_train_the_same_nets_to_rounding(block):
+def test_tiles_train_the_same_nets_to_rounding(block):
     arm = wide()
     whole = planned(arm, (block,))
-    assert (whole.waves, whole.points_per_wave, whole.block) == (1, 7, block)
+    assert (whole.tiles, whole.population.points, whole.block) == (1, 7, block)
     budget = (whole.population.memory + planned(wide(2), (block,)).population.memory) / 2
-    waves = planned(arm, (block,), budget)
-    assert waves.waves > 1
-    assert waves.population.memory <= budget
-    for mine, yours in zip(jax.tree.leaves(trained(arm, whole)), jax.tree.leaves(trained(arm, waves)), strict=True):
+    tiles = planned(arm, (block,), budget)
+    assert tiles.tiles > 1
+    assert tiles.population.memory <= budget
+    for mine, yours in zip(jax.tree.leaves(trained(arm, whole)), jax.tree.leaves(trained(arm, tiles)), strict=True):
         np.testing.assert_allclose(mine, yours, rtol=1e-5, atol=1e-6)
 
 
@@ -59,10 +60,10 @@ def test_the_block_is_chosen_in_long_runs_alone():
     assert short.record()["block"] == format_block(1) == "sequential"
 
 
-def test_every_wave_has_the_same_size_and_the_last_is_filled_with_its_last_point():
-    waves = [points_of(wide(7), first, 4) for first in (0, 4)]
-    assert [wave.size for wave in waves] == [4, 4]
-    assert waves[1].points.decay[2] == waves[1].points.decay[3] == 2
+def test_every_tile_has_the_same_size_and_the_last_is_filled_with_its_last_point():
+    tiles = [points_of(wide(7), first, 4) for first in (0, 4)]
+    assert [tile.size for tile in tiles] == [4, 4]
+    assert tiles[1].points.decay[2] == tiles[1].points.decay[3] == 2
 
 
 def test_arms_of_one_size_choose_their_block_once(monkeypatch):
@@ -75,13 +76,19 @@ def test_arms_of_one_size_choose_their_block_once(monkeypatch):
     monkeypatch.setattr("wd_research.training.plan.make_plan", make)
     arms = {"a": wide(), "b": wide(constant=2.0), "fewer": wide(3)}
     segments = [(0, STEPS), (STEPS, 10**9 - STEPS)]
-    plans = make_plans(arms, SEEDS, segments, Limits(blocks=(1, None)), lambda *_: None)
+    plans = make_plans(arms, dict.fromkeys(arms, SEEDS), segments, Limits(blocks=(1, None)), lambda *_: None)
     both = (1, None)
     assert told == [(2 * 10**9, both), (2 * 10**9, (plans["a"].block,)), (10**9, both)]
     assert plans["a"].block == plans["b"].block
 
 
 def test_arms_that_compute_the_same_share_plan_and_program():
-    plans = make_plans({"a": wide(), "b": wide()}, SEEDS, [(0, STEPS)], Limits(blocks=(1,)), lambda *_: None)
+    arms = {"a": wide(), "b": wide()}
+    plans = make_plans(arms, dict.fromkeys(arms, SEEDS), [(0, STEPS)], Limits(blocks=(1,)), lambda *_: None)
     assert plans["a"].population.text == plans["b"].population.text
     assert plans["a"].seconds_per_step == plans["b"].seconds_per_step
+
+
+def test_an_arm_is_cut_into_as_many_tiles_as_are_asked_for():
+    plan = make_plan(wide(7), SEEDS, STEPS, STEPS, all_devices(), Limits(blocks=(1,), tiles=3))
+    assert (plan.tiles, plan.population.points) == (3, 3)

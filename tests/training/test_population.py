@@ -52,7 +52,7 @@ def train(segments, mesh=None, block=1, kind="dropout", double=False, **changes)
     inputs = programs.put(replace(of_kind, **changes))
     members, start = programs.init(inputs), 0
     for length in segments:
-        members, _ = programs.advance(members, inputs, np.int32(start), np.int32(length))
+        members = programs.advance(members, inputs, np.int32(start), np.int32(length), np.bool_(start == 0))
         start += length
     return programs.fetch(members)
 
@@ -174,8 +174,8 @@ def test_members_with_batches_of_their_own_train_as_with_one_for_all():
     of_kind, programs = compiled(mesh=one_device(), block=None, double=True)
     inputs = programs.put(of_kind)
     own = partial(_advance, of_kind, None, True, LENGTH)
-    clock = np.int32(0), np.int32(LENGTH)
-    apart, _ = jax.jit(own, compiler_options=population.CPU_OPTIONS)(programs.init(inputs), inputs, *clock)
+    clock = np.int32(0), np.int32(LENGTH), np.bool_(True)
+    apart = jax.jit(own, compiler_options=population.CPU_OPTIONS)(programs.init(inputs), inputs, *clock)
     assert_close(programs.fetch(apart), train([LENGTH], one_device(), None, double=True), 1e-9)
 
 
@@ -191,11 +191,11 @@ def test_new_values_and_the_second_segment_neither_trace_nor_compile_again():
     programs = compile_population(of_kind, SEEDS, LENGTH, all_devices(), 1)
     traced = len(traces)
     inputs = programs.put(of_kind)
-    members, _ = programs.advance(programs.init(inputs), inputs, np.int32(0), np.int32(5))
-    programs.advance(members, inputs, np.int32(5), np.int32(5))
+    members = programs.advance(programs.init(inputs), inputs, np.int32(0), np.int32(5), np.bool_(True))
+    programs.advance(members, inputs, np.int32(5), np.int32(5), np.bool_(True))
     others = points(decays=(0.3, 0.7, 5.0), learning_rates=(0.1,), dropouts=(0.1,))
     other = programs.put(replace(of_kind, points=others))
-    programs.advance(programs.init(other), other, np.int32(0), np.int32(5))
+    programs.advance(programs.init(other), other, np.int32(0), np.int32(5), np.bool_(True))
     assert len(traces) == traced > 0
 
 
@@ -216,7 +216,7 @@ def test_a_batch_is_gathered_and_a_dropout_mask_drawn_once_per_seed(block, seeds
     init, advance, _ = population.functions(of_kind, mesh, block)
     inputs = put(of_kind, seeds=SEEDS, mesh=mesh, block=block)
     members = jax.eval_shape(init, inputs)
-    jaxpr = jax.make_jaxpr(partial(advance, length=4))(members, inputs, np.int32(0), np.int32(4))
+    jaxpr = jax.make_jaxpr(partial(advance, length=4))(members, inputs, np.int32(0), np.int32(4), np.bool_(True))
     found = list(equations(jaxpr.jaxpr))
     pixels = of_kind.task.data.inputs.shape
     gathered = [e.outvars[0].aval.shape for e in found if e.primitive.name == "gather" and shape_in(e) == pixels]
@@ -240,7 +240,7 @@ def test_no_collective_and_donated_state():
     assert not [word for word in collectives if word in text]
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(members)) / jax.device_count()
     assert programs.advance.executable.memory_analysis().alias_size_in_bytes >= size
-    programs.advance(members, inputs, np.int32(0), np.int32(4))
+    programs.advance(members, inputs, np.int32(0), np.int32(4), np.bool_(True))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(members))
 
 

@@ -18,7 +18,7 @@ from wd_research.types import Results
 
 Arms = Mapping[str, Results]
 Measure = Callable[[Arms], Mapping[str, Scores | np.ndarray]]  # exploring results -> name of the cell -> its scores
-Wanted = dict[str, set[int]]  # arm -> numbers of points
+WantedPoints = dict[str, set[int]]  # arm -> numbers of points
 
 EXPLORING, CONFIRMING, HALVES = "exploring", "confirming", "halves"
 
@@ -159,9 +159,9 @@ def trained_in(arms: Arms, choice: Choice) -> Results:
     return arms[choice.arm].sel(point=[choice.point], step=slice(choice.step))
 
 
-def points_wanted(arms: Arms, measures: Iterable[Measure]) -> Wanted:
+def points_wanted(arms: Arms, measures: Iterable[Measure]) -> WantedPoints:
     """The points that measures score after a choice, arm by arm: what confirming seeds train."""
-    wanted: Wanted = {}
+    wanted: WantedPoints = {}
     for measure in measures:
         for scores in measured_cells(measure, arms).values():
             for choice in scores.choices if isinstance(scores, Scores) else ():

@@ -43,6 +43,28 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, text.encode(errors="backslashreplace"))
 
 
+def write_first(path: Path, text: str) -> None:
+    """Write a text file, whole, unless there is one already: of several processes the first writes it.
+
+    Raises UnwritableError, with one sentence, where that fails.
+    """
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}.first")
+    write_text(unfinished, text)
+    try:
+        os.link(unfinished, path)
+    except FileExistsError:
+        pass
+    except OSError as error:  # a file system without links: the last of those at one moment writes it
+        if not path.exists():
+            try:
+                os.replace(unfinished, path)
+            except OSError:
+                raise unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()
+
+
 def unwritable(path: Path, error: OSError) -> UnwritableError:
     """The sentence that says which file could not be written, and why."""
     reason = error.strerror or str(error)

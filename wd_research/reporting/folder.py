@@ -1,16 +1,26 @@
 """The folder of a run: files that other programs rely on, each written whole or not at all."""
 
+import errno
 import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wd_research.flags import UserError
-from wd_research.reporting.files import memory, plain, read_inside, unwritable, write_text, write_whole
+from wd_research.reporting.files import (
+    UnwritableError,
+    memory,
+    plain,
+    read_inside,
+    unwritable,
+    write_text,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,19 +34,31 @@ ROOM = 2**30  # bytes that a small file may become: what others compressed
 CLAIMED = "claimed"  # the status of a run that has a folder, and nothing in it
 
 
+def make_folder(workdir: Path) -> None:
+    """Make the folder of a run. Raises UserError, with one sentence, when it cannot be made or written."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        writable = os.access(workdir, os.W_OK | os.X_OK)
+    except (OSError, ValueError) as error:  # the latter where a path has a NUL in it
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"--workdir {workdir} cannot be written: {reason}; name a folder that can") from error
+    if not writable:
+        raise UserError(f"--workdir {workdir} cannot be written: {os.strerror(errno.EACCES)}; name a folder that can")
+
+
 def claim_folder(workdir: Path) -> Path:
     """Make the folder, and in it a record that says that it is taken: of two runs at one moment one can do that.
 
     Raises UserError, with one sentence, when the folder cannot be written or holds a run already.
     """
+    make_folder(workdir)
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(workdir / RECORD, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    except (OSError, ValueError) as error:  # the latter where a path has a NUL in it
-        if isinstance(error, FileExistsError) and os.path.isdir(workdir):
+    except OSError as error:
+        if isinstance(error, FileExistsError):
             taken = f"--workdir {workdir} holds a run already: name another folder, or remove that one"
             raise UserError(taken) from None
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = error.strerror or str(error)
         raise UserError(f"--workdir {workdir} cannot be written: {reason}; name a folder that can") from error
     try:
         with open(descriptor, "w") as file:
@@ -48,6 +70,17 @@ def claim_folder(workdir: Path) -> Path:
     return workdir
 
 
+def new_folder(parent: Path, name: str) -> Path:
+    """The first of `name`, `name-2`, `name-3` ... in a folder that holds no run yet, made and claimed."""
+    while True:
+        folder = free_folder(parent, name)
+        try:
+            return claim_folder(folder)
+        except UserError:
+            if not os.path.lexists(folder / RECORD):  # else another run has just taken it
+                raise
+
+
 def free_folder(parent: Path, name: str) -> Path:
     """`parent/name`, or the first of `name-2`, `name-3` ... that holds no run yet."""
     candidate, number = parent / name, 1
@@ -55,6 +88,19 @@ def free_folder(parent: Path, name: str) -> Path:
         number += 1
         candidate = parent / f"{name}-{number}"
     return candidate
+
+
+def rescued(write: Callable[[Path, Any], None], path: Path, content: Any) -> None:
+    """Write what training made; where the folder cannot take it, beside the system's temporary files.
+
+    Raises UnwritableError then, which says where it is.
+    """
+    try:
+        write(path, content)
+    except UnwritableError as error:
+        elsewhere = Path(tempfile.mkdtemp(prefix="wd_research-")) / path.name
+        write(elsewhere, content)
+        raise UnwritableError(f"{error}; what was trained is in {elsewhere} instead") from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -74,8 +120,16 @@ def finite(content: Any) -> Any:
 def write_results(path: Path, arms: Mapping[str, "Results"]) -> None:
     """Write the results as netCDF with one group per arm; whole or not at all. `xarray.open_datatree` reads them.
 
-    Every block of numbers has HDF5's Fletcher32, so that a changed bit is an error on reading and not another number.
     Raises UnwritableError, with one sentence, where the disk is full or the folder gone.
+    """
+    # in memory, because HDF5 opens a path by itself, follows links, and does not say why it failed
+    write_whole(path, results_in(arms))
+
+
+def results_in(arms: Mapping[str, "Results"]) -> memoryview:
+    """The content of a file with the results of arms.
+
+    Every block of numbers has HDF5's Fletcher32, so that a changed bit is an error on reading and not another number.
     """
     import xarray as xr  # here, because the command line needs this file before it needs arrays
 
@@ -86,8 +140,7 @@ def write_results(path: Path, arms: Mapping[str, "Results"]) -> None:
         node.path: {name: {"fletcher32": True} for name in node.to_dataset(inherit=False).variables}
         for node in tree.subtree
     }
-    # in memory, because HDF5 opens a path by itself, follows links, and does not say why it failed
-    write_whole(path, tree.to_netcdf(engine="netcdf4", encoding=checked))
+    return tree.to_netcdf(engine="netcdf4", encoding=checked)
 
 
 def write_confirming(path: Path, confirming: Mapping[str, Sequence["Results"]]) -> None:
@@ -136,25 +189,38 @@ def read_tree(path: Path) -> dict[str, "DataTree"]:
 
     Raises FileNotFoundError where there is none, and UserError when it is damaged.
     """
+    content = read_inside(path.parent, path.name, memory())
+    try:
+        return tree_from(content)
+    except Exception as error:  # whatever a damaged file makes the readers stumble over
+        raise UserError(f"{path} is damaged ({error}): take it from where it is whole, or run it again") from error
+
+
+def tree_from(content: bytes) -> dict[str, "DataTree"]:
+    """The groups in the content of a netCDF file, in memory and in the order of writing; raises anything if it is
+    damaged.
+    """
     import xarray as xr
     from netCDF4 import Dataset
 
-    content = read_inside(path.parent, path.name, memory())
+    with Dataset("in memory", memory=content) as file:
+        promised = sum(map(size_of, variables_of(file)))
+    if promised > max(len(content), ROOM):
+        raise ValueError(f"it promises {promised:,} bytes of numbers and has {len(content):,}")
+    with xr.open_datatree(content, engine="netcdf4") as tree:
+        order = json.loads(tree.attrs.get("order", "null")) or list(tree.children)
+        for node in tree.subtree:  # DataTree.load leaves out a variable that is called as a group is
+            for variable in node.variables.values():
+                variable.load()
+        return {name: tree.children[name] for name in sorted(tree.children, key=order.index)}
+
+
+def results_from(content: bytes) -> dict[str, "Results"]:
+    """The results of arms in the content of a file. Raises ValueError where it is damaged."""
     try:
-        with Dataset(path.name, memory=content) as file:
-            promised = sum(map(size_of, variables_of(file)))
-        if promised > max(len(content), ROOM):
-            raise UserError(f"{path} promises {promised:,} bytes of numbers and has {len(content):,}: it is damaged")
-        with xr.open_datatree(content, engine="netcdf4") as tree:
-            order = json.loads(tree.attrs.get("order", "null")) or list(tree.children)
-            for node in tree.subtree:  # DataTree.load leaves out a variable that is called as a group is
-                for variable in node.variables.values():
-                    variable.load()
-            return {name: tree.children[name] for name in sorted(tree.children, key=order.index)}
-    except UserError:
-        raise
+        return {name: arm.to_dataset(inherit=False) for name, arm in tree_from(content).items()}
     except Exception as error:  # whatever a damaged file makes the readers stumble over
-        raise UserError(f"{path} is damaged ({error}): take it from where it is whole, or run it again") from error
+        raise ValueError(f"results are damaged: {error}") from error
 
 
 def write_figures(folder: Path, figures: Mapping[str, "Figure"]) -> None:

@@ -1,6 +1,7 @@
 """TensorBoard's HParams table: one session for each member, and curves over steps for as many as are asked for."""
 
 import math
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ def write_members(
     the plugin takes the first description that it finds. They have a folder of their own, because TensorBoard ticks no
     run of any kind where there are more than 500. Raises OSError where the disk does.
     """
+    if folder.is_dir() and not folder.is_symlink():  # what an earlier process wrote of fewer members
+        shutil.rmtree(folder, ignore_errors=True)
     described = EventFile(folder)
     described.summary(experiment(arms), 0)
     described.close()

@@ -2,24 +2,19 @@
 
 import base64
 import json
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from wd_research.flags import UserError
 from wd_research.reporting.checksums import seal
 from wd_research.reporting.confirmed import confirmed_rows
-from wd_research.reporting.files import UnwritableError, write_text
-from wd_research.reporting.folder import CLAIMED, RECORD, RESULTS
-from wd_research.reporting.record import RunRecord, check_shown, read_record, read_run
+from wd_research.reporting.files import write_text
+from wd_research.reporting.record import RunRecord, check_shown, read_run
 from wd_research.reporting.seeds import Seeds, how_scored, interval, of_claim, seeds_of
 from wd_research.reporting.sentences import format_expected, format_measured
 from wd_research.reporting.table import Rows, arms_rows, format_caveats
 from wd_research.results import humanize
-from wd_research.signals import ending, will
 
 
 def report(runs: Sequence[RunRecord]) -> str:
@@ -115,44 +110,6 @@ def recorded_choices(record: Mapping[str, Any]) -> dict[str, str]:
     chosen |= {"device": record["device"]["kind"]}
     chosen |= {name: version for name, version in record["versions"].items() if name in ("jax", "wd_research")}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in chosen.items()}
-
-
-@contextmanager
-def recorded(folder: Path) -> Iterator[None]:
-    """Record the error that ends a block, and leave a report of what there is."""
-
-    def interrupted() -> str:
-        if leaves_nothing(folder, KeyboardInterrupt()):
-            (folder / RECORD).unlink()
-            return "nothing was trained"
-        seal(folder, {**read_record(folder), "status": "interrupted"})
-        return f"what was written so far is in {folder}"
-
-    with will(interrupted):
-        try:
-            yield
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                ending()
-            if leaves_nothing(folder, error):
-                with suppress(OSError):
-                    (folder / RECORD).unlink()
-                raise
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            errors = {status: "".join(traceback.format_exception(error))}
-            with suppress(UserError):  # no disk, no folder: what ended the run is told, not that it cannot be recorded
-                write_record(folder, {**read_record(folder), "status": status, "errors": errors})
-            raise
-
-
-def leaves_nothing(folder: Path, error: BaseException) -> bool:
-    """Whether a run ended before it trained anything, by bad input or before it began: its folder is free again."""
-    if (folder / RESULTS).exists():
-        return False
-    with suppress(UserError):
-        if read_record(folder)["status"] == CLAIMED:
-            return True
-    return isinstance(error, UserError) and not isinstance(error, UnwritableError)  # then what was trained is lost
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

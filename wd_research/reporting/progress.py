@@ -10,9 +10,6 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from wd_research.training.loop import told_of_pieces
-from wd_research.types import Observer, Position
-
 OFTEN, SELDOM = 2.0, 10.0  # seconds between two lines of a log: at least, and at most
 
 
@@ -20,7 +17,7 @@ class Shown(NamedTuple):
     """What keeps people informed."""
 
     announce: Callable[..., None]  # (what begins now, how many member-steps come with it = 0)
-    observe: Observer
+    advance: Callable[[int], None]  # (how many member-steps are trained, after each piece)
 
 
 @contextmanager
@@ -41,12 +38,7 @@ def progress(console: Console) -> Iterator[Shown]:
             course.advance(member_steps)
             show(course)
 
-        def observe(name: str, position: Position) -> None:
-            del name, position
-            course.pause()
-
-        with told_of_pieces(advance):
-            yield Shown(announce, observe)
+        yield Shown(announce, advance)
 
 
 class Course:
@@ -67,10 +59,6 @@ class Course:
         """So many member-steps are trained."""
         now = monotonic()
         self.done, self.seconds, self.since = self.done + member_steps, self.seconds + now - self.since, now
-
-    def pause(self) -> None:
-        """What was done since is no training."""
-        self.since = monotonic()
 
     @property
     def complete(self) -> bool:

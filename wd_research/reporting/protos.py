@@ -10,7 +10,10 @@ modules: dict = sys.modules
 unseen = modules.setdefault("torch", None) is None
 try:
     from tensorboardX.proto import api_pb2, plugin_hparams_pb2, summary_pb2
-    from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]: generated at import
+    from tensorboardX.proto.event_pb2 import (
+        Event,  # pyright: ignore[reportAttributeAccessIssue]: generated at import
+        SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
+    )
     from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
     from tensorboardX.record_writer import RecordWriter
     from tensorboardX.summary import custom_scalars, histogram_raw, scalar, text
@@ -21,6 +24,7 @@ finally:
 __all__ = [
     "Event",
     "RecordWriter",
+    "SessionLog",
     "Summary",
     "api_pb2",
     "custom_scalars",

@@ -8,9 +8,10 @@ share within a second; so it is left out here.
 
 import os
 import re
+import shutil
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from wd_research.evidence.statistics import Estimate, paired_t
 from wd_research.reporting.protos import (
     Event,  # pyright: ignore[reportAttributeAccessIssue]: generated at import
     RecordWriter,
+    SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
     Summary,  # pyright: ignore[reportAttributeAccessIssue]
     custom_scalars,
     histogram_raw,
@@ -32,7 +34,7 @@ from wd_research.reporting.protos import (
     text,
 )
 from wd_research.reporting.seeds import of_stage
-from wd_research.results import axis_values, has_value, humanize, hypers, joined, judged_by, metrics
+from wd_research.results import axis_values, has_value, humanize, hypers, judged_by, metrics
 from wd_research.types import Observer, Position, Results
 
 SPLITS = ("train", "validation", "test")
@@ -48,6 +50,8 @@ class EventFile:
         folder.mkdir(parents=True, exist_ok=True)
         self.writer = RecordWriter(str(folder / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"))
         self._write(Event(file_version="brain.Event:2"))
+        # whatever a server has read of this run before, which was interrupted, it forgets
+        self._write(Event(session_log=SessionLog(status=SessionLog.START), step=0))
 
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
@@ -99,18 +103,14 @@ def file_name(name: str) -> str:
 def event_files(folder: Path, steps: int) -> Iterator[Observer]:
     """Yield the observer that writes event files of the arms of a run of `steps` steps.
 
-    Where an arm trains wave after wave, an evaluation is written once all of its points have come to it. Each round of
-    confirming seeds has runs of its own.
+    Each round of confirming seeds has runs of its own. A run that goes on is told of all that was there, and writes it
+    again: readers forget what they have read of it before. Runs that are none any more are removed in the end.
     """
     runs: dict[tuple[str, int], ArmRuns | PointRuns] = {}
-    waiting: dict[tuple[str, int], list[Results]] = {}
+    earlier = set(folder.rglob("events.out.tfevents.*"))
 
     def observe(name: str, position: Position) -> None:
-        waves = waiting.setdefault((name, position.step), [])
-        waves.append(position.results.isel(step=[-1]))
-        if sum(wave.sizes["point"] for wave in waves) < position.points:
-            return
-        evaluation = joined(waiting.pop((name, position.step)), "point")
+        evaluation = position.results.isel(step=[-1])
         key = name, int(evaluation["seed"][0])
         if key not in runs:
             runs[key] = runs_of(folder, name, evaluation)
@@ -120,10 +120,20 @@ def event_files(folder: Path, steps: int) -> Iterator[Observer]:
 
     try:
         yield observe
+        if runs:
+            remove_runs(folder, earlier)
     finally:
         for run in runs.values():
             with suppress(OSError):  # every evaluation was flushed: a full disk need not keep a run from its conclusion
                 run.close()
+
+
+def remove_runs(folder: Path, earlier: Collection[Path]) -> None:
+    """Remove the runs below a folder that have earlier event files alone."""
+    for run in folder.iterdir():
+        files = [*run.glob("events.out.tfevents.*")]
+        if files and not run.is_symlink() and all(file in earlier for file in files):
+            shutil.rmtree(run, ignore_errors=True)
 
 
 def runs_of(folder: Path, name: str, evaluation: Results) -> "ArmRuns | PointRuns":

@@ -1,9 +1,8 @@
-"""The loop: an arm trains segment by segment, is evaluated after each, and observers are told where it stands."""
+"""The loop: a tile trains segment by segment, in pieces after each of which it can stop and go on, and is evaluated."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from time import perf_counter
 from typing import Any
 
@@ -11,103 +10,55 @@ import jax
 import numpy as np
 
 from wd_research.results import joined, labelled
-from wd_research.training.plan import Plan, Segments, points_at
+from wd_research.training.plan import Segments, points_at
 from wd_research.training.population import Population
-from wd_research.types import Arm, Observer, Position, Results
+from wd_research.types import Arm, Position, Results
 
 Seconds = dict[str, float]  # wall clock by what it went into
-PIECE = 1.0  # seconds that a call may take
-_told: ContextVar[Callable[[int], None]] = ContextVar("told", default=lambda member_steps: None)
 
 
-def train_arm(
-    name: str, arm: Arm, plan: Plan, segments: Segments, observers: Sequence[Observer], seconds: Seconds,
-    first: int = 0, points: Sequence[int] | None = None,
-) -> Results:  # fmt: skip
-    """Train an arm to its end, one wave of points after the other, and return every evaluation of all its points.
-
-    Its seeds are those from `first` on, as many as the plan is for. `points` are the numbers of those that are trained,
-    by default all of them.
-    """
-    every = np.arange(arm.size) if points is None else np.asarray(points)
-
-    def publish(position: Position) -> None:
-        with booked(seconds, "write"):
-            for observe in observers:
-                observe(name, position)
-
-    waves = []
-    for start in range(0, len(every), plan.points_per_wave):
-        numbers = every[start : start + plan.points_per_wave]
-        wave = points_at(arm, np.pad(numbers, (0, plan.points_per_wave - len(numbers)), mode="edge"))
-        position = None
-        piece = max(1, int(PIECE / plan.seconds_per_step)) if plan.seconds_per_step else None
-        for position in train_wave(plan.population, wave, numbers, segments, seconds, first, piece):
-            publish(position._replace(points=len(every)))
-        waves += [position.results] if position else []
-    return joined(waves, "point")
-
-
-def train_wave(
-    population: Population, wave: Arm, numbers: np.ndarray, segments: Segments, seconds: Seconds, first: int = 0,
-    piece: int | None = None,
+def train_tile(
+    population: Population, arm: Arm, numbers: Sequence[int], segments: Segments, seconds: Seconds, first: int = 0,
+    piece: int | None = None, since: Position | None = None,
 ) -> Iterator[Position]:  # fmt: skip
-    """Train one wave, and yield its position after every segment.
+    """Train the points of an arm that have these numbers, and yield the position after every piece of at most `piece`
+    steps.
 
-    Its results are of the first points, which have these numbers in their arm; the rest fill up the wave. A call takes
-    at most `piece` steps, because a signal waits until it returns.
+    A position is all that the rest of the training depends on: `since` one of them it goes on as if it had never
+    stopped, bit for bit, and however it is cut into pieces. The next piece takes the members of a position away. Seeds
+    are those from `first` on; of the tile's points the first are these, and copies of the last fill it up.
     """
-    attributes = {"loss_unit": wave.task.loss_unit, **split_sizes(wave)}
+    tile = points_at(arm, np.pad(numbers, (0, population.points - len(numbers)), mode="edge"))
     with booked(seconds, "compile"):
-        inputs = population.put(wave, first)
-        members, results = population.init(inputs), None
+        inputs = population.put(tile, first)
+        members = population.init(inputs) if since is None else population.put_back(since.members)
+    step: int = since.step if since else 0
+    results: Any = since.results if since else None
     for start, length in segments:
-        with booked(seconds, "train"):
-            size = members.diverged_at.shape[0] * len(numbers)
-            members, running = advance_in_pieces(population, members, inputs, start, length, piece or length, size)
-        with booked(seconds, "evaluate"):
-            fetched = population.fetch((population.evaluate(members, inputs), running, members.diverged_at))
-            now = evaluation(wave, start + length, *fetched).isel(point=slice(len(numbers)))
-            now = now.assign_coords(point=numbers, seed=now["seed"] + first).assign_attrs(attributes)
-            results = followed(results, now)
-        yield Position(start + length, members, results, len(numbers))
+        while step < start + length:
+            steps = min(piece or length, start + length - step)
+            with booked(seconds, "train"):
+                clock = np.int32(step), np.int32(steps), np.bool_(step == start)
+                members = jax.block_until_ready(population.advance(members, inputs, *clock))
+            step += steps
+            if step == start + length:
+                with booked(seconds, "evaluate"):
+                    now = evaluated(population, tile, members, inputs, step, length)
+                    now = now.isel(point=slice(len(numbers))).assign_coords(
+                        point=np.asarray(numbers), seed=now["seed"] + first
+                    )
+                    results = followed(results, now)
+            yield Position(step, members, results)
 
 
-def advance_in_pieces(
-    population: Population, members: Any, inputs: Any, start: int, length: int, most: int, size: int
-) -> tuple[Any, Any]:
-    """Advance by `length` steps, at most so many at a time; the metrics are means over all of them.
-
-    Of the members `size` count: whoever wants to be told of pieces is told how many member-steps each of them took.
-
-    It is one program for any number of steps, and a step sees the same examples wherever a call begins.
-    """
-    means: Any = None
-    for first in range(0, length, most):
-        steps = min(most, length - first)
-        members, of_piece = jax.block_until_ready(
-            population.advance(members, inputs, np.int32(start + first), np.int32(steps))
-        )
-        _told.get()(steps * size)
-        means = of_piece if means is None else _mean(means, of_piece, np.float32(steps / (first + steps)))
-    return members, means
-
-
-@contextmanager
-def told_of_pieces(listener: Callable[[int], None]) -> Iterator[None]:
-    """Tell a listener of every piece that is trained inside a block: how many member-steps it took.
-
-    Observers hear of evaluations alone, and there may be minutes between two of them.
-    """
-    token = _told.set(listener)
-    try:
-        yield
-    finally:
-        _told.reset(token)
-
-
-def _mean(means: Any, others: Any, share: np.float32) -> Any:
-    return jax.tree.map(lambda mean, other: mean + share * (other - mean), means, others)
+def evaluated(population: Population, tile: Arm, members: Any, inputs: Any, step: int, length: int) -> Results:
+    """The evaluation of a tile after a step, with the means of what the `length` steps before it measured."""
+    metrics, totals, diverged_at = population.fetch(
+        (population.evaluate(members, inputs), members.totals, members.diverged_at)
+    )
+    running = jax.tree.map(lambda total: total / total.dtype.type(length), totals)
+    results = evaluation(tile, step, metrics, running, diverged_at)
+    return results.assign_attrs(loss_unit=tile.task.loss_unit, **split_sizes(tile))
 
 
 def split_sizes(arm: Arm) -> dict[str, int]:

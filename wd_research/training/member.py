@@ -21,6 +21,7 @@ class Member(NamedTuple):
 
     state: State
     diverged_at: Array  # i32[]: the first step whose loss or new weights were not finite, or NEVER
+    totals: Metrics  # sums of what every step measured, over the steps since the evaluation before
 
 
 class Seed(NamedTuple):
@@ -31,9 +32,16 @@ class Seed(NamedTuple):
     key: Key
 
 
-def init_member(arm: Arm, key: Key, hypers: Hypers) -> Member:
+def init_member(arm: Arm, seed: Seed, hypers: Hypers) -> Member:
     """A member before its first step; its weights are the seed's, the same at every point."""
-    return Member(init_state(arm, hypers, jax.random.fold_in(key, INIT)), jnp.int32(NEVER))
+    state = init_state(arm, hypers, jax.random.fold_in(seed.key, INIT))
+
+    def measured(state: State) -> Metrics:
+        batch = arm.task.gather(seed.data, seed.split, draw_order(arm, seed.key, jnp.int32(0), 1)[0])
+        return _recordable(train_step(arm, hypers, state, batch, seed.key)[1])
+
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(measured, state))
+    return Member(state, jnp.int32(NEVER), nothing)
 
 
 def draw_order(arm: Arm, key: Key, start: Array, length: int) -> Array:
@@ -42,33 +50,26 @@ def draw_order(arm: Arm, key: Key, start: Array, length: int) -> Array:
 
 
 def train_segment(
-    arm: Arm, seed: Seed, order: Array, start: Array, steps: Array, member: Member, hypers: Hypers,
+    arm: Arm, seed: Seed, order: Array, start: Array, steps: Array, fresh: Array, member: Member, hypers: Hypers,
     own_batch: bool = False,
-) -> tuple[Member, Metrics]:  # fmt: skip
-    """Take `steps` steps, of those that `order` has, from step `start` on; the metrics f32[] are means over them.
+) -> Member:  # fmt: skip
+    """Take `steps` steps, of those that `order` has, from step `start` on; if `fresh`, sums of metrics begin anew.
+
+    The sums run on from call to call, in the order of the steps, so that it does not matter where a call ends.
 
     Nothing of a batch depends on the point, so under vmap it is gathered and its noise drawn once per seed, unless
     `own_batch` gives every member one of its own.
     """
 
-    def step(number: Array, member: Member) -> tuple[Member, Metrics]:
+    def step(number: Array, member: Member) -> Member:
         batch = arm.task.gather(seed.data, seed.split, order[number])
         if own_batch:
             batch = _own(batch, member)
         noise = jax.random.fold_in(jax.random.fold_in(seed.key, NOISE), start + number)
-        member, metrics = _step_or_stay(arm, hypers, member, batch, noise, start + number)
-        return member, _recordable(metrics)
+        return _step_or_stay(arm, hypers, member, batch, noise, start + number)
 
-    def accumulated(number: Array, carry: tuple[Member, Metrics]) -> tuple[Member, Metrics]:
-        member, metrics = step(number, carry[0])
-        return member, jax.tree.map(jnp.add, carry[1], metrics)
-
-    _, metrics = jax.eval_shape(step, start, member)
-    # Zeros that depend on the member: others would make each vmap go through the loop a second time.
-    zero = 0 * member.diverged_at
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype) + zero.astype(leaf.dtype), metrics)
-    member, totals = jax.lax.fori_loop(0, steps, accumulated, (member, zeros))
-    return member, jax.tree.map(lambda total: total / steps, totals)
+    totals = jax.tree.map(lambda total: jnp.where(fresh, 0, total), member.totals)
+    return jax.lax.fori_loop(0, steps, step, member._replace(totals=totals))
 
 
 def evaluate_member(arm: Arm, splits: Any, state: State) -> dict[str, Metrics]:
@@ -96,9 +97,7 @@ def _own(batch: Batch, member: Member) -> Batch:
     return jax.tree.map(lambda leaf: leaf + nothing.astype(leaf.dtype), batch)
 
 
-def _step_or_stay(
-    arm: Arm, hypers: Hypers, member: Member, batch: Batch, key: Key, time: Array
-) -> tuple[Member, Metrics]:
+def _step_or_stay(arm: Arm, hypers: Hypers, member: Member, batch: Batch, key: Key, time: Array) -> Member:
     """One step, unless the member has diverged: then its last finite weights stay.
 
     Where a new weight is not finite that weight stays, and from the next step on all of them do: were none written
@@ -111,7 +110,8 @@ def _step_or_stay(
     diverged_at = jnp.where((member.diverged_at == NEVER) & ~(alive & all_finite(new.params)), time, member.diverged_at)
     params = jax.tree.map(lambda w, before: jnp.where(alive & jnp.isfinite(w), w, before), new.params, old.params)
     extras = jax.tree.map(lambda now, before: jnp.where(alive, now, before), new.extras, old.extras)
-    return Member(State(params, extras, new.opt_state), diverged_at), metrics
+    totals = jax.tree.map(jnp.add, member.totals, _recordable(metrics))
+    return Member(State(params, extras, new.opt_state), diverged_at, totals)
 
 
 def all_finite(params: Any) -> Array:

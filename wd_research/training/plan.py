@@ -1,4 +1,4 @@
-"""How arms are trained on this machine: in waves of points that fit in memory, in blocks that are fast."""
+"""How arms are trained on this machine: in tiles of points that fit in memory, in blocks that are fast."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -14,6 +14,7 @@ from wd_research.flags import UserError
 from wd_research.training.population import Block, Compiled, Inputs, Population, all_devices, compile_population
 from wd_research.types import Arm
 
+PIECE = 1.0  # seconds that a call may take
 CHOOSING = 0.04  # the share of a run's time that choosing the block may take
 Segments = Sequence[tuple[int, int]]  # the first step and the length of each
 
@@ -25,24 +26,30 @@ class PlanError(UserError):
 class Limits(NamedTuple):
     """What a population may take, and the blocks in which it may advance."""
 
-    memory: float | None = None  # bytes that a wave may need, on all devices together
+    memory: float | None = None  # bytes that a tile may need, on all devices together
     blocks: tuple[Block, ...] = ()  # the first is taken, the others are timed against it where that pays; (): any
+    tiles: int = 1  # that an arm is cut into at least, for other processes to share
 
 
 class Plan(NamedTuple):
     """How an arm is trained."""
 
-    population: Population  # of one wave
+    population: Population  # of one tile
     block: Block
-    points_per_wave: int
-    waves: int
-    seconds_per_step: float  # of a wave, measured before step 0 on copies that are thrown away
+    tiles: int
+    seconds_per_step: float  # of a tile, measured before step 0 on copies that are thrown away
     compile_seconds: float
 
     def record(self) -> dict[str, Any]:
         """What the record of a run keeps of it."""
-        kept = {**self._asdict(), "block": format_block(self.block), "memory": self.population.memory}
+        of_tile = {"points_per_tile": self.population.points, "memory": self.population.memory}
+        kept = {**self._asdict(), "block": format_block(self.block), **of_tile}
         return {name: value for name, value in kept.items() if name != "population"}
+
+    @property
+    def piece(self) -> int:
+        """Steps that take about a second: a signal waits until a call returns."""
+        return max(1, int(PIECE / self.seconds_per_step)) if self.seconds_per_step else 2**30
 
 
 def blocks_here() -> tuple[Block, ...]:
@@ -56,22 +63,23 @@ def format_block(block: Block) -> str:
 
 
 def make_plans(
-    arms: Mapping[str, Arm], seeds: int, segments: Segments, limits: Limits, announce: Callable[[str], None]
-) -> dict[str, Plan]:
-    """Plan and compile every arm; arms whose programs have equal texts share them, and the block is chosen once for all
-    arms of one size.
+    arms: Mapping[str, Arm], seeds: Mapping[str, int], segments: Segments, limits: Limits,
+    announce: Callable[[str], None], compiled: Compiled | None = None,
+) -> dict[str, Plan]:  # fmt: skip
+    """Plan and compile every arm for so many seeds; arms whose programs have equal texts share them, and the block is
+    chosen once for all arms of one size.
 
     Raises PlanError when one point per device does not fit.
     """
-    mesh, sizes = all_devices(), {name: size_of(arm) for name, arm in arms.items()}
+    mesh, sizes = all_devices(), {name: (seeds[name], *size_of(arm)) for name, arm in arms.items()}
     alike, chosen = Counter(sizes.values()), {}
     length, steps = segments[0][1], sum(length for _, length in segments)
-    compiled, known, plans = {}, {}, {}
+    compiled, known, plans = {} if compiled is None else compiled, {}, {}
     for name, arm in arms.items():
         announce(f"compiling {name}")
         size = sizes[name]
         within = limits._replace(blocks=chosen.get(size, limits.blocks or blocks_here()))
-        plan = make_plan(arm, seeds, length, steps * alike[size], mesh, within, compiled, known)
+        plan = make_plan(arm, seeds[name], length, steps * alike[size], mesh, within, compiled, known)
         plans[name], chosen[size] = plan, (plan.block,)
     return plans
 
@@ -86,7 +94,7 @@ def make_plan(
     arm: Arm, seeds: int, length: int, steps: int, mesh: Mesh, limits: Limits, compiled: Compiled | None = None,
     known: MutableMapping[str, Plan] | None = None,
 ) -> Plan:  # fmt: skip
-    """Compile an arm for segments of at most `length` steps, in waves that fit, and choose the block.
+    """Compile an arm for segments of at most `length` steps, in tiles that fit, and choose the block.
 
     Choosing is left out where it would take more than 4 % of a run of `steps` steps. Programs that are in `compiled`,
     and plans that are `known` of equal programs, are taken from there. Raises PlanError when one point per device does
@@ -95,48 +103,54 @@ def make_plan(
     compiled, known = {} if compiled is None else compiled, {} if known is None else known
     plan = fitted(arm, seeds, length, mesh, limits, compiled)
     if plan.population.text in known:
-        return known[plan.population.text]._replace(population=plan.population, waves=plan.waves)
-    wave = points_of(arm, 0, plan.points_per_wave)
-    inputs = plan.population.put(wave)
+        return known[plan.population.text]._replace(population=plan.population, tiles=plan.tiles)
+    tile = points_of(arm, 0, plan.population.points)
+    inputs = plan.population.put(tile)
     plan = plan._replace(seconds_per_step=seconds_of_step(plan.population, inputs, length))
     for block in limits.blocks[1:]:
-        if plan.compile_seconds > CHOOSING * plan.seconds_per_step * steps * plan.waves:
+        if plan.compile_seconds > CHOOSING * plan.seconds_per_step * steps * plan.tiles:
             break
-        other = planned(wave, seeds, length, mesh, block, compiled)
+        other = planned(tile, seeds, length, mesh, block, compiled)
         seconds = plan.compile_seconds + other.compile_seconds
         if limits.memory is None or other.population.memory <= limits.memory:
-            plan = faster(plan, other._replace(waves=plan.waves), inputs, length)
+            plan = faster(plan, other._replace(tiles=plan.tiles), inputs, length)
         plan = plan._replace(compile_seconds=seconds)
     known[plan.population.text] = plan
     return plan
 
 
 def fitted(arm: Arm, seeds: int, length: int, mesh: Mesh, limits: Limits, compiled: Compiled) -> Plan:
-    """The plan with as many of an arm's points to a wave as fit, compiled, nothing of it run yet."""
-    points = arm.size
+    """The plan with as many of an arm's points to a tile as fit, compiled, nothing of it run yet."""
+    points = -(-arm.size // limits.tiles)
     while True:
-        wave = points_of(arm, 0, points)
-        plan = planned(wave, seeds, length, mesh, limits.blocks[0], compiled)
+        tile = points_of(arm, 0, points)
+        plan = planned(tile, seeds, length, mesh, limits.blocks[0], compiled)
         memory = plan.population.memory
         if limits.memory is None or memory <= limits.memory:
-            return plan._replace(waves=-(-arm.size // points))
+            return plan._replace(tiles=-(-arm.size // points))
         if points <= mesh.size:
             raise PlanError(
                 f"--memory {limits.memory / 1e9:g} is not enough: {points} point(s) at {seeds} seed(s) need "
                 f"{memory / 1e9:.2g} GB, so give that or take fewer seeds"
             )
-        # What all points share does not shrink with the wave; the rest is taken to be proportional to its points.
-        inputs = plan.population.put(wave)
+        # What all points share does not shrink with the tile; the rest is taken to be proportional to its points.
+        inputs = plan.population.put(tile)
         shared = mesh.size * sum(leaf.nbytes for leaf in jax.tree.leaves((inputs.data, inputs.splits)))
         share = max(0.0, limits.memory - shared) / (memory - shared)
         points = max(mesh.size, min(int(points * share) // mesh.size * mesh.size, points - 1))
 
 
-def planned(wave: Arm, seeds: int, length: int, mesh: Mesh, block: Block, compiled: Compiled) -> Plan:
-    """The plan of one wave with this block, compiled, nothing of it run yet."""
+def planned(tile: Arm, seeds: int, length: int, mesh: Mesh, block: Block, compiled: Compiled) -> Plan:
+    """The plan of one tile with this block, compiled, nothing of it run yet."""
     begin = perf_counter()
-    population = compile_population(wave, seeds, length, mesh, block, compiled)
-    return Plan(population, block, wave.size, 1, 0.0, perf_counter() - begin)
+    population = compile_population(tile, seeds, length, mesh, block, compiled)
+    return Plan(population, block, 1, 0.0, perf_counter() - begin)
+
+
+def plan_as(tile: Arm, seeds: int, length: int, block: Block, seconds_per_step: float, compiled: Compiled) -> Plan:
+    """The plan of a tile that was made before, compiled."""
+    plan = planned(tile, seeds, length, all_devices(), block, compiled)
+    return plan._replace(seconds_per_step=seconds_per_step)
 
 
 def faster(one: Plan, other: Plan, inputs: Inputs, length: int) -> Plan:
@@ -175,5 +189,5 @@ def seconds_of_call(population: Population, inputs: Inputs, steps: int) -> float
     """How long the first steps of all members take, on members that are thrown away."""
     members = jax.block_until_ready(population.init(inputs))
     begin = perf_counter()
-    jax.block_until_ready(population.advance(members, inputs, np.int32(0), np.int32(steps)))
+    jax.block_until_ready(population.advance(members, inputs, np.int32(0), np.int32(steps), np.bool_(True)))
     return perf_counter() - begin

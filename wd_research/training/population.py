@@ -51,12 +51,15 @@ class Population(NamedTuple):
     """The compiled functions of an arm, for any points and data of the shapes that it was compiled for."""
 
     init: Any  # Inputs -> Members
-    advance: Any  # (Members, Inputs, first step i32[], steps i32[]) -> (Members, Metrics); the members are donated
+    advance: Any  # (Members, Inputs, first step i32[], steps i32[], sums begin anew bool[]) -> Members, donated before
     evaluate: Any  # (Members, Inputs) -> split -> metric -> f32[s, h, ...]
     put: Callable[..., Inputs]  # (arm, first seed = 0) -> the arm's inputs on the devices, its points padded
+    put_back: Callable[[Any], Members]  # members on the host -> on the devices
     fetch: Callable[[Any], Any]  # a tree of [s, h, ...] on the host, without the padding
+    points: int  # of a tile
     memory: int  # bytes that the largest of the three needs on all devices together, the members among them
     text: str  # the hash of the three programs
+    members: Members  # their shapes and types, with those that fill up a tile
 
 
 def compile_population(
@@ -73,9 +76,9 @@ def compile_population(
     inputs, platform = to_devices(arm), mesh.devices.flat[0].platform
     begin = lower(init, (inputs,), platform)
     members = jax.tree.map(lambda leaf: leaf.update(sharding=NamedSharding(mesh, MEMBERS)), begin.out_info)
-    clock = np.int32(0), np.int32(length)
+    clock = np.int32(0), np.int32(length), np.bool_(True)
     segment = lower(partial(advance, length=length), (members, inputs, *clock), platform, donated=members)
-    check_types(members, segment.out_info[0])
+    check_types(members, segment.out_info)
     programs = begin, segment, lower(evaluate, (members, inputs), platform)
     missing = {program.text: program for program in programs if program.text not in compiled}
     with ThreadPoolExecutor() as threads:  # XLA compiles without Python's lock
@@ -84,7 +87,10 @@ def compile_population(
     init, advance, evaluate = (Program(compiled[program.text], program.out_tree) for program in programs)
     text = hashlib.sha256("".join(program.text for program in programs).encode()).hexdigest()
     memory = memory_of((init, advance, evaluate), mesh)
-    return Population(init, advance, evaluate, to_devices, partial(fetch, arm=arm), memory, text)
+    back = partial(put_back, mesh=mesh)
+    return Population(
+        init, advance, evaluate, to_devices, back, partial(fetch, arm=arm), arm.size, memory, text, members
+    )
 
 
 class Lowered(NamedTuple):
@@ -128,8 +134,8 @@ def lower(function: Callable[..., Any], arguments: tuple[Any, ...], platform: st
 
 
 def functions(arm: Arm, mesh: Mesh, block: Block = None) -> tuple[Any, Any, Any]:
-    """The population's three functions: init(inputs), advance(members, inputs, start, steps, length=...), which takes
-    `steps` of at most `length` steps, and evaluate(members, inputs).
+    """The population's three functions: init(inputs), advance(members, inputs, start, steps, fresh, length=...), which
+    takes `steps` of at most `length` steps, and evaluate(members, inputs).
 
     `block` is how many points of a seed advance together on a device (vmap); block after block, and seed after seed,
     goes through the whole segment (lax.map) while its state is hot in the cache. None: all points of all seeds
@@ -140,9 +146,10 @@ def functions(arm: Arm, mesh: Mesh, block: Block = None) -> tuple[Any, Any, Any]
     inputs = Inputs(POINTS, SHARED, SHARED, SHARED)
     on_mesh = partial(jax.shard_map, mesh=mesh, out_specs=MEMBERS, check_vma=False)
 
-    def advance(members: Members, inputs_: Inputs, start: Array, steps: Array, *, length: int):
+    def advance(members: Members, inputs_: Inputs, start: Array, steps: Array, fresh: Array, *, length: int):
         on_device = partial(_advance, arm, block, platform == "gpu", length)
-        return on_mesh(on_device, in_specs=(MEMBERS, inputs, SHARED, SHARED))(members, inputs_, start, steps)
+        specs = MEMBERS, inputs, SHARED, SHARED, SHARED
+        return on_mesh(on_device, in_specs=specs)(members, inputs_, start, steps, fresh)
 
     # An evaluation takes whole splits through nets: on a CPU all members at once leave the cache (docs/benchmarks.md).
     evaluation_block = 1 if platform == "cpu" else block
@@ -172,6 +179,11 @@ def put(arm: Arm, first: int = 0, *, seeds: int, mesh: Mesh, block: Block = None
         jax.device_put(splits, shared),
         jax.device_put(keys, shared),
     )
+
+
+def put_back(members: Members, *, mesh: Mesh) -> Members:
+    """Put members that lie on the host, padding and all, on the mesh again; the next call may take them away."""
+    return jax.device_put(members, NamedSharding(mesh, MEMBERS), may_alias=False)
 
 
 def fetch(tree: Any, arm: Arm) -> Any:
@@ -224,8 +236,10 @@ def check_types(before: Members, after: Members) -> None:
 
 
 def _init(arm: Arm, inputs: Inputs) -> Members:
-    over_points = jax.vmap(partial(init_member, arm), in_axes=(None, 0))
-    return jax.vmap(over_points, in_axes=(0, None))(inputs.keys, inputs.points)
+    def one_seed(split: Any, key: Key) -> Members:
+        return jax.vmap(partial(init_member, arm, Seed(inputs.data, split, key)))(inputs.points)
+
+    return jax.vmap(one_seed)(inputs.splits, inputs.keys)
 
 
 def _advance(
@@ -237,13 +251,14 @@ def _advance(
     inputs: Inputs,
     start: Array,
     steps: Array,
-) -> tuple[Members, Metrics]:
-    def one_seed(of_seed: tuple[Members, Any, Key]) -> tuple[Members, Metrics]:
+    fresh: Array,
+) -> Members:
+    def one_seed(of_seed: tuple[Members, Any, Key]) -> Members:
         members, split, key = of_seed
         seed, order = Seed(inputs.data, split, key), draw_order(arm, key, start, length)
 
-        def one_member(of_member: tuple[Member, Hypers]) -> tuple[Member, Metrics]:
-            return train_segment(arm, seed, order, start, steps, *of_member, own_batch=own_batch)
+        def one_member(of_member: tuple[Member, Hypers]) -> Member:
+            return train_segment(arm, seed, order, start, steps, fresh, *of_member, own_batch=own_batch)
 
         return _over_points(one_member, block)((members, inputs.points))
 

@@ -1,0 +1,298 @@
+"""Tiles: what is there is not trained again, what is missing is, and together they are what one run would have made."""
+
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import wd_research as wd
+from tests.training import cases
+from wd_research.flags import UserError
+from wd_research.measuring import measure
+from wd_research.reporting.folder import read_confirming, read_results
+from wd_research.scheduling import IncompleteError, Share
+from wd_research.tiles import Wanted, missing, read_tile, united
+from wd_research.training.plan import Limits
+
+DECAYS = (0.0, 0.5, 1.0, 1.5)
+
+
+def descent(decays=DECAYS, **changes):
+    """An experiment of one arm that compiles in no time."""
+    given = {"seeds": 2, "steps": 6, "evaluations": 3, "confirm": 0, "question": "Which?", "figures": lambda arms: {}}
+    arms = {"net": cases.parabola(decays)}
+    return wd.Experiment(**({"arms": arms} | given | changes))
+
+
+def classifier(**changes):
+    """An experiment whose choices are confirmed."""
+    given = {"seeds": 2, "steps": 6, "evaluations": 3, "confirm": 3, "question": "Which?", "figures": lambda arms: {}}
+    return wd.Experiment(**({"arms": {"net": cases.arm()}} | given | changes))
+
+
+def trained(experiment, folder, **options):
+    """What a run measures, and how many member-steps it trained for that."""
+    steps = []
+    evidence = measure(experiment, folder, advance=steps.append, **options)
+    return dict(evidence), sum(steps)
+
+
+def everything(folder):
+    """The results and the confirming results in a folder."""
+    return read_results(folder / "results.nc"), read_confirming(folder / "confirming.nc")
+
+
+def assert_same(one, other, tolerance=0.0):
+    assert one.keys() == other.keys()
+    for name, results in one.items():
+        if not tolerance:
+            assert results.identical(other[name])
+        assert list(results.data_vars) == list(other[name].data_vars)
+        for metric in results.data_vars:
+            np.testing.assert_allclose(results[metric], other[name][metric], rtol=tolerance)
+
+
+# What is there is not trained again
+
+
+def test_the_same_run_again_trains_nothing_and_leaves_the_same(tmp_path):
+    first, steps = trained(classifier(), tmp_path)
+    again, none = trained(classifier(), tmp_path)
+    assert steps > 0 == none
+    assert_same(first, again)
+
+
+GROWN = {
+    "seeds": (descent(), descent(seeds=5), 3 * 4 * 6),
+    "fewer seeds": (descent(seeds=5), descent(), 0),
+    "points between": (descent(), descent((0.0, 0.25, 0.5, 0.75, 1.0, 1.5)), 2 * 2 * 6),
+    "points in another order": (descent(), descent(DECAYS[::-1]), 0),
+    "fewer points": (descent(), descent(DECAYS[1:3]), 0),
+    "seeds and points": (descent(), descent((0.0, 0.5, 9.0), seeds=3), (2 * 1 + 1 * 3) * 6),
+    "an arm": (descent(), descent(arms={"net": cases.parabola(DECAYS), "more": cases.parabola((0.0, 1.0))}), 2 * 2 * 6),
+}
+
+
+@pytest.mark.parametrize("name", GROWN)
+def test_a_run_that_grows_trains_what_is_missing_alone_and_is_what_it_would_have_been(name, tmp_path):
+    before, after, steps = GROWN[name]
+    trained(before, tmp_path / "grown")
+    grown, count = trained(after, tmp_path / "grown")
+    whole, _ = trained(after, tmp_path / "whole")
+    assert count == steps
+    assert_same(grown, whole, 1e-5)
+    for results in grown.values():
+        assert results["point"].values.tolist() == list(range(results.sizes["point"]))
+
+
+def test_more_confirming_seeds_are_added_to_those_that_are_there(tmp_path):
+    trained(classifier(), tmp_path / "grown")
+    _, steps = trained(classifier(confirm=5), tmp_path / "grown")
+    trained(classifier(confirm=5), tmp_path / "whole")
+    grown, whole = everything(tmp_path / "grown"), everything(tmp_path / "whole")
+    points = whole[1]["net"][0].sizes["point"]
+    assert steps == 2 * points * 6
+    assert_same(grown[0], whole[0])
+    assert_same({"net": grown[1]["net"][0]}, {"net": whole[1]["net"][0]}, 1e-4)
+
+
+def test_exploring_seeds_that_confirmed_before_are_taken_from_there(tmp_path):
+    trained(classifier(), tmp_path)
+    chosen = read_confirming(tmp_path / "confirming.nc")["net"][0].sizes["point"]
+    _, steps = trained(classifier(seeds=5, confirm=0), tmp_path)
+    assert steps == (3 * 3 - 3 * chosen) * 6
+    assert not (tmp_path / "confirming.nc").exists()
+
+
+@pytest.mark.parametrize("tiles", [1, 2, 4])
+def test_tiles_are_put_together_to_what_one_would_have_been(tiles, tmp_path):
+    whole, _ = trained(descent(), tmp_path / "whole")
+    cut, _ = trained(descent(), tmp_path / "cut", limits=Limits(tiles=tiles))
+    assert len(list((tmp_path / "cut").glob("tiles/net/*.nc"))) == tiles
+    assert_same(whole, cut, 1e-5)
+
+
+def test_what_is_missing_is_blocks_that_hold_every_member_once():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        wanted = Wanted(cases.parabola(tuple(np.arange(6.0))), range(3, 8), range(6))
+        there = []
+        for _ in range(rng.integers(4)):
+            rows, columns = (np.flatnonzero(rng.random(size) < 0.5) for size in (5, 6))
+            there.append((rows, columns))
+        count = np.zeros((5, 6), int)
+        for rows, columns in there:
+            count[np.ix_(rows, columns)] = 1
+        for block in missing(wanted, there):
+            count[np.ix_([seed - 3 for seed in block.seeds], list(block.points))] += 1
+        assert (count == 1).all()
+
+
+# Observers
+
+
+def test_observers_are_told_of_every_evaluation_once_whoever_trained_it(tmp_path):
+    def told(experiment, **options):
+        seen = []
+        measure(experiment, tmp_path, observers=[lambda name, position: seen.append((name, position))], **options)
+        return [(name, position.step, position.results.sizes["seed"], position.results.sizes["point"],
+                 position.results.sizes["step"]) for name, position in seen]  # fmt: skip
+
+    cut = Limits(tiles=2)
+    assert told(descent(), limits=cut) == [("net", 2, 2, 4, 1), ("net", 4, 2, 4, 2), ("net", 6, 2, 4, 3)]
+    assert told(descent()) == [("net", 2, 2, 4, 1), ("net", 4, 2, 4, 2), ("net", 6, 2, 4, 3)]
+    assert told(descent(seeds=3)) == [("net", 2, 3, 4, 1), ("net", 4, 3, 4, 2), ("net", 6, 3, 4, 3)]
+
+
+# What cannot go on
+
+
+def other_data(experiment):
+    task = experiment.arms["net"].task
+    return replace(experiment, arms={"net": replace(experiment.arms["net"], task=task._replace(data=2 * task.data))})
+
+
+def other_split(experiment):
+    task = experiment.arms["net"].task
+    changed = task._replace(split=lambda seed: task.split(seed)[::-1])
+    return replace(experiment, arms={"net": replace(experiment.arms["net"], task=changed)})
+
+
+REFUSED = {
+    "longer": (descent(steps=12), r"holds a run with 6 steps, and this one has 12: schedules depend on the length"),
+    "more evaluations": (descent(evaluations=6), r"holds a run with 3 evaluations, and this one has 6"),
+    "another loss": (descent(arms={"net": cases.parabola(DECAYS, constant=2.0)}), r"made by another program"),
+    "other points of another loss": (descent(arms={"net": cases.parabola((7.0,), constant=2.0)}), r"another program"),
+    "another net": (descent(arms={"net": cases.parabola(DECAYS, weights=4)}), r"another program"),
+    "other data": (other_data(descent()), r"trained on other data"),
+    "another split": (other_split(descent()), r"trained on another split of seed 0"),
+    "other arms": (descent(arms={"other": cases.parabola(DECAYS)}), r"holds a run of other arms, net"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_another_experiment_is_refused_and_leaves_the_folder_as_it_was(name, tmp_path):
+    experiment, sentence = REFUSED[name]
+    trained(descent(), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=sentence) as refused:
+        trained(experiment, tmp_path)
+    assert "name another folder" in str(refused.value)
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize("what", ["versions", "platform"])
+def test_another_version_or_platform_is_refused(what, tmp_path, monkeypatch):
+    trained(descent(), tmp_path)
+    if what == "versions":
+        monkeypatch.setattr("wd_research.measuring.versions", lambda: {"jax": "0.1"})
+    else:
+        monkeypatch.setattr("wd_research.tiles.jax.default_backend", lambda: "tpu")
+    with pytest.raises(UserError, match=r"'jax': '0.1'|here is a tpu"):
+        trained(descent(), tmp_path)
+
+
+def test_a_run_without_tiles_is_refused(tmp_path):
+    trained(descent(), tmp_path)
+    for path in (tmp_path / "tiles" / "net").iterdir():
+        path.unlink()
+    (tmp_path / "tiles" / "net").rmdir()
+    (tmp_path / "tiles").rmdir()
+    with pytest.raises(UserError, match="holds a run already, without the tiles"):
+        trained(descent(), tmp_path)
+
+
+# Damage
+
+
+def sentence_of(function, *arguments):
+    """What is said of bad input; "" where nothing is."""
+    try:
+        function(*arguments)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def test_a_changed_bit_of_a_tile_is_found(tmp_path):
+    trained(descent(), tmp_path)
+    (path,) = (tmp_path / "tiles" / "net").glob("*.nc")
+    content = bytearray(path.read_bytes())
+    whole, rng = read_tile(path), np.random.default_rng(0)
+    found = 0
+    for place in rng.integers(len(content), size=150):
+        changed = bytearray(content)
+        changed[place] ^= 1 << rng.integers(8)
+        path.write_bytes(changed)
+        said = sentence_of(read_tile, path)
+        assert "is damaged: remove it and give the command again" in said or read_tile(path).identical(whole)
+        found += bool(said)
+    assert found > 30
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="is damaged"):
+        trained(descent(), tmp_path)
+    path.unlink()
+    again, steps = trained(descent(), tmp_path)
+    assert steps == 2 * 4 * 6
+    assert_same(again, {"net": united(Wanted(cases.parabola(DECAYS), range(2), range(4)), [whole])}, 1e-30)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "[{}]", '[{"seeds": [0, 2], "points": [9]}]', "null"])
+def test_a_damaged_list_of_tiles_is_named_or_made_anew(content, tmp_path):
+    trained(descent(), tmp_path)
+    (path,) = (tmp_path / "tiles" / "net").glob("*.json")
+    path.write_text(content)
+    said = sentence_of(trained, descent(), tmp_path)
+    assert f"{path} is damaged: remove it" in said or trained(descent(), tmp_path)[1] == 0
+
+
+# Shares
+
+
+def test_every_share_trains_its_tiles_and_the_last_one_goes_on(tmp_path):
+    whole, all_steps = trained(classifier(confirm=0), tmp_path / "whole")
+    counts = []
+    for number in range(2):
+        steps = []
+        with pytest.raises(IncompleteError, match=r"this share is trained, 1 of \d tiles; once all others are, --join"):
+            measure(classifier(confirm=0), tmp_path / "run", limits=Limits(tiles=3), share=Share(number, 3),
+                    advance=steps.append)  # fmt: skip
+        counts.append(sum(steps))
+        assert not (tmp_path / "run" / "experiment.json").exists()
+    last, steps = trained(classifier(confirm=0), tmp_path / "run", limits=Limits(tiles=3), share=Share(2, 3))
+    assert min(counts) > 0 < steps
+    assert sum(counts) + steps == all_steps
+    assert_same(whole, last, 1e-4)
+    joined, none = trained(classifier(confirm=0), tmp_path / "run", join=True)
+    assert none == 0
+    assert_same(last, joined)
+
+
+def test_a_folder_in_which_a_run_goes_on_is_said(tmp_path):
+    def second(name, position):
+        with pytest.raises(UserError, match=r"holds a run that still goes on, process \d+ on .*--join"):
+            measure(descent(), tmp_path)
+        with pytest.raises(IncompleteError, match=r"process \d+ on .* concludes in"):
+            measure(descent(arms={"other": cases.parabola((0.0,))}), tmp_path, join=True)
+        told.append(position.step)
+
+    told = []
+    measure(descent(), tmp_path, observers=[second])
+    assert told == [2, 4, 6]
+
+
+# The record
+
+
+def test_what_was_trained_in_other_processes_counts_in_the_speed(tmp_path):
+    quiet = Console(file=io.StringIO())
+    runs = [wd.run(classifier(), tmp_path, tensorboard=False, console=quiet) for _ in range(2)]
+    seconds = [json.loads((run.folder / "summary.json").read_text())["speed"]["train_s"] for run in runs]
+    assert seconds[0] == pytest.approx(seconds[1])
+    assert seconds[1] > 0
+    assert runs[0].summary["answer"] == runs[1].summary["answer"]
+    assert json.loads((tmp_path / "experiment.json").read_text())["status"] == "finished"

@@ -1,0 +1,117 @@
+"""Measuring: every arm is audited, trained on exploring seeds and, at what they choose, on fresh ones."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from wd_research.audit.arms import audit_text
+from wd_research.evidence.measured import Evidence
+from wd_research.experiment import Experiment
+from wd_research.occupancy import occupied
+from wd_research.reporting.checksums import seal
+from wd_research.reporting.files import write_text
+from wd_research.reporting.folder import AUDIT, CONFIRMING, RESULTS, rescued, write_confirming, write_results
+from wd_research.reporting.record import surroundings, versions
+from wd_research.scheduling import Announce, Share, Training
+from wd_research.stages import confirm, explore, explored, grow
+from wd_research.training.checks import check_arm
+from wd_research.training.devices import prepare_jax
+from wd_research.training.loop import booked
+from wd_research.training.plan import Limits
+from wd_research.types import Observer, Results
+
+Save = Callable[[Any], None]  # what was measured so far -> written
+
+
+def measure(
+    experiment: Experiment,
+    folder: Path | str,
+    *,
+    limits: Limits | None = None,
+    observers: Sequence[Observer] = (),
+    announce: Announce = lambda what, member_steps=0: None,
+    advance: Callable[[int], None] = lambda member_steps: None,
+    launch: Mapping[str, Any] | None = None,
+    checkpoint_every: float = 60.0,
+    share: Share | None = None,
+    join: bool = False,
+) -> Evidence:
+    """Audit every arm, train it on the exploring seeds and what they choose on fresh ones; nothing is judged for good.
+
+    It writes results.nc and confirming.nc. In a folder that holds members of the same experiment, from a run that was
+    ended early, had fewer seeds or points, or still goes on elsewhere, those that are missing are trained alone. If
+    something ends it early, the status in `experiment.json` says so, with the error. With `join` other processes may
+    train in the folder at the same time; with a `share` of the tiles those alone are trained.
+
+    Raises UserError when the folder cannot be written, holds another experiment, or is another process's; DecayError,
+    one too, when a decay does not fit; PlanError, one too, when the population does not; and IncompleteError where what
+    is left is for other processes.
+    """
+    prepare_jax()
+    folder, launch = Path(folder).expanduser(), dict(launch or {})
+    train_in = partial(
+        Training, folder, experiment.segments, limits or Limits(), versions(),
+        announce=announce, advance=advance, checkpoint_every=checkpoint_every,
+    )  # fmt: skip
+    check_arms(experiment)
+    if share or join:
+        measured(experiment, train_in(share=share or Share()), nowhere, nowhere)
+    training = train_in(observers=observers)
+    training.seconds |= launch.pop("seconds", {})
+    record = {
+        "question": experiment.question,
+        "command": "run(experiment)",
+        "flags": {},
+        "arms": list(experiment.arms),
+        **{name: getattr(experiment, name) for name in ("seeds", "steps", "evaluations", "members", "looks", "grow")},
+        **surroundings(),
+        **launch,
+    }
+    with occupied(folder, record, training.leases, join):
+        for name, wanted in explored(experiment.arms, experiment.seeds).items():
+            training.read(name, wanted)  # another experiment's tiles are refused before anything is written
+        announce("auditing")
+        with booked(training.seconds, "audit"):
+            write_text(folder / AUDIT, audit_text(experiment.trained, experiment.steps))
+        save, save_confirming = (
+            partial(replace_results, folder),
+            partial(rescued, write_confirming, folder / CONFIRMING),
+        )
+        evidence = measured(experiment, training, save, save_confirming)
+        plans = training.plans
+        record |= {
+            "members": evidence.members(experiment.trained),
+            "programs": len({plan.population.text for plan in plans.values()}),
+            "plans": {name: plan.record() for name, plan in plans.items()},
+        }
+        seal(folder, {**record, "status": "measured", "seconds": training.all_seconds})
+    return evidence
+
+
+def measured(experiment: Experiment, training: Training, save: Save, save_confirming: Save) -> Evidence:
+    """What exploring and confirming seeds measured; each stage is saved as it ends."""
+    results = explore(experiment.arms, experiment.seeds, training)
+    save(results)
+    arms = dict(experiment.arms)
+    if experiment.grow:
+        grown, results = grow(experiment.trained, results, experiment.seeds, training)
+        arms |= grown
+        save(results)
+    return confirm(arms, results, experiment.claims, experiment.looks, training, save_confirming)
+
+
+def replace_results(folder: Path, results: Mapping[str, Results]) -> None:
+    """Write the exploring results; confirming ones of an earlier run with fewer seeds or points are none any more."""
+    (folder / CONFIRMING).unlink(missing_ok=True)
+    rescued(write_results, folder / RESULTS, results)
+
+
+def nowhere(content: Any) -> None:
+    """Write nothing: another process does."""
+
+
+def check_arms(experiment: Experiment) -> None:
+    """Raise UserError where an arm cannot be trained."""
+    for name, arm in experiment.trained.items():
+        check_arm(name, arm)

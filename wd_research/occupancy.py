@@ -1,0 +1,114 @@
+"""Occupancy: one process at a time writes the record of a run, and it says how that ended."""
+
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from wd_research.flags import UserError
+from wd_research.leases import Leases, owner_of
+from wd_research.reporting.checksums import seal
+from wd_research.reporting.files import UnwritableError, read_inside, write_whole
+from wd_research.reporting.folder import CLAIMED, RECORD, RESULTS, claim_folder, make_folder
+from wd_research.reporting.page import write_record
+from wd_research.reporting.record import read_record
+from wd_research.scheduling import IncompleteError
+from wd_research.signals import ending, will
+from wd_research.tiles import TILES
+
+LEASE = "run.claim"  # the file that says who writes
+
+
+@contextmanager
+def occupied(folder: Path, record: Mapping[str, Any], leases: Leases, join: bool = False) -> Iterator[None]:
+    """Be the one that writes the record of a run in a block; it says that the run goes on, or with what error it ended.
+
+    Raises UserError when the folder cannot be written, holds another experiment, or another process writes there; then,
+    to `join`, IncompleteError.
+    """
+    make_folder(folder)
+    with leases.taken(folder / LEASE) as mine:
+        if not mine:
+            owner = owner_of(folder / LEASE)
+            who = f"process {owner.get('process')} on {owner.get('host')}"
+            if join:
+                raise IncompleteError(f"everything is trained, and {who} concludes in {folder}")
+            raise UserError(f"--workdir {folder} holds a run that still goes on, {who}: wait for it, train with it by "
+                            f"--join {folder}, or name another folder")  # fmt: skip
+        earlier = earlier_record(folder, record)
+        if earlier is None and not (folder / RECORD).exists():
+            claim_folder(folder)
+        with recorded(folder, earlier):
+            seal(folder, {**record, "status": "running"})
+            yield
+
+
+def earlier_record(folder: Path, record: Mapping[str, Any]) -> bytes | None:
+    """The record of the run in a folder that goes on, as it stands there; None where none has begun.
+
+    Raises UserError where it is another experiment's, or cannot go on.
+    """
+    if not (folder / RECORD).exists():
+        return None
+    there = read_record(folder)
+    if there["status"] == CLAIMED:
+        return None
+    arms = there.get("arms", [])
+    other = f"name another folder, or remove {folder}"
+    if (folder / RESULTS).exists() and not (folder / TILES).is_dir():
+        raise UserError(f"--workdir {folder} holds a run already, without the tiles that it could go on from: {other}")
+    if arms and not set(arms) & set(record["arms"]):
+        raise UserError(f"--workdir {folder} holds a run of other arms, {', '.join(map(str, arms))}: {other}")
+    for name in ("steps", "evaluations"):
+        if name in there and there[name] != record[name]:
+            raise UserError(
+                f"--workdir {folder} holds a run with {there[name]} {name}, and this one has {record[name]}: schedules "
+                f"depend on the length and metrics on how often they are taken, so that is another run; {other}"
+            )
+    return read_inside(folder, RECORD)
+
+
+@contextmanager
+def recorded(folder: Path, earlier: bytes | None = None) -> Iterator[None]:
+    """Record the error that ends a block, and leave a report of what there is.
+
+    Bad input leaves an `earlier` record as it was.
+    """
+
+    def interrupted() -> str:
+        if leaves_nothing(folder, KeyboardInterrupt()):
+            (folder / RECORD).unlink()
+            return "nothing was trained"
+        seal(folder, {**read_record(folder), "status": "interrupted"})
+        return f"what was written so far is in {folder}"
+
+    with will(interrupted):
+        try:
+            yield
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                ending()
+            bad_input = isinstance(error, UserError) and not isinstance(error, UnwritableError)
+            if earlier is not None and bad_input:
+                write_whole(folder / RECORD, earlier)
+                raise
+            if leaves_nothing(folder, error):
+                with suppress(OSError):
+                    (folder / RECORD).unlink()
+                raise
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            errors = {status: "".join(traceback.format_exception(error))}
+            with suppress(UserError):  # no disk, no folder: what ended the run is told, not that it cannot be recorded
+                write_record(folder, {**read_record(folder), "status": status, "errors": errors})
+            raise
+
+
+def leaves_nothing(folder: Path, error: BaseException) -> bool:
+    """Whether a run ended before it trained anything, by bad input or before it began: its folder is free again."""
+    if (folder / RESULTS).exists() or any((folder / TILES).glob("*/*.n[cp]*")):
+        return False
+    with suppress(UserError):
+        if read_record(folder)["status"] == CLAIMED:
+            return True
+    return isinstance(error, UserError) and not isinstance(error, UnwritableError)  # then what was trained is lost

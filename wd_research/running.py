@@ -1,0 +1,67 @@
+"""A run: an experiment is measured and concluded, and leaves a folder."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from wd_research.concluding import Result, conclude
+from wd_research.experiment import Experiment
+from wd_research.measuring import measure
+from wd_research.reporting.errors import forgiven, kept
+from wd_research.reporting.folder import new_folder
+from wd_research.reporting.hparams import write_members
+from wd_research.reporting.progress import progress
+from wd_research.reporting.tensorboard import event_files
+from wd_research.scheduling import Share
+from wd_research.training.plan import Limits
+from wd_research.types import Observer
+
+
+def run(
+    experiment: Experiment,
+    workdir: Path | str | None = None,
+    *,
+    tensorboard: bool = True,
+    member_runs: int = 0,
+    limits: Limits | None = None,
+    observers: Sequence[Observer] = (),
+    launch: Mapping[str, Any] | None = None,
+    console: Console | None = None,
+    checkpoint_every: float = 60.0,
+    share: Share | None = None,
+    join: bool = False,
+) -> Result:
+    """Measure every arm, conclude, leave a folder and print the answer.
+
+    Without a `workdir` the first of runs/run, runs/run-2 ... that holds no run is taken; in one that holds members of
+    this experiment those that are missing are trained. `member_runs` members get curves of their own in TensorBoard.
+    `limits` say what memory and which blocks the population may take. `observers` are told the position of every arm
+    after every evaluation, those of earlier processes among them. What `launch` holds (command, flags, and the seconds
+    that starting took) is recorded. `checkpoint_every` so many seconds a position is written that a killed run goes on
+    from; `share` and `join` let processes train together.
+
+    Raises what `measure` and `conclude` raise.
+    """
+    folder = Path(workdir).expanduser() if workdir else new_folder(Path("runs"), "run")
+    console = console or Console()
+    errors: dict[str, Exception] = {}
+    with ExitStack() as closing:
+        shown = closing.enter_context(progress(console))
+        told = [*observers]
+        if tensorboard:
+            told.append(closing.enter_context(event_files(folder / "tensorboard", experiment.steps)))
+        told = [forgiven(observe, errors) for observe in told]
+        arms = measure(
+            experiment, folder, limits=limits, observers=told, announce=shown.announce, advance=shown.advance,
+            launch=launch, checkpoint_every=checkpoint_every, share=share, join=join,
+        )  # fmt: skip
+        if tensorboard and experiment.trained:
+            shown.announce("writing event files of the members")
+            with kept(errors, "event files of the members"):
+                trained = {name: arms[name] for name in experiment.trained}
+                write_members(folder / "members", trained, member_runs, arms.confirming)
+        shown.announce("judging and drawing")
+    return conclude(experiment, folder, console, errors)

@@ -1,0 +1,321 @@
+"""Scheduling: which tiles are trained here, from where on, and who is told of it.
+
+Of the members that are wanted those that lie in the folder are read; the rest is cut into tiles, and every tile that no
+other process holds is trained from its last checkpoint on.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wd_research.checkpoints import last_position, remove_checkpoints, write_checkpoint
+from wd_research.leases import Leases
+from wd_research.reporting.files import UnwritableError
+from wd_research.reporting.folder import rescued
+from wd_research.reporting.tensorboard import file_name
+from wd_research.signals import held
+from wd_research.tiles import (
+    TILES,
+    Cut,
+    Maker,
+    Wanted,
+    cells,
+    check_made,
+    cost_of,
+    maker,
+    missing,
+    overlap,
+    read_cuts,
+    read_tile,
+    united,
+    write_cuts,
+    write_tile,
+)
+from wd_research.training.loop import Seconds, booked, train_tile
+from wd_research.training.plan import Limits, Plan, Segments, format_block, make_plans, plan_as, points_at
+from wd_research.types import Arm, ComputedArm, Observer, Position, Results
+
+COSTS = ("train", "evaluate")
+WAITING = 1.0  # seconds between two looks at tiles that other processes train
+Announce = Callable[..., None]  # (what begins now, how many member-steps come with it = 0)
+
+
+class IncompleteError(Exception):
+    """A share of a run is trained, and what is left is for others."""
+
+
+class Share(NamedTuple):
+    """Which of the tiles this process takes: every `of`-th, from `number` on."""
+
+    number: int = 0
+    of: int = 1
+
+
+class Job(NamedTuple):
+    """A tile to train, and how."""
+
+    name: str  # of the arm
+    tile: Wanted
+    cut: Cut
+    number: int  # among all tiles of the arm that are wanted
+    path: Path  # of the tile when it is finished
+
+
+def warn(sentence: str) -> None:
+    """Say on standard error what went wrong and costs no training."""
+    with suppress(OSError, ValueError, AttributeError):
+        print(f"warning: {sentence}", file=sys.stderr, flush=True)
+
+
+class Training:
+    """How the members of a run are trained, whichever they are; what is trained stays in a folder of tiles."""
+
+    def __init__(
+        self, folder: Path, segments: Segments, limits: Limits, versions: Mapping[str, str], *,
+        observers: Sequence[Observer] = (), announce: Announce = lambda what, member_steps=0: None,
+        advance: Callable[[int], None] = lambda member_steps: None, checkpoint_every: float = 60.0,
+        share: Share = Share(),  # noqa: B008 - it cannot be changed
+    ) -> None:  # fmt: skip
+        """For tiles below a folder; observers are told of every evaluation, `advance` of every piece."""
+        self.folder, self.segments, self.limits, self.versions = folder / TILES, segments, limits, versions
+        self.observers, self.announce, self.advance = observers, announce, advance
+        self.checkpoint_every, self.share = checkpoint_every, share
+        self.seconds: Seconds = dict.fromkeys(("audit", "compile", "train", "evaluate", "write"), 0.0)
+        self.plans: dict[str, Plan] = {}  # of the arms on exploring seeds
+        self.leases, self.makers, self.compiled = Leases(), {}, {}
+        self.known: dict[Path, Results] = {}  # tiles that were read
+        self.costs: dict[tuple[str, str], Seconds] = {}  # of every tile that was used, whoever trained it
+
+    @property
+    def steps(self) -> int:
+        """Steps of training."""
+        return sum(length for _, length in self.segments)
+
+    def train(
+        self, wanted: Mapping[str, Wanted], stage: str = "", rooms: Mapping[str, int] | None = None
+    ) -> dict[str, Results]:
+        """The results of the members that are wanted of every arm; observers are told of them as `NAMESTAGE`.
+
+        A program is compiled for `rooms` points, by default for as many as are wanted. Raises UserError where the
+        folder holds members of another experiment, and IncompleteError where others are to train what is left.
+        """
+        there = {name: self.read(name, members) for name, members in wanted.items()}
+        with booked(self.seconds, "compile"):
+            jobs, plans = self.jobs(wanted, there, rooms or {})
+        if not stage:
+            self.plans |= {job.name: plans[job.name, job.cut] for job in jobs}
+        share = Share() if stage else self.share  # what explores is shared; who comes last goes on
+        mine = [job for job in jobs if job.number % share.of == share.number]
+        for name, members in wanted.items():
+            of_arm = [job for job in mine if job.name == name]
+            left = sum(len(job.tile.seeds) * len(job.tile.points) for job in of_arm)
+            if left:
+                self.announce(f"training {name}{stage}", left * self.steps)
+            tell = Telling(self, f"{name}{stage}", members)
+            last = len(of_arm) == sum(job.name == name for job in jobs)
+            for tile, results in self.finished(of_arm, plans, there[name], tell if last else None):
+                there[name][tile] = results
+            if last:
+                tell(there[name].values())
+            self.costs |= {(name, tile): cost_of(results) for tile, results in there[name].items()}
+        if len(mine) < len(jobs):
+            raise IncompleteError(f"this share is trained, {len(mine)} of {len(jobs)} tiles; once all others are, "
+                                  "--join confirms and concludes")  # fmt: skip
+        return {name: united(members, there[name].values()) for name, members in wanted.items()}
+
+    @property
+    def all_seconds(self) -> Seconds:
+        """What went into what: training and evaluating in all processes, the rest in this one."""
+        return self.seconds | {name: sum(cost.get(name, 0.0) for cost in self.costs.values()) for name in COSTS}
+
+    def read(self, name: str, wanted: Wanted) -> dict[str, Results]:
+        """The finished tiles that hold members which are wanted, by their names.
+
+        Raises UserError where a tile of the arm, whatever it holds, is damaged or another experiment's.
+        """
+        folder = self.folder / file_name(name)
+        there = {}
+        for path in sorted(folder.glob("*.nc")):
+            if path not in self.known:
+                self.known[path] = read_tile(path)
+                check_made(path, self.known[path], wanted, self.maker(name, wanted.arm), self.at)
+            (rows, columns), _ = cells(wanted, self.known[path])
+            if len(rows) and len(columns):
+                there[path.stem] = self.known[path]
+        return there
+
+    @property
+    def at(self) -> list[int]:
+        """The steps after which there is an evaluation."""
+        return [start + length for start, length in self.segments]
+
+    def maker(self, name: str, arm: Arm) -> Maker:
+        """What makes the members of an arm, which does not depend on the points."""
+        if name not in self.makers:
+            self.makers[name] = maker(arm, self.versions)
+        return self.makers[name]
+
+    def jobs(
+        self, wanted: Mapping[str, Wanted], there: Mapping[str, Mapping[str, Results]], rooms: Mapping[str, int]
+    ) -> tuple[list[Job], dict[tuple[str, Cut], Plan]]:
+        """The tiles that are left to train, and the compiled plans of how."""
+        cuts, blocks = {}, {}
+        for name, members in wanted.items():
+            path = self.folder / file_name(name) / f"{members.name}.json"
+            cuts[name] = read_cuts(path, members)
+            covered = [cells(members, tile)[0] for tile in there[name].values()]
+            covered += [overlap(members, cut) for cut in cuts[name]]
+            for number, block in enumerate(missing(members, covered)):
+                blocks[f"{name} ({number + 1})" if number else name] = name, block, path
+        plans = self.planned({key: block for key, (_, block, _) in blocks.items()}, rooms)
+        made = {}
+        for key, (name, block, path) in blocks.items():
+            plan = plans[key]
+            cut = Cut(block.seeds, tuple(block.points), plan.population.points, plan.block, plan.seconds_per_step)
+            cuts[name] = write_cuts(path, wanted[name], [*cuts[name], cut])
+            made[name, cut] = plan
+        jobs = []
+        for name, members in wanted.items():
+            tiles = [(tile, cut) for cut in cuts[name] for tile in cut.tiles(members)]
+            paths = [self.folder / file_name(name) / f"{tile.name}.nc" for tile, _ in tiles]
+            jobs += [Job(name, *tiles[k], k, path) for k, path in enumerate(paths) if path.stem not in there[name]]
+        length = self.segments[0][1]
+        for job in jobs:
+            if (job.name, job.cut) not in made:
+                self.announce(f"compiling {job.name}")
+                how = job.cut.points_at_once, job.cut.seconds_per_step, self.compiled
+                made[job.name, job.cut] = plan_as(filled(job.tile, job.cut.room), len(job.tile.seeds), length, *how)
+        return jobs, made
+
+    def planned(self, blocks: Mapping[str, Wanted], rooms: Mapping[str, int]) -> dict[str, Plan]:
+        """Plan and compile blocks of members."""
+        arms = {}
+        for key, block in blocks.items():
+            room = max(rooms.get(key, 0), len(block.points))
+            arms[key] = filled(block, room)
+        seeds = {key: len(block.seeds) for key, block in blocks.items()}
+        return make_plans(arms, seeds, self.segments, self.limits, self.announce, self.compiled)
+
+    def finished(
+        self, jobs: Sequence[Job], plans: Mapping[tuple[str, Cut], Plan], there: Mapping[str, Results],
+        tell: "Telling | None",
+    ) -> Iterator[tuple[str, Results]]:  # fmt: skip
+        """Train every tile that no other process trains, wait for the others, and yield each as it is finished.
+
+        With `tell` they are all the rest of an arm, and are told of.
+        """
+        there, left, before = dict(there), list(jobs), len(there)
+        while left:
+            taken = []
+            for job in left:
+                with self.leases.taken(job.path.with_suffix(".claim")) as mine:
+                    if mine and not job.path.exists():
+                        last = len(there) == before + len(jobs) - 1
+                        self.train_one(job, plans[job.name, job.cut], tell.beside(there) if tell and last else None)
+                if not job.path.exists():
+                    taken.append(job)
+                    continue
+                there[job.path.stem] = self.known[job.path] = read_tile(job.path)
+                yield job.path.stem, there[job.path.stem]
+            if len(taken) == len(left):
+                self.announce(f"waiting for {len(left)} tile(s) that other processes train")
+                time.sleep(WAITING)
+            left = taken
+
+    def train_one(self, job: Job, plan: Plan, tell: Callable[[Position], None] | None) -> None:
+        """Train a tile to its end and write it, and tell of its evaluations."""
+        tile, stem = job.tile, job.path.with_suffix("")
+        since, cost = last_position(stem, plan.population.members, warn)
+        before = {name: self.seconds[name] - cost.get(name, 0.0) for name in COSTS}
+        if since:
+            done = since.step * len(tile.seeds) * len(tile.points)
+            self.announce(f"training {job.name} from step {since.step} on", -done)
+        step, saved, position = since.step if since else 0, time.monotonic(), since
+        with held() as signalled:
+            for position in train_tile(plan.population, tile.arm, tile.points, self.segments, self.seconds,
+                                       tile.seeds.start, plan.piece, since):  # fmt: skip
+                self.advance((position.step - step) * len(tile.seeds) * len(tile.points))
+                step = position.step
+                if position.evaluated and tell:
+                    tell(position)
+                if step < self.steps and (signalled() or time.monotonic() - saved >= self.checkpoint_every):
+                    self.save(stem, position, self.cost(before))
+                    saved = time.monotonic()
+                    if signalled():
+                        break
+            else:
+                assert position is not None, "a tile has at least one step"
+                with booked(self.seconds, "write"):
+                    rescued(
+                        partial(write_tile, made=self.made(job, plan, self.cost(before))), job.path, position.results
+                    )
+                remove_checkpoints(stem)
+
+    def cost(self, before: Seconds) -> Seconds:
+        """The seconds since, by what they went into."""
+        return {name: round(self.seconds[name] - before[name], 3) for name in COSTS}
+
+    def save(self, stem: Path, position: Position, cost: Seconds) -> None:
+        """Write a checkpoint; where that fails it is said, and training goes on."""
+        try:
+            with booked(self.seconds, "write"):
+                write_checkpoint(stem, position, cost)
+        except UnwritableError as error:
+            warn(f"{error}; training goes on without this checkpoint")
+
+    def made(self, job: Job, plan: Plan, cost: Seconds) -> dict[str, Any]:
+        """What a tile says of how it was made: what its numbers depend on, and what they cost."""
+        how = {"block": format_block(plan.block), "room": job.cut.room, "seconds": cost}
+        return {**self.maker(job.name, job.tile.arm).of(job.tile.arm, job.tile.seeds), **how}
+
+    def compute(
+        self, name: str, arm: ComputedArm, seeds: range, points: Sequence[int] | None = None, stage: str = ""
+    ) -> Results:
+        """Compute an arm that needs no training; observers are told of it as `NAMESTAGE`."""
+        self.announce(f"computing {name}{stage}")
+        with booked(self.seconds, "evaluate"):
+            results = arm(seeds.stop).isel(
+                seed=slice(seeds.start, None), point=slice(None) if points is None else points
+            )
+        with booked(self.seconds, "write"):
+            for observe in self.observers:
+                observe(f"{name}{stage}", Position(self.steps, None, results))
+        return results
+
+
+def filled(block: Wanted, room: int) -> Arm:
+    """The arm with the points of a block, and copies of the last until there are so many."""
+    return points_at(block.arm, np.pad(block.points, (0, room - len(block.points)), mode="edge"))
+
+
+class Telling:
+    """Tells observers of every evaluation of an arm once, as soon as all members that are wanted have come to it."""
+
+    def __init__(self, training: Training, name: str, wanted: Wanted) -> None:
+        """Nothing is told yet."""
+        self.training, self.name, self.wanted, self.told = training, name, wanted, 0
+
+    def __call__(self, tiles: Iterable[Results], members: Any = None) -> None:
+        """Tell of what tiles, which hold all members together, have that was not told; `members` train, if any do."""
+        if not self.training.observers:
+            return
+        tiles = list(tiles)
+        reached = min(tile.sizes["step"] for tile in tiles)
+        with booked(self.training.seconds, "write"):
+            for count in range(self.told + 1, reached + 1):
+                results = united(self.wanted, tiles, count)
+                step = int(results["step"][-1])
+                position = Position(step, members if count == reached else None, results)
+                for observe in self.training.observers:
+                    observe(self.name, position)
+        self.told = max(self.told, reached)
+
+    def beside(self, others: Mapping[str, Results]) -> Callable[[Position], None]:
+        """Tell of the position of a tile, beside all the rest of the arm."""
+        return lambda position: self([*others.values(), position.results], position.members)
