@@ -19,9 +19,9 @@ SCRIPT = """
 import sys
 import wd_research as wd
 from tests.training import cases
-from wd_research.training import plan
+from wd_research.training import loop
 
-plan.PIECE = 0.02  # seconds: many positions in a short run
+loop.PIECE = 0.02  # seconds: many positions in a short run
 
 
 def experiment(*, steps: int = 12000, seeds: int = 2) -> wd.Experiment:

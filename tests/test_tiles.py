@@ -4,6 +4,7 @@ import io
 import json
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
@@ -296,3 +297,69 @@ def test_what_was_trained_in_other_processes_counts_in_the_speed(tmp_path):
     assert seconds[1] > 0
     assert runs[0].summary["answer"] == runs[1].summary["answer"]
     assert json.loads((tmp_path / "experiment.json").read_text())["status"] == "finished"
+
+
+# Weights
+
+
+QUIET = {"tensorboard": False, "console": Console(file=io.StringIO())}
+
+
+@pytest.mark.parametrize("kind", ["decoupled", "batch norm"])
+def test_what_kept_weights_predict_has_the_accuracy_that_was_recorded(kind, tmp_path):
+    arm = cases.arm(kind)
+    result = wd.run(classifier(arms={"net": arm}), tmp_path, **QUIET)
+    for seed in (0, 1, 2, 3, 4):  # two explore, three confirm
+        stage = result.arms["net"] if seed < 2 else result.arms.confirming["net"][0]
+        recorded = stage.sel(seed=seed, point=wd.choose(result.arms["net"]).point)["test_accuracy"].values[-1]
+        split = arm.task.split(seed)
+        outputs = result.predict(arm.task.data.inputs[split.test], seed=seed)
+        right = np.argmax(outputs, axis=1) == arm.task.data.targets[split.test]
+        assert right.mean() == pytest.approx(recorded, abs=1e-6)
+    assert result.predict(arm.task.data.inputs[:3]).shape == (3, 10)
+
+
+def test_weights_of_all_or_of_none_are_kept_on_request(tmp_path):
+    everyone = wd.run(classifier(), tmp_path / "all", keep="all", **QUIET)
+    nobody = wd.run(classifier(), tmp_path / "none", keep="none", **QUIET)
+    assert len(list((tmp_path / "all").rglob("*.weights.npz"))) == 2
+    assert not list((tmp_path / "none").rglob("*.weights.npz"))
+    everyone.weights("net", 1)
+    with pytest.raises(LookupError, match=r"weights of net at .* of seed 2 were not kept: give --keep all"):
+        nobody.weights()
+    with pytest.raises(ValueError, match="no trained arm is called other: choose among net"):
+        everyone.weights("other")
+
+
+def test_an_arm_starts_from_the_weights_of_another_run(tmp_path):
+    result = wd.run(classifier(), tmp_path / "first", **QUIET)
+    arm = cases.arm()
+    params, extras = result.weights()
+    tuned = replace(arm, task=wd.starting_from(arm.task, params, extras))
+    started, _ = tuned.task.init(jax.random.key(5))
+    assert cases.leaves_equal(started, params)
+    again = wd.run(classifier(arms={"net": tuned}, steps=1, evaluations=1), tmp_path / "second", **QUIET)
+    assert final_loss(again) < final_loss(wd.run(classifier(steps=1, evaluations=1), tmp_path / "fresh", **QUIET))
+    with pytest.raises(UserError, match=r"the task has float32\[.*\] at .* there is float32\[.*\] to start from"):
+        wd.starting_from(arm.task, jax.tree.map(lambda leaf: leaf[None], params))
+    with pytest.raises(UserError, match=r"there is nothing to start from"):
+        wd.starting_from(cases.arm("batch norm").task, params)
+
+
+def final_loss(result):
+    return wd.final(result.arms["net"], "train_loss").min()
+
+
+def test_a_changed_bit_of_kept_weights_is_found(tmp_path):
+    result = wd.run(classifier(), tmp_path, **QUIET)
+    (path, *_) = sorted(tmp_path.rglob("s2-*.weights.npz"))
+    content, rng, whole = bytearray(path.read_bytes()), np.random.default_rng(0), result.weights()
+    found = 0
+    for place in rng.integers(len(content), size=100):
+        changed = bytearray(content)
+        changed[place] ^= 1 << rng.integers(8)
+        path.write_bytes(changed)
+        said = sentence_of(result.weights)
+        assert "is damaged" in said or cases.leaves_equal(result.weights(), whole)
+        found += bool(said)
+    assert found > 80

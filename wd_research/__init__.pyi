@@ -67,7 +67,16 @@ from .training.nets import Net, as_net, of_functions, of_linen, of_nnx
 from .training.plan import Limits
 from .training.probes import effective_number, effective_rank, saliency, sensitivity
 from .training.step import init_state, train_step
-from .training.tasks import classification, cross_entropy, no_settings, regression, supervised, with_metrics, with_start
+from .training.tasks import (
+    classification,
+    cross_entropy,
+    no_settings,
+    regression,
+    starting_from,
+    supervised,
+    with_metrics,
+    with_start,
+)
 from .types import (
     Arm,
     Array,
@@ -240,6 +249,7 @@ __all__ = [
     "sobol_points",
     "soft_threshold",
     "somewhere",
+    "starting_from",
     "stopped_early",
     "summed",
     "supervised",

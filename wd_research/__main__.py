@@ -1,10 +1,13 @@
 """The commands beside the experiments."""
 
 import ast
+import importlib.util
+import io
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -128,7 +131,92 @@ def report(
         print(path)
 
 
-COMMANDS = {"units": units, "report": report}
+def load(
+    folder: Annotated[Path, tyro.conf.Positional],
+    arm: str | None = None,
+    seed: int | None = None,
+    out: Path | None = None,
+) -> None:
+    """Say what a run measured of its chosen points, and write the weights of one as arrays, whatever trained it.
+
+    Args:
+        folder: Folder of a run.
+        arm: The arm whose chosen point is meant; by default the first.
+        seed: The seed of the member; by default the first that confirms, or 0 where none does.
+        out: A file such as weights.npz for the arrays, called Dense_0/kernel and so on.
+    """
+    import numpy as np
+
+    from wd_research.evidence.choices import choose  # here, because units need not wait for JAX
+    from wd_research.evidence.selection import can_be_tuned
+    from wd_research.reporting.files import write_whole
+    from wd_research.reporting.record import read_evidence
+    from wd_research.reporting.tensorboard import file_name
+    from wd_research.results import describe_point, hypers
+    from wd_research.tiles import TILES
+    from wd_research.weights import kept_of
+
+    arms = {name: results for name, results in read_evidence(folder).items() if can_be_tuned(results)}
+    name = arm or next(iter(arms), "")
+    if name not in arms:
+        raise UserError(f"{folder} has no arm {name!r} with a chosen point: choose among {', '.join(arms) or 'none'}")
+    results = arms[name].sel(point=choose(arms[name]).point)
+    point = {hyper: float(results[hyper]) for hyper in hypers(arms[name])}
+    confirming = [part["seed"].to_numpy() for part in read_evidence(folder).confirming.get(name, ())]
+    seed = seed if seed is not None else int(confirming[0][0]) if confirming else 0
+    print(f"{name} at {describe_point(point)}, seed {seed}")
+    try:
+        kept, places = kept_of(folder / TILES / file_name(name), seed, point)
+    except LookupError as error:
+        raise UserError(str(error)) from error
+    leaves = {key: leaf[places] for key, leaf in {**kept.params, **kept.extras}.items()}
+    for key, leaf in leaves.items():
+        print(f"  {key}  {leaf.dtype}{list(leaf.shape)}")
+    if out:
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **leaves)
+        write_whole(out, content.getbuffer())
+        print(out)
+
+
+def launch(
+    module: Annotated[str, tyro.conf.Positional],
+    folder: Annotated[Path, tyro.conf.Positional],
+    on: Literal["slurm", "local"] = "slurm",
+    jobs: int = 1,
+    minutes: int = 240,
+    gpus: int = 0,
+    cpus: int = 0,
+    partition: str = "",
+    flags: str = "",
+) -> None:
+    """Start an experiment in several jobs that share its folder; each is queued again when its time is up.
+
+    Args:
+        module: The experiment, such as experiments.decay_values.
+        folder: Folder of the run, which all jobs see.
+        on: Slurm, or processes of this machine, for which it waits.
+        jobs: How many; a run is cut into at least as many tiles.
+        minutes: Time limit of a job.
+        gpus: GPUs of each; 0 leaves it to the cluster.
+        cpus: CPU cores of each; 0 leaves it to the cluster.
+        partition: Slurm's partition.
+        flags: The experiment's own flags; simpler behind two dashes, as in `launch MODULE FOLDER -- --seeds 16`.
+    """
+    from wd_research.launching import launch as launched  # here, because units need not wait
+
+    if importlib.util.find_spec(module.partition(".")[0]) is None or importlib.util.find_spec(module) is None:
+        raise UserError(f"no experiment is called {module}: give its module, such as experiments.decay_values")
+    wanted = {"gpus_per_node": gpus, "cpus_per_task": cpus, "slurm_partition": partition}
+    options = {name: value for name, value in wanted.items() if value}
+    started = launched(module, folder, jobs, on, flags, minutes, options)
+    print(f"{len(started)} job(s), {', '.join(job.job_id for job in started)}; logs are in {folder / 'jobs'}")
+    if on == "local":
+        for job in started:
+            job.result()
+
+
+COMMANDS = {"units": units, "report": report, "load": load, "launch": launch}
 
 
 def overview() -> None:
@@ -160,6 +248,9 @@ def main() -> None:
     if not sys.argv[1:]:
         overview()
         return
+    if sys.argv[1] == "launch" and "--" in sys.argv:
+        end = sys.argv.index("--")
+        sys.argv[end:] = [f"--flags={shlex.join(sys.argv[end + 1 :])}"]
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m wd_research", description=__doc__)
     except UserError as error:

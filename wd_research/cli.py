@@ -58,6 +58,8 @@ class RunFlags:
     checkpoint_every: float = 60.0
     """Seconds after which a position is written that a killed run goes on from, when it is started again in its
     folder."""
+    keep: Literal["best", "all", "none"] = "best"
+    """Whose final weights are kept beside the results: those of chosen points, of all, or of none."""
     join: Path | None = None
     """Train in this folder together with other processes, on any machines that share it; the last one concludes."""
     shard: str | None = None
@@ -154,7 +156,8 @@ def act(experiment: "Experiment", flags: RunFlags, name: str, given: Mapping[str
         again = launch["command"] + ("" if given_folder else f" --workdir {shlex.quote(str(folder))}")
         try:
             run(experiment, folder, tensorboard=flags.tensorboard, member_runs=flags.member_runs, limits=limits,
-                launch=launch, checkpoint_every=flags.checkpoint_every, share=share, join=bool(flags.join))  # fmt: skip
+                launch=launch, checkpoint_every=flags.checkpoint_every, keep=flags.keep, share=share,
+                join=bool(flags.join))  # fmt: skip
         except IncompleteError as others:
             print(others)
         except KeyboardInterrupt as interrupt:

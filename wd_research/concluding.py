@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
+from wd_research.evidence.choices import choose
 from wd_research.evidence.claims import judge
 from wd_research.evidence.measured import Evidence
 from wd_research.evidence.selection import best_point, summarise, winner_of
@@ -22,9 +23,12 @@ from wd_research.reporting.folder import write_figures, write_json
 from wd_research.reporting.page import report, write_record
 from wd_research.reporting.record import read_evidence, read_record, read_run
 from wd_research.reporting.table import print_answer
-from wd_research.reporting.tensorboard import write_summary
+from wd_research.reporting.tensorboard import file_name, write_summary
 from wd_research.results import diverged, final, hypers, metrics
+from wd_research.tiles import TILES
 from wd_research.training.loop import booked
+from wd_research.types import Array, Extras, Numbers, Params, Results
+from wd_research.weights import kept_of, member
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -73,6 +77,34 @@ class Result(NamedTuple):
         if name is not None and name not in figures:
             raise ValueError(f"no figure is called {name}: choose among {', '.join(figures)}")
         return figures[name or next(iter(figures))]
+
+    def weights(self, arm: str | None = None, seed: int | None = None) -> tuple[Params, Extras]:
+        """The weights and extras that a member had at the end of training, at the chosen point of an arm.
+
+        By default of the arm that validation data prefer, on the first confirming seed, or the first seed of all where
+        none confirm. Raises LookupError where they were not kept, and UserError where the file is damaged.
+        """
+        name, results, seed = self._chosen(arm, seed)
+        point = {hyper: float(results[hyper]) for hyper in hypers(self.arms[name])}
+        kept, places = kept_of(self.folder / TILES / file_name(name), seed, point)
+        return member(kept, self.experiment.trained[name], *places)
+
+    def predict(self, inputs: Numbers, arm: str | None = None, seed: int | None = None) -> Array:
+        """What a member's net makes of inputs as its data have them, f32[n, ...]; the member is that of `weights`."""
+        name, _, seed = self._chosen(arm, seed)
+        task = self.experiment.trained[name].task
+        return task.predict(*self.weights(name, seed), task.prepare(task.split(seed), np.asarray(inputs)))
+
+    def _chosen(self, arm: str | None, seed: int | None) -> tuple[str, Results, int]:
+        """An arm, its chosen point, and a seed."""
+        if arm is None and not self.summary["best"]:
+            raise ValueError("no arm can be tuned: nothing has validation data and a point without decay")
+        name = arm or winner_of(self.summary["best"])
+        if name not in self.experiment.trained:
+            raise ValueError(f"no trained arm is called {name}: choose among {', '.join(self.experiment.trained)}")
+        if seed is None:
+            seed = self.experiment.seeds if self.arms.confirming.get(name) else 0
+        return name, self.arms[name].sel(point=choose(self.arms[name]).point), seed
 
     def _repr_html_(self) -> str:
         """The report, for a notebook."""

@@ -34,6 +34,7 @@ def measure(
     advance: Callable[[int], None] = lambda member_steps: None,
     launch: Mapping[str, Any] | None = None,
     checkpoint_every: float = 60.0,
+    keep: str = "best",
     share: Share | None = None,
     join: bool = False,
 ) -> Evidence:
@@ -52,7 +53,7 @@ def measure(
     folder, launch = Path(folder).expanduser(), dict(launch or {})
     train_in = partial(
         Training, folder, experiment.segments, limits or Limits(), versions(),
-        announce=announce, advance=advance, checkpoint_every=checkpoint_every,
+        announce=announce, advance=advance, checkpoint_every=checkpoint_every, keep=keep,
     )  # fmt: skip
     check_arms(experiment)
     if share or join:

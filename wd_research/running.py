@@ -31,6 +31,7 @@ def run(
     launch: Mapping[str, Any] | None = None,
     console: Console | None = None,
     checkpoint_every: float = 60.0,
+    keep: str = "best",
     share: Share | None = None,
     join: bool = False,
 ) -> Result:
@@ -41,7 +42,8 @@ def run(
     `limits` say what memory and which blocks the population may take. `observers` are told the position of every arm
     after every evaluation, those of earlier processes among them. What `launch` holds (command, flags, and the seconds
     that starting took) is recorded. `checkpoint_every` so many seconds a position is written that a killed run goes on
-    from; `share` and `join` let processes train together.
+    from. The weights of chosen points are kept, or with `keep` those of "all" or "none". `share` and `join` let
+    processes train together.
 
     Raises what `measure` and `conclude` raise.
     """
@@ -56,7 +58,7 @@ def run(
         told = [forgiven(observe, errors) for observe in told]
         arms = measure(
             experiment, folder, limits=limits, observers=told, announce=shown.announce, advance=shown.advance,
-            launch=launch, checkpoint_every=checkpoint_every, share=share, join=join,
+            launch=launch, checkpoint_every=checkpoint_every, keep=keep, share=share, join=join,
         )  # fmt: skip
         if tensorboard and experiment.trained:
             shown.announce("writing event files of the members")

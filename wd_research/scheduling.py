@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wd_research.checkpoints import last_position, remove_checkpoints, write_checkpoint
+from wd_research.evidence.choices import choose
+from wd_research.evidence.selection import can_be_tuned
 from wd_research.leases import Leases
 from wd_research.reporting.files import UnwritableError
 from wd_research.reporting.folder import rescued
@@ -37,9 +39,10 @@ from wd_research.tiles import (
     write_cuts,
     write_tile,
 )
-from wd_research.training.loop import Seconds, booked, train_tile
-from wd_research.training.plan import Limits, Plan, Segments, format_block, make_plans, plan_as, points_at
+from wd_research.training.loop import PIECE, Pace, Seconds, booked, train_tile
+from wd_research.training.plan import Limits, Plan, Segments, call_length, format_block, make_plans, plan_as, points_at
 from wd_research.types import Arm, ComputedArm, Observer, Position, Results
+from wd_research.weights import write_weights
 
 COSTS = ("train", "evaluate")
 WAITING = 1.0  # seconds between two looks at tiles that other processes train
@@ -64,6 +67,7 @@ class Job(NamedTuple):
     tile: Wanted
     cut: Cut
     number: int  # among all tiles of the arm that are wanted
+    chosen: bool  # whether its points are chosen ones
     path: Path  # of the tile when it is finished
 
 
@@ -79,13 +83,13 @@ class Training:
     def __init__(
         self, folder: Path, segments: Segments, limits: Limits, versions: Mapping[str, str], *,
         observers: Sequence[Observer] = (), announce: Announce = lambda what, member_steps=0: None,
-        advance: Callable[[int], None] = lambda member_steps: None, checkpoint_every: float = 60.0,
+        advance: Callable[[int], None] = lambda member_steps: None, checkpoint_every: float = 60.0, keep: str = "best",
         share: Share = Share(),  # noqa: B008 - it cannot be changed
     ) -> None:  # fmt: skip
         """For tiles below a folder; observers are told of every evaluation, `advance` of every piece."""
         self.folder, self.segments, self.limits, self.versions = folder / TILES, segments, limits, versions
         self.observers, self.announce, self.advance = observers, announce, advance
-        self.checkpoint_every, self.share = checkpoint_every, share
+        self.checkpoint_every, self.keep, self.share = checkpoint_every, keep, share
         self.seconds: Seconds = dict.fromkeys(("audit", "compile", "train", "evaluate", "write"), 0.0)
         self.plans: dict[str, Plan] = {}  # of the arms on exploring seeds
         self.leases, self.makers, self.compiled = Leases(), {}, {}
@@ -162,7 +166,10 @@ class Training:
         return self.makers[name]
 
     def jobs(
-        self, wanted: Mapping[str, Wanted], there: Mapping[str, Mapping[str, Results]], rooms: Mapping[str, int]
+        self,
+        wanted: Mapping[str, Wanted],
+        there: Mapping[str, Mapping[str, Results]],
+        rooms: Mapping[str, int] | None,
     ) -> tuple[list[Job], dict[tuple[str, Cut], Plan]]:
         """The tiles that are left to train, and the compiled plans of how."""
         cuts, blocks = {}, {}
@@ -173,19 +180,21 @@ class Training:
             covered += [overlap(members, cut) for cut in cuts[name]]
             for number, block in enumerate(missing(members, covered)):
                 blocks[f"{name} ({number + 1})" if number else name] = name, block, path
-        plans = self.planned({key: block for key, (_, block, _) in blocks.items()}, rooms)
+        plans = self.planned({key: block for key, (_, block, _) in blocks.items()}, rooms or {})
         made = {}
         for key, (name, block, path) in blocks.items():
             plan = plans[key]
             cut = Cut(block.seeds, tuple(block.points), plan.population.points, plan.block, plan.seconds_per_step)
             cuts[name] = write_cuts(path, wanted[name], [*cuts[name], cut])
             made[name, cut] = plan
-        jobs = []
+        jobs, chosen = [], bool(rooms)
         for name, members in wanted.items():
             tiles = [(tile, cut) for cut in cuts[name] for tile in cut.tiles(members)]
             paths = [self.folder / file_name(name) / f"{tile.name}.nc" for tile, _ in tiles]
-            jobs += [Job(name, *tiles[k], k, path) for k, path in enumerate(paths) if path.stem not in there[name]]
-        length = self.segments[0][1]
+            jobs += [
+                Job(name, *tiles[k], k, chosen, path) for k, path in enumerate(paths) if path.stem not in there[name]
+            ]
+        length = call_length(self.segments)
         for job in jobs:
             if (job.name, job.cut) not in made:
                 self.announce(f"compiling {job.name}")
@@ -237,9 +246,10 @@ class Training:
             done = since.step * len(tile.seeds) * len(tile.points)
             self.announce(f"training {job.name} from step {since.step} on", -done)
         step, saved, position = since.step if since else 0, time.monotonic(), since
+        pace = Pace(max(1, int(PIECE / plan.seconds_per_step)) if plan.seconds_per_step else 1)
         with held() as signalled:
             for position in train_tile(plan.population, tile.arm, tile.points, self.segments, self.seconds,
-                                       tile.seeds.start, plan.piece, since):  # fmt: skip
+                                       tile.seeds.start, pace, since):  # fmt: skip
                 self.advance((position.step - step) * len(tile.seeds) * len(tile.points))
                 step = position.step
                 if position.evaluated and tell:
@@ -252,10 +262,23 @@ class Training:
             else:
                 assert position is not None, "a tile has at least one step"
                 with booked(self.seconds, "write"):
+                    self.keep_weights(job, plan, position)
                     rescued(
                         partial(write_tile, made=self.made(job, plan, self.cost(before))), job.path, position.results
                     )
                 remove_checkpoints(stem)
+
+    def keep_weights(self, job: Job, plan: Plan, position: Position) -> None:
+        """Keep the weights of a tile's best point, of all its points, or of none; where that fails it is said."""
+        points = range(len(job.tile.points))
+        if self.keep == "best" and not job.chosen:
+            points = index_of_best(position.results)
+        if self.keep != "none" and points:
+            state = position.members.state
+            try:
+                write_weights(job.path.with_suffix(""), points, *plan.population.fetch((state.params, state.extras)))
+            except UnwritableError as error:
+                warn(f"{error}; the run goes on without these weights")
 
     def cost(self, before: Seconds) -> Seconds:
         """The seconds since, by what they went into."""
@@ -287,6 +310,13 @@ class Training:
             for observe in self.observers:
                 observe(f"{name}{stage}", Position(self.steps, None, results))
         return results
+
+
+def index_of_best(results: Results) -> list[int]:
+    """Where the point stands that validation data choose; nowhere without validation data."""
+    if not can_be_tuned(results):
+        return []
+    return np.flatnonzero(results["point"].to_numpy() == choose(results).point).tolist()
 
 
 def filled(block: Wanted, room: int) -> Arm:

@@ -98,6 +98,12 @@ def no_predictions(*_: Any) -> Array:
     raise ValueError("this task has no predictions: give it predict=, the net's function outside training")
 
 
+def as_they_are(split: Any, inputs: Numbers) -> Numbers:
+    """The inputs unchanged."""
+    del split
+    return inputs
+
+
 class Task(NamedTuple):
     """What a net has to learn: data, and pure functions of them.
 
@@ -115,6 +121,7 @@ class Task(NamedTuple):
     splits: Callable[[Any, Any], Mapping[str, Batch]] = no_splits  # (data, split) -> {"train": all its examples, ...}
     evaluate: Callable[[Params, Extras, Batch, str], Metrics] = no_metrics  # of the examples of a split, with its name
     predict: Callable[[Params, Extras, Numbers], Array] = no_predictions  # the net's function outside training
+    prepare: Callable[[Any, Numbers], Numbers] = as_they_are  # (split, raw inputs) -> inputs as the net sees them
     measure: Callable[[Params, Extras], Metrics] = no_metrics  # of the weights alone, whatever the examples
     loss_unit: str = ""  # of the metric "loss": "nats" where it is a cross entropy
 

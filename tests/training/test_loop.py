@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.training.cases import LEARNING_RATE, TARGETS, parabola
-from wd_research.training.loop import train_tile
-from wd_research.training.plan import Limits, make_plan
+from wd_research.training.loop import Pace, train_tile
+from wd_research.training.plan import Limits, call_length, make_plan
 from wd_research.training.population import all_devices
 
 SEEDS, SEGMENTS = 2, [(0, 4), (4, 4), (8, 1)]
@@ -35,10 +35,15 @@ def planned(arm):
     return make_plan(arm, SEEDS, 4, 9, all_devices(), Limits(blocks=(1,)))
 
 
-def positions(plan, numbers=(0, 1, 2, 3, 4), **where):
+@pytest.fixture(autouse=True)
+def _steady(monkeypatch):
+    monkeypatch.setattr(Pace, "learn", lambda *measured: None)
+
+
+def positions(plan, numbers=(0, 1, 2, 3, 4), piece=4, **where):
     """The positions of a tile, the results of which are copies, for the next piece takes its members away."""
-    return [position._replace(members=jax.tree.map(np.asarray, position.members))
-            for position in train_tile(plan.population, ARM, numbers, SEGMENTS, {}, **where)]  # fmt: skip
+    trained = train_tile(plan.population, ARM, numbers, SEGMENTS, {}, pace=Pace(piece), **where)
+    return [position._replace(members=jax.tree.map(np.asarray, position.members)) for position in trained]
 
 
 def trained(plan, **where):
@@ -88,7 +93,7 @@ def test_it_does_not_matter_how_a_segment_is_cut_into_pieces(plan):
         assert trained(plan, piece=piece).identical(whole)
 
 
-@pytest.mark.parametrize("piece", [1, 3, None])
+@pytest.mark.parametrize("piece", [1, 3, 4])
 def test_from_every_position_training_goes_on_as_if_it_had_never_stopped(plan, piece):
     whole = trained(plan)
     for position in positions(plan, piece=piece)[:-1]:
@@ -110,3 +115,21 @@ def test_seeds_are_those_from_the_first_on(plan):
     later = trained(plan, first=1)
     assert later["seed"].values.tolist() == [1, 2]
     assert later.sel(seed=1).drop_attrs().identical(trained(plan).sel(seed=1).drop_attrs())
+
+
+def test_a_call_takes_about_a_second_and_learns_how_many_steps_that_are(monkeypatch):
+    monkeypatch.undo()
+    pace = Pace()
+    for _ in range(12):
+        pace.learn(pace.steps, pace.steps * 0.003)
+    assert pace.steps == 333
+    pace.learn(333, 333 * 0.3)  # another process came
+    assert pace.steps == 3
+    pace.learn(3, 10.0)
+    assert pace.steps == 1
+
+
+def test_long_segments_are_called_by_parts_of_which_the_order_is_drawn():
+    """The order of the data is drawn for a whole call, of which a piece may take little."""
+    assert call_length([(0, 10**6), (10**6, 5)]) == 1_000
+    assert call_length([(0, 40), (40, 3)]) == 40

@@ -169,6 +169,9 @@ def check_sizes(examples: Examples, train_size: int, validation_size: int, label
 
 def standardised(examples: Examples, split: Split, indices: Numbers, targets: Numbers) -> Batch:
     """The examples at the indices i32[b], (x - mean) * scale by those of the training part; tokens as they are."""
-    inputs = examples.inputs[indices]
-    scaled = (inputs - split.mean) * split.scale if jnp.issubdtype(inputs.dtype, jnp.floating) else inputs
-    return Batch(scaled, targets)
+    return Batch(scaled(split, examples.inputs[indices]), targets)
+
+
+def scaled(split: Split, inputs: Numbers) -> Numbers:
+    """Inputs (x - mean) * scale by the training part; tokens as they are."""
+    return (inputs - split.mean) * split.scale if jnp.issubdtype(inputs.dtype, jnp.floating) else inputs

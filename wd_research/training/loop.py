@@ -15,14 +15,26 @@ from wd_research.training.population import Population
 from wd_research.types import Arm, Position, Results
 
 Seconds = dict[str, float]  # wall clock by what it went into
+PIECE = 1.0  # seconds that a call may take
+
+
+class Pace:
+    """How many steps a call takes: about as many as a second has, because a signal waits until it returns."""
+
+    def __init__(self, steps: int = 1) -> None:
+        """Begin with so many."""
+        self.steps = steps
+
+    def learn(self, steps: int, seconds: float) -> None:
+        """So many steps took so long."""
+        self.steps = max(1, min(2 * self.steps, int(steps * PIECE / max(seconds, 1e-9))))
 
 
 def train_tile(
     population: Population, arm: Arm, numbers: Sequence[int], segments: Segments, seconds: Seconds, first: int = 0,
-    piece: int | None = None, since: Position | None = None,
+    pace: Pace | None = None, since: Position | None = None,
 ) -> Iterator[Position]:  # fmt: skip
-    """Train the points of an arm that have these numbers, and yield the position after every piece of at most `piece`
-    steps.
+    """Train the points of an arm that have these numbers, and yield the position after every call.
 
     A position is all that the rest of the training depends on: `since` one of them it goes on as if it had never
     stopped, bit for bit, and however it is cut into pieces. The next piece takes the members of a position away. Seeds
@@ -34,12 +46,14 @@ def train_tile(
         members = population.init(inputs) if since is None else population.put_back(since.members)
     step: int = since.step if since else 0
     results: Any = since.results if since else None
+    pace = pace or Pace(population.length)
     for start, length in segments:
         while step < start + length:
-            steps = min(piece or length, start + length - step)
+            steps = min(pace.steps, population.length, start + length - step)
             with booked(seconds, "train"):
-                clock = np.int32(step), np.int32(steps), np.bool_(step == start)
+                begin, clock = perf_counter(), (np.int32(step), np.int32(steps), np.bool_(step == start))
                 members = jax.block_until_ready(population.advance(members, inputs, *clock))
+                pace.learn(steps, perf_counter() - begin)
             step += steps
             if step == start + length:
                 with booked(seconds, "evaluate"):

@@ -14,7 +14,7 @@ from wd_research.flags import UserError
 from wd_research.training.population import Block, Compiled, Inputs, Population, all_devices, compile_population
 from wd_research.types import Arm
 
-PIECE = 1.0  # seconds that a call may take
+LONGEST = 1_000  # steps of a call: it draws the order of the data for as many, whatever it takes of them
 CHOOSING = 0.04  # the share of a run's time that choosing the block may take
 Segments = Sequence[tuple[int, int]]  # the first step and the length of each
 
@@ -46,11 +46,6 @@ class Plan(NamedTuple):
         kept = {**self._asdict(), "block": format_block(self.block), **of_tile}
         return {name: value for name, value in kept.items() if name != "population"}
 
-    @property
-    def piece(self) -> int:
-        """Steps that take about a second: a signal waits until a call returns."""
-        return max(1, int(PIECE / self.seconds_per_step)) if self.seconds_per_step else 2**30
-
 
 def blocks_here() -> tuple[Block, ...]:
     """A CPU trains points sequentially or vmapped, whichever is faster; a GPU vmapped."""
@@ -73,7 +68,7 @@ def make_plans(
     """
     mesh, sizes = all_devices(), {name: (seeds[name], *size_of(arm)) for name, arm in arms.items()}
     alike, chosen = Counter(sizes.values()), {}
-    length, steps = segments[0][1], sum(length for _, length in segments)
+    length, steps = call_length(segments), sum(length for _, length in segments)
     compiled, known, plans = {} if compiled is None else compiled, {}, {}
     for name, arm in arms.items():
         announce(f"compiling {name}")
@@ -82,6 +77,11 @@ def make_plans(
         plan = make_plan(arm, seeds[name], length, steps * alike[size], mesh, within, compiled, known)
         plans[name], chosen[size] = plan, (plan.block,)
     return plans
+
+
+def call_length(segments: Segments) -> int:
+    """How many steps a call takes at most: a whole segment, unless that is long."""
+    return min(segments[0][1], LONGEST)
 
 
 def size_of(arm: Arm) -> tuple[Any, ...]:

@@ -57,6 +57,7 @@ class Population(NamedTuple):
     put_back: Callable[[Any], Members]  # members on the host -> on the devices
     fetch: Callable[[Any], Any]  # a tree of [s, h, ...] on the host, without the padding
     points: int  # of a tile
+    length: int  # steps that a call takes at most
     memory: int  # bytes that the largest of the three needs on all devices together, the members among them
     text: str  # the hash of the three programs
     members: Members  # their shapes and types, with those that fill up a tile
@@ -89,7 +90,7 @@ def compile_population(
     memory = memory_of((init, advance, evaluate), mesh)
     back = partial(put_back, mesh=mesh)
     return Population(
-        init, advance, evaluate, to_devices, back, partial(fetch, arm=arm), arm.size, memory, text, members
+        init, advance, evaluate, to_devices, back, partial(fetch, arm=arm), arm.size, length, memory, text, members
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from wd_research.flags import UserError, counts
-from wd_research.training.data import Examples, Split, check_split, standardised
+from wd_research.training.data import Examples, Split, check_split, scaled, standardised
 from wd_research.training.nets import Net, as_net
 from wd_research.types import Array, Batch, Extras, Hypers, Key, Loss, Metrics, Numbers, Params, Task
 
@@ -133,7 +133,7 @@ def supervised(
     def order(key: Key, start: Array, steps: int) -> Array:
         return shuffled_epochs(key, start, steps, train_size, batch_size)
 
-    return Task(examples, split, init, order, gather, loss, splits, evaluate, predict)
+    return Task(examples, split, init, order, gather, loss, splits, evaluate, predict, scaled)
 
 
 def drawn_once(split: Callable[[int], Split], examples: Examples) -> Callable[[int], Split]:
@@ -218,6 +218,29 @@ def with_start(task: Task) -> Task:
         predict=with_own_extras(task.predict),
         measure=with_own_extras(task.measure),
     )
+
+
+def starting_from(task: Task, params: Params, extras: Extras | None = None) -> Task:
+    """The task with every seed beginning at these weights, as those of another run: fine-tuning.
+
+    Raises UserError where the task has other leaves, or extras that are not given.
+    """
+    extras = {} if extras is None else extras
+
+    def kinds(tree: Any) -> dict[str, str]:
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+
+    own, given = kinds(jax.eval_shape(task.init, jax.random.key(0))), kinds((params, extras))
+    for name in sorted(name for name in own.keys() | given.keys() if own.get(name) != given.get(name)):
+        raise UserError(f"the task has {own.get(name, 'nothing')} at {name} of its weights and extras, and there is "
+                        f"{given.get(name, 'nothing')} to start from: take both from a run of that net")  # fmt: skip
+
+    def init(key: Key) -> tuple[Params, Extras]:
+        del key
+        return jax.tree.map(jnp.asarray, (params, extras))
+
+    return task._replace(init=init)
 
 
 def cross_entropy(logits: Array, targets: Numbers) -> Array:
