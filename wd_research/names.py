@@ -1,10 +1,15 @@
-"""Names of arms, hyperparameters, metrics, figures and claims: what may be one, so that every file can hold it."""
+"""Names of arms, hyperparameters, metrics, figures and claims, and formats of numbers: what may be one, so that every
+file can hold it.
+"""
 
 import re
 from collections.abc import Iterable
 
 from wd_research.flags import UserError
 
+# The formats of a number that are written and read: two digits at most of a width and a precision, because 10^8 of them
+# would be written out.
+FORMS = re.compile(r"(.?[<>=^])?[-+ ]?z?#?0?\d{0,2}[,_]?(\.\d{1,2})?[eEfFgG%]?")
 LONGEST = 80
 ALLOWED = re.compile(r"\w([\w .,;+*=%()'&#@<>|~^!-]*[\w.,;+*=%()'&#@<>|~^!-])?")
 OWN = (" without decay", " over ", ", confirming", ", growth ", ", exploring")  # ends that names get in TensorBoard

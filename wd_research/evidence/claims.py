@@ -1,6 +1,5 @@
 """Claims: a statement about weight decay, the range that a measurement has if it is true, and the verdict."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,11 +9,7 @@ import numpy as np
 from wd_research.evidence.measured import CONFIRMING, Cell, Evidence, Measure
 from wd_research.evidence.statistics import ALPHA, holm, p_inside, p_outside
 from wd_research.flags import UserError
-from wd_research.names import check_name
-
-# The formats of a number that are written and read: two digits at most of a width and a precision, because 10^8 of them
-# would be written out.
-FORMS = re.compile(r"(.?[<>=^])?[-+ ]?z?#?0?\d{0,2}[,_]?(\.\d{1,2})?[eEfFgG%]?")
+from wd_research.names import FORMS, check_name
 
 
 class Unit(NamedTuple):

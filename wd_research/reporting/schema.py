@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wd_research.evidence.claims import FORMS
 from wd_research.flags import UserError
+from wd_research.names import FORMS
 from wd_research.reporting.files import plain
 from wd_research.reporting.shapes import ANY, Kind, Maybe, Only, fit, told
 
