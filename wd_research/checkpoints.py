@@ -30,10 +30,11 @@ def write_checkpoint(tile: Path, position: Position, cost: Seconds) -> None:
 
     Raises UnwritableError where the disk does.
     """
-    arrays = {f"leaf{number}": raw(leaf) for number, leaf in enumerate(jax.tree.leaves(position.members))}
+    leaves = enumerate(jax.tree.leaves(position.members))
+    arrays = {f"leaf{number}{kind}": array for number, leaf in leaves for kind, array in raw(leaf).items()}
     if position.results is not None:
-        arrays["results"] = np.frombuffer(results_in({"tile": position.results}), np.uint8)
-    arrays["cost"] = np.frombuffer(json.dumps(cost).encode(), np.uint8)
+        arrays["results"] = of_bytes(results_in({"tile": position.results}))
+    arrays["cost"] = of_bytes(json.dumps(cost).encode())
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **arrays)
     write_whole(tile.with_name(f"{tile.name}.step{position.step:09d}.npz"), content.getbuffer())
@@ -73,25 +74,45 @@ def read_checkpoint(path: Path, members: Any) -> tuple[Position, Seconds]:
         with np.load(io.BytesIO(read_inside(path.parent, path.name, memory())), allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
         leaves, treedef = jax.tree.flatten(members)
-        restored = [restore(found[f"leaf{number}"], leaf) for number, leaf in enumerate(leaves)]
+        restored = [
+            restore(found.pop(f"leaf{number}"), found.pop(f"leaf{number}keys", None), leaf)
+            for number, leaf in enumerate(leaves)
+        ]
         results: Any = results_from(found["results"].tobytes())["tile"] if "results" in found else None
         cost = json.loads(found["cost"].tobytes())
-        if len(found) != len(leaves) + 1 + (results is not None):
+        if found.keys() > {"cost", "results"}:
             raise ValueError("it is of other members")
-    except (ValueError, KeyError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile, UserError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        OSError,
+        EOFError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        UserError,
+    ) as error:
         raise UserError(f"{path.name} is damaged ({error}), and is passed over") from error
     return Position(int(path.stem.rpartition(".step")[2]), jax.tree.unflatten(treedef, restored), results), cost
 
 
-def raw(leaf: Any) -> np.ndarray:
-    """The bytes of an array, of any type that JAX has."""
-    key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return np.frombuffer(np.asarray(jax.random.key_data(leaf) if key else leaf).tobytes(), np.uint8)
+def raw(leaf: Any) -> dict[str, np.ndarray]:
+    """The bytes of an array, of any type that JAX has, and of what kind the keys are, if it is of keys."""
+    if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return {"": of_bytes(np.asarray(leaf).tobytes())}
+    kind = str(jax.random.key_impl(leaf))
+    return {"": of_bytes(np.asarray(jax.random.key_data(leaf)).tobytes()), "keys": of_bytes(kind.encode())}
 
 
-def restore(stored: np.ndarray, like: Any) -> Any:
+def of_bytes(content: bytes | memoryview) -> np.ndarray:
+    """Bytes as an array, which a file can hold."""
+    return np.frombuffer(content, np.uint8)
+
+
+def restore(stored: np.ndarray, keys: np.ndarray | None, like: Any) -> Any:
     """The array on the host that bytes are of, as large as one on a device. Raises ValueError where they cannot be."""
-    key = jnp.issubdtype(like.dtype, jax.dtypes.prng_key)
-    shape = jax.eval_shape(jax.random.key_data, like) if key else like
-    array = np.frombuffer(stored.tobytes(), shape.dtype).reshape(shape.shape)
-    return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(like)) if key else array
+    if keys is None:
+        return np.frombuffer(stored.tobytes(), like.dtype).reshape(like.shape)
+    shape = jax.eval_shape(jax.random.key_data, like)
+    data = np.frombuffer(stored.tobytes(), shape.dtype).reshape(shape.shape)
+    return jax.random.wrap_key_data(jnp.asarray(data), impl=keys.tobytes().decode())
