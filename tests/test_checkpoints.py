@@ -59,12 +59,12 @@ def test_from_a_checkpoint_training_goes_on_bit_for_bit(trained, tmp_path):
     arm, population = trained
     tile, ends = tmp_path / "tile", []
     for number, position in enumerate(positions(arm, population)):
-        write_checkpoint(tile.with_name(f"tile{number}"), position, {"train": 1.5})
+        write_checkpoint(tile.with_name(f"tile{number}"), position, {"seconds": 1.5})
         ends.append((position.step, host(position.members)))
     last = position
     for number, (step, members) in enumerate(ends[:-1]):
         found, cost = last_position(tile.with_name(f"tile{number}"), population.members, pytest.fail)
-        assert (found.step, cost) == (step, {"train": 1.5})
+        assert (found.step, cost) == (step, {"seconds": 1.5})
         assert cases.leaves_equal(host(found.members), members)
         *_, end = positions(arm, population, found)
         assert end.results.identical(last.results)

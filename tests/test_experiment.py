@@ -21,6 +21,7 @@ from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.claims import Claim, everywhere
 from wd_research.experiment import Experiment
+from wd_research.measuring import How
 from wd_research.points import grid
 from wd_research.reporting import record
 from wd_research.reporting.sentences import verdicts
@@ -80,7 +81,7 @@ def test_a_computed_arm_is_in_tensorboard(computed):
 
 def test_both_kinds_of_arm_stand_side_by_side_and_each_is_answered_as_it_can_be(tmp_path):
     console, sequential = Console(file=io.StringIO()), Limits(blocks=(1,))
-    result = run(small(figures=lambda arms: {}), tmp_path, console=console, limits=sequential)
+    result = run(small(figures=lambda arms: {}), tmp_path, How(sequential), console=console)
     assert list(result.summary["best"]) == ["trained"]
     assert set(result.arms) == {"ridge", "trained"}
     assert result.summary["speed"]["members"] == 3 * 3

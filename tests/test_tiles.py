@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from dataclasses import replace
 
 import jax
@@ -111,7 +112,7 @@ def test_exploring_seeds_that_confirmed_before_are_taken_from_there(tmp_path):
 @pytest.mark.parametrize("tiles", [1, 2, 4])
 def test_tiles_are_put_together_to_what_one_would_have_been(tiles, tmp_path):
     whole, _ = trained(descent(), tmp_path / "whole")
-    cut, _ = trained(descent(), tmp_path / "cut", limits=Limits(tiles=tiles))
+    cut, _ = trained(descent(), tmp_path / "cut", how=wd.How(Limits(tiles=tiles)))
     assert len(list((tmp_path / "cut").glob("tiles/net/*.nc"))) == tiles
     assert_same(whole, cut, 1e-5)
 
@@ -142,8 +143,8 @@ def test_observers_are_told_of_every_evaluation_once_whoever_trained_it(tmp_path
         return [(name, position.step, position.results.sizes["seed"], position.results.sizes["point"],
                  position.results.sizes["step"]) for name, position in seen]  # fmt: skip
 
-    cut = Limits(tiles=2)
-    assert told(descent(), limits=cut) == [("net", 2, 2, 4, 1), ("net", 4, 2, 4, 2), ("net", 6, 2, 4, 3)]
+    cut = wd.How(Limits(tiles=2))
+    assert told(descent(), how=cut) == [("net", 2, 2, 4, 1), ("net", 4, 2, 4, 2), ("net", 6, 2, 4, 3)]
     assert told(descent()) == [("net", 2, 2, 4, 1), ("net", 4, 2, 4, 2), ("net", 6, 2, 4, 3)]
     assert told(descent(seeds=3)) == [("net", 2, 3, 4, 1), ("net", 4, 3, 4, 2), ("net", 6, 3, 4, 3)]
 
@@ -167,7 +168,7 @@ REFUSED = {
     "more evaluations": (descent(evaluations=6), r"holds a run with 3 evaluations, and this one has 6"),
     "another loss": (descent(arms={"net": cases.parabola(DECAYS, constant=2.0)}), r"made by another program"),
     "other points of another loss": (descent(arms={"net": cases.parabola((7.0,), constant=2.0)}), r"another program"),
-    "another net": (descent(arms={"net": cases.parabola(DECAYS, weights=4)}), r"another program"),
+    "another net": (descent(arms={"net": cases.parabola(DECAYS, weights=4)}), r"other data|another program"),
     "other data": (other_data(descent()), r"trained on other data"),
     "another split": (other_split(descent()), r"trained on another split of seed 0"),
     "other arms": (descent(arms={"other": cases.parabola(DECAYS)}), r"holds a run of other arms, net"),
@@ -184,6 +185,102 @@ def test_another_experiment_is_refused_and_leaves_the_folder_as_it_was(name, tmp
     assert "name another folder" in str(refused.value)
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert after == before
+
+
+def test_another_split_of_a_confirming_seed_is_refused(tmp_path):
+    def of(other):
+        arm = cases.arm()
+        split = arm.task.split
+        return classifier(arms={"net": replace(arm, task=arm.task._replace(
+            split=lambda seed: split(seed + 100 if seed == other else seed)))})  # fmt: skip
+
+    trained(of(None), tmp_path)
+    with pytest.raises(UserError, match=r"trained on another split of seed 4"):
+        trained(of(4), tmp_path)
+
+
+class Stopped(KeyboardInterrupt):
+    """Training ends here."""
+
+
+def checkpoint_of(experiment, folder):
+    """Leave a checkpoint of a tile in progress, and no record."""
+
+    def stop(member_steps):
+        if sum(counts) >= 2:
+            raise Stopped
+        counts.append(1)
+
+    counts = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wd_research.training.loop.PIECE", 1e-9)
+        with pytest.raises(Stopped):
+            measure(experiment, folder, wd.How(checkpoint_every=1e-9, share=Share(0, 1)), advance=stop)
+    assert list(folder.rglob("*.npz"))
+    assert not list(folder.rglob("*.nc"))
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if name != "other arms"])
+def test_another_experiment_does_not_go_on_from_a_checkpoint(name, tmp_path):
+    experiment, _ = REFUSED[name]
+    checkpoint_of(descent(), tmp_path)
+    with pytest.raises(UserError, match=r"schedules depend on the length|another program|other data|another split"):
+        trained(experiment, tmp_path)
+
+
+def test_the_same_experiment_goes_on_from_a_checkpoint(tmp_path):
+    checkpoint_of(descent(), tmp_path / "run")
+    found, steps = trained(descent(), tmp_path / "run")
+    whole, all_steps = trained(descent(), tmp_path / "whole")
+    assert 0 < steps < all_steps
+    assert_same(found, whole)
+
+
+def test_an_arm_that_prints_goes_on(tmp_path, capfd):
+    def said(seen=None):
+        arm = cases.parabola(DECAYS)
+        plain = arm.task.loss
+
+        def loss(hypers):
+            def of_batch(params, extras, batch, key):
+                jax.debug.callback(lambda value: None, params["w"][0])
+                return plain(hypers)(params, extras, batch, key)
+
+            return of_batch
+
+        return descent(arms={"net": replace(arm, task=arm.task._replace(loss=loss))})
+
+    trained(said(), tmp_path)
+    assert trained(said(), tmp_path)[1] == 0
+
+
+def test_a_folder_that_grows_keeps_its_record_until_it_has_other_results(tmp_path):
+    quiet = {"tensorboard": False, "console": Console(file=io.StringIO())}
+    first = wd.run(descent(), tmp_path, **quiet)
+    before = (tmp_path / "experiment.json").read_bytes()
+
+    def stop(name, position):
+        assert (tmp_path / "experiment.json").read_bytes() == before
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(descent(seeds=4), tmp_path, observers=[stop])
+    assert (tmp_path / "experiment.json").read_bytes() == before
+    assert wd.conclude(descent(), tmp_path).summary == first.summary
+    with pytest.raises(UserError, match="was measured with the seeds 2, and this experiment has 4"):
+        wd.conclude(descent(seeds=4), tmp_path)
+
+
+def test_a_folder_in_which_a_run_goes_on_is_not_concluded(tmp_path):
+    def conclude(name, position):
+        with pytest.raises(UserError, match="holds a run that still goes on"):
+            wd.conclude(descent(), tmp_path)
+        told.append(position.step)
+
+    told = []
+    wd.run(descent(), tmp_path, tensorboard=False, console=Console(file=io.StringIO()))
+    measure(descent(seeds=3), tmp_path, observers=[conclude])
+    assert told == [2, 4, 6]
 
 
 @pytest.mark.parametrize("what", ["versions", "platform"])
@@ -242,13 +339,35 @@ def test_a_changed_bit_of_a_tile_is_found(tmp_path):
     assert_same(again, {"net": united(Wanted(cases.parabola(DECAYS), range(2), range(4)), [whole])}, 1e-30)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "[{}]", '[{"seeds": [0, 2], "points": [9]}]', "null"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "[{}]", '{"cuts": [], "sha256": ""}', "null", "[" * 10**5, "1e400"])
 def test_a_damaged_list_of_tiles_is_named_or_made_anew(content, tmp_path):
     trained(descent(), tmp_path)
     (path,) = (tmp_path / "tiles" / "net").glob("*.json")
     path.write_text(content)
     said = sentence_of(trained, descent(), tmp_path)
     assert f"{path} is damaged: remove it" in said or trained(descent(), tmp_path)[1] == 0
+
+
+@pytest.mark.parametrize("what", ["a link to nothing", "a folder", "a file for the folder"])
+def test_what_is_no_tile_is_one_sentence_and_leaves_the_record(what, tmp_path):
+    trained(descent(), tmp_path)
+    folder = tmp_path / "tiles" / "net"
+    (path,), before = folder.glob("*.nc"), (tmp_path / "experiment.json").read_bytes()
+    if what == "a file for the folder":
+        shutil.rmtree(folder)
+        folder.write_text("")
+    else:
+        path.unlink()
+        path.symlink_to("nowhere") if what == "a link to nothing" else path.mkdir()
+    assert "tiles/net" in sentence_of(trained, descent(), tmp_path)
+    assert (tmp_path / "experiment.json").read_bytes() == before
+
+
+def test_files_of_others_beside_the_tiles_are_left_alone(tmp_path):
+    trained(descent(), tmp_path)
+    for name in ("._s0-2.p4-00000000.nc", "foo.nc", "notes.txt"):
+        (tmp_path / "tiles" / "net" / name).write_text("not ours")
+    assert trained(descent(), tmp_path)[1] == 0
 
 
 # Shares
@@ -260,15 +379,15 @@ def test_every_share_trains_its_tiles_and_the_last_one_goes_on(tmp_path):
     for number in range(2):
         steps = []
         with pytest.raises(IncompleteError, match=r"this share is trained, 1 of \d tiles; once all others are, --join"):
-            measure(classifier(confirm=0), tmp_path / "run", limits=Limits(tiles=3), share=Share(number, 3),
+            measure(classifier(confirm=0), tmp_path / "run", wd.How(Limits(tiles=3), share=Share(number, 3)),
                     advance=steps.append)  # fmt: skip
         counts.append(sum(steps))
         assert not (tmp_path / "run" / "experiment.json").exists()
-    last, steps = trained(classifier(confirm=0), tmp_path / "run", limits=Limits(tiles=3), share=Share(2, 3))
+    last, steps = trained(classifier(confirm=0), tmp_path / "run", how=wd.How(Limits(tiles=3), share=Share(2, 3)))
     assert min(counts) > 0 < steps
     assert sum(counts) + steps == all_steps
     assert_same(whole, last, 1e-4)
-    joined, none = trained(classifier(confirm=0), tmp_path / "run", join=True)
+    joined, none = trained(classifier(confirm=0), tmp_path / "run", how=wd.How(join=True))
     assert none == 0
     assert_same(last, joined)
 
@@ -278,7 +397,7 @@ def test_a_folder_in_which_a_run_goes_on_is_said(tmp_path):
         with pytest.raises(UserError, match=r"holds a run that still goes on, process \d+ on .*--join"):
             measure(descent(), tmp_path)
         with pytest.raises(IncompleteError, match=r"process \d+ on .* concludes in"):
-            measure(descent(arms={"other": cases.parabola((0.0,))}), tmp_path, join=True)
+            measure(descent(arms={"other": cases.parabola((0.0,))}), tmp_path, wd.How(join=True))
         told.append(position.step)
 
     told = []
@@ -320,8 +439,8 @@ def test_what_kept_weights_predict_has_the_accuracy_that_was_recorded(kind, tmp_
 
 
 def test_weights_of_all_or_of_none_are_kept_on_request(tmp_path):
-    everyone = wd.run(classifier(), tmp_path / "all", keep="all", **QUIET)
-    nobody = wd.run(classifier(), tmp_path / "none", keep="none", **QUIET)
+    everyone = wd.run(classifier(), tmp_path / "all", wd.How(keep="all"), **QUIET)
+    nobody = wd.run(classifier(), tmp_path / "none", wd.How(keep="none"), **QUIET)
     assert len(list((tmp_path / "all").rglob("*.weights.npz"))) == 2
     assert not list((tmp_path / "none").rglob("*.weights.npz"))
     everyone.weights("net", 1)

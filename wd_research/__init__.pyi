@@ -37,7 +37,7 @@ from .evidence.selection import best_point, best_values
 from .evidence.statistics import Estimate, paired_t
 from .experiment import Experiment
 from .flags import UserError
-from .measuring import measure
+from .measuring import How, measure
 from .points import decades, grid, random_points, sobol_points
 from .reporting.drawing import (
     LINES,
@@ -125,6 +125,7 @@ __all__ = [
     "Experiment",
     "Extras",
     "Figure",
+    "How",
     "Hypers",
     "Key",
     "Limits",

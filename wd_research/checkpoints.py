@@ -7,7 +7,7 @@ keeps large sharded states, restores a flipped bit and another type in silence (
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from wd_research.flags import UserError
-from wd_research.reporting.files import memory, read_inside, write_whole
+from wd_research.reporting.files import memory, open_inside, read_inside, write_whole
 from wd_research.reporting.folder import results_from, results_in
 from wd_research.types import Position
 
+DAMAGE = (UserError, zipfile.BadZipFile, ValueError, LookupError, TypeError, OSError, EOFError, RuntimeError)
 KEPT = 2  # positions: should the last be damaged there is one before it
-Seconds = dict[str, float]  # what a tile has cost so far, by what it went into
 
 
-def write_checkpoint(tile: Path, position: Position, cost: Seconds) -> None:
-    """Write a position of a tile and its cost so far, and remove the oldest ones.
+def write_checkpoint(tile: Path, position: Position, made: Mapping[str, Any]) -> None:
+    """Write a position of a tile and what has made it, and remove the oldest ones.
 
     Raises UnwritableError where the disk does.
     """
@@ -34,7 +34,7 @@ def write_checkpoint(tile: Path, position: Position, cost: Seconds) -> None:
     arrays = {f"leaf{number}{kind}": array for number, leaf in leaves for kind, array in raw(leaf).items()}
     if position.results is not None:
         arrays["results"] = of_bytes(results_in({"tile": position.results}))
-    arrays["cost"] = of_bytes(json.dumps(cost).encode())
+    arrays["made"] = of_bytes(json.dumps(made).encode())
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **arrays)
     write_whole(tile.with_name(f"{tile.name}.step{position.step:09d}.npz"), content.getbuffer())
@@ -48,6 +48,15 @@ def checkpoints(tile: Path) -> list[Path]:
     return sorted(tile.parent.glob(f"{tile.name}.step*.npz"))
 
 
+def made_of_checkpoint(path: Path) -> dict[str, Any] | None:
+    """What made a position, which alone is read; None where that cannot be."""
+    try:
+        with open_inside(path.parent, path.name, memory()) as content, np.load(content, allow_pickle=False) as file:
+            return json.loads(file["made"].tobytes())
+    except DAMAGE:
+        return None
+
+
 def remove_checkpoints(tile: Path) -> None:
     """Remove the positions of a tile that is finished."""
     for path in checkpoints(tile):
@@ -55,8 +64,8 @@ def remove_checkpoints(tile: Path) -> None:
             path.unlink()
 
 
-def last_position(tile: Path, members: Any, warn: Callable[[str], None]) -> tuple[Position | None, Seconds]:
-    """The last position of a tile that is whole, and its cost until then; None where there is none.
+def last_position(tile: Path, members: Any, warn: Callable[[str], None]) -> tuple[Position | None, dict[str, Any]]:
+    """The last position of a tile that is whole, and what made it; None where there is none.
 
     `members` are those at its beginning. One that is damaged is named by `warn`, and the one before it is taken.
     """
@@ -68,8 +77,8 @@ def last_position(tile: Path, members: Any, warn: Callable[[str], None]) -> tupl
     return None, {}
 
 
-def read_checkpoint(path: Path, members: Any) -> tuple[Position, Seconds]:
-    """A position and its cost. Raises UserError, naming the file, where it is damaged or of other members."""
+def read_checkpoint(path: Path, members: Any) -> tuple[Position, dict[str, Any]]:
+    """A position and what made it. Raises UserError, naming the file, where it is damaged or of other members."""
     try:
         with np.load(io.BytesIO(read_inside(path.parent, path.name, memory())), allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
@@ -79,21 +88,12 @@ def read_checkpoint(path: Path, members: Any) -> tuple[Position, Seconds]:
             for number, leaf in enumerate(leaves)
         ]
         results: Any = results_from(found["results"].tobytes())["tile"] if "results" in found else None
-        cost = json.loads(found["cost"].tobytes())
-        if found.keys() > {"cost", "results"}:
+        made = json.loads(found["made"].tobytes())
+        if found.keys() > {"made", "results"}:
             raise ValueError("it is of other members")
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        OSError,
-        EOFError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        UserError,
-    ) as error:
+    except DAMAGE as error:
         raise UserError(f"{path.name} is damaged ({error}), and is passed over") from error
-    return Position(int(path.stem.rpartition(".step")[2]), jax.tree.unflatten(treedef, restored), results), cost
+    return Position(int(path.stem.rpartition(".step")[2]), jax.tree.unflatten(treedef, restored), results), made
 
 
 def raw(leaf: Any) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import tyro
 
 from wd_research.flags import UserError, flag
-from wd_research.reporting.folder import RESULTS, new_folder
+from wd_research.reporting.folder import new_folder
 from wd_research.reporting.record import read_record
 from wd_research.signals import ending, heeded, held
 
@@ -130,6 +130,8 @@ def act(experiment: "Experiment", flags: RunFlags, name: str, given: Mapping[str
     from rich.console import Console
 
     from wd_research.concluding import conclude
+    from wd_research.measuring import How
+    from wd_research.occupancy import has_trained
     from wd_research.preview import audited, plan_text
     from wd_research.running import run
     from wd_research.scheduling import IncompleteError
@@ -139,6 +141,7 @@ def act(experiment: "Experiment", flags: RunFlags, name: str, given: Mapping[str
     tiles = max(flags.tiles, share.of if share else 1)
     blocks = {"auto": (), "sequential": (1,), "vmapped": (None,)}[flags.block]
     limits = Limits(memory, blocks, -(-tiles // max(1, len(experiment.trained))))
+    how = How(limits, flags.checkpoint_every, flags.keep, share, bool(flags.join))
     if flags.audit:
         print(audited(experiment), end="")
     elif flags.plan:
@@ -153,18 +156,22 @@ def act(experiment: "Experiment", flags: RunFlags, name: str, given: Mapping[str
         }
         given_folder = flags.join or flags.workdir
         folder = given_folder.expanduser() if given_folder else new_folder(Path("runs"), name.rpartition(".")[2])
-        again = launch["command"] + ("" if given_folder else f" --workdir {shlex.quote(str(folder))}")
+        again = given_command() + ("" if given_folder else f" --workdir {shlex.quote(str(folder))}")
         try:
-            run(experiment, folder, tensorboard=flags.tensorboard, member_runs=flags.member_runs, limits=limits,
-                launch=launch, checkpoint_every=flags.checkpoint_every, keep=flags.keep, share=share,
-                join=bool(flags.join))  # fmt: skip
+            run(experiment, folder, how, tensorboard=flags.tensorboard, member_runs=flags.member_runs, launch=launch)
         except IncompleteError as others:
             print(others)
         except KeyboardInterrupt as interrupt:
-            there = (folder / RESULTS).exists()
-            stop(f"interrupted; what was trained so far is in {folder}, and this goes on from it: {again}"
-                 + (f"; --conclude {folder} concludes from what there is" if there else ""),
-                 code=getattr(interrupt, "code", 130))  # fmt: skip
+            said = f"what was trained so far is in {folder}, and this goes on from it: {again}"
+            said = said if has_trained(folder) else "nothing was trained yet"
+            stop(f"interrupted; {said}", code=getattr(interrupt, "code", 130))
+
+
+def given_command() -> str:
+    """The command of this process, as one gives it again."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    started = ["-m", spec.name] if spec else [sys.argv[0]]
+    return shlex.join(["python", *started, *sys.argv[1:]])
 
 
 def check_renamed(arguments: list[str]) -> None:

@@ -15,7 +15,9 @@ from wd_research.evidence.selection import best_point, summarise, winner_of
 from wd_research.evidence.statistics import paired_t
 from wd_research.experiment import Experiment
 from wd_research.flags import UserError
+from wd_research.leases import Leases
 from wd_research.names import check_name
+from wd_research.occupancy import occupied
 from wd_research.reporting.drawing import Figure
 from wd_research.reporting.errors import formatted, kept
 from wd_research.reporting.figures import ledger_figure, ledger_leaves, training
@@ -122,10 +124,18 @@ def conclude(
     what claims, figures and the answer raised, each with a note that names it, and of `errors` that came before. They
     stand in the report and in `experiment.json` too.
     """
-    folder, seconds = Path(folder), {}
-    record, arms = read_record(folder), read_evidence(folder)
+    folder = Path(folder)
+    record = read_record(folder)  # a folder that holds no run gets no lease
+    with occupied(folder, Leases()):
+        return concluded(experiment, folder, record, console, dict(errors or {}))
+
+
+def concluded(
+    experiment: Experiment, folder: Path, record: dict[str, Any], console: Console | None, errors: dict[str, Exception]
+) -> Result:
+    """What `conclude` returns, for the one that writes in the folder."""
+    seconds, arms = {}, read_evidence(folder)
     check_measured(experiment, arms, record, folder)
-    errors = dict(errors or {})
     record.setdefault("measuring_errors", formatted(errors))
     with booked(seconds, "conclude"):
         summary = judged(experiment, arms, record, errors)

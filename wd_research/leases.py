@@ -9,6 +9,7 @@ end, for a tile's result depends on nothing else.
 import json
 import os
 import secrets
+import shutil
 import socket
 import threading
 import time
@@ -16,14 +17,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from wd_research.reporting.files import unwritable
+from wd_research.flags import UserError
+from wd_research.reporting.files import read_text, unwritable
 
 RENEWAL = 5.0  # seconds
 MISSED = 10  # renewals after which an owner is taken for gone
 
 
 class Leases:
-    """The leases of this process, and since when those of others have not changed."""
+    """The leases of a run in this process, and what those of others were when they were first seen."""
 
     def __init__(self) -> None:
         """Without any."""
@@ -32,8 +34,14 @@ class Leases:
 
     @contextmanager
     def taken(self, path: Path) -> Iterator[bool]:
-        """Hold a lease in a block; False where somebody else does. Raises UnwritableError where the disk does."""
-        if not (create(path, self.content(0)) or (self.is_stale(path) and self.take_over(path))):
+        """Hold a lease in a block; False where somebody else does. Raises UnwritableError where the disk does.
+
+        A lease that is held already is held until the outer block ends.
+        """
+        if self.is_mine(path):
+            yield True
+            return
+        if not (create(path, self.content(0)) or (self.owner_is(path) == "gone" and self.take_over(path))):
             yield False
             return
         ended = threading.Event()
@@ -64,26 +72,30 @@ class Leases:
                 os.replace(fresh, path)
 
     def is_mine(self, path: Path) -> bool:
-        """Whether this process holds a lease."""
+        """Whether this run holds a lease."""
         return owner_of(path).get("token") == self.token
 
-    def is_stale(self, path: Path) -> bool:
-        """Whether the owner of a lease is gone, as far as can be known here."""
+    def owner_is(self, path: Path) -> str:
+        """Whether the owner of a lease is "alive" or "gone", or that is "unknown" as yet: then look again."""
         owner, text, now = owner_of(path), read(path), time.monotonic()
         if owner.get("host") == socket.gethostname() and owner.get("space") == process_space():
-            return started(owner.get("process")) != owner.get("started")
-        if self.seen.get(path, ("", 0.0))[0] != text:
+            return "alive" if started(owner.get("process")) == owner.get("started") else "gone"
+        first, since = self.seen.setdefault(path, (text, now))
+        if text != first:
             self.seen[path] = text, now
-        return now - self.seen[path][1] > RENEWAL * MISSED
+            return "alive"
+        return "gone" if now - since > RENEWAL * MISSED else "unknown"
 
     def take_over(self, path: Path) -> bool:
-        """Take a stale lease; of several processes that try one succeeds."""
-        gone = path.with_name(f".{path.name}.{self.token}.stale")
+        """Take the lease of one who is gone; of several processes that try one succeeds."""
+        self.seen.pop(path, None)
+        gone = path.with_name(f".{path.name}.{self.token}.gone")
         try:
             os.rename(path, gone)
-            gone.unlink()
         except OSError:
             return False
+        with suppress(OSError):
+            shutil.rmtree(gone) if gone.is_dir() and not gone.is_symlink() else gone.unlink()
         return create(path, self.content(0))
 
 
@@ -91,6 +103,9 @@ def create(path: Path, content: str) -> bool:
     """Create a file that is not there yet; False where it is. Raises UnwritableError where the disk does."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
+    try:
         with open(path, "x") as file:
             file.write(content)
     except FileExistsError:
@@ -101,10 +116,10 @@ def create(path: Path, content: str) -> bool:
 
 
 def read(path: Path) -> str:
-    """What stands in the file of a lease; "" where there is none or it is just being written."""
+    """What stands in the file of a lease; "" where there is none, it is just being written, or it is no file."""
     try:
-        return path.read_text()
-    except (OSError, ValueError):
+        return read_text(path.parent, path.name)
+    except (OSError, UserError):
         return ""
 
 
@@ -115,6 +130,12 @@ def owner_of(path: Path) -> dict[str, object]:
         if isinstance(owner, dict):
             return owner
     return {}
+
+
+def describe_owner(path: Path) -> str:
+    """`process 12 on HOST`."""
+    owner = owner_of(path)
+    return f"process {owner.get('process')} on {owner.get('host')}" if owner else f"somebody unknown, by {path.name}"
 
 
 def process_space() -> str:
@@ -133,5 +154,5 @@ def started(process: object = None) -> float | None:
         return None
     try:
         return psutil.Process(process).create_time()
-    except (psutil.Error, ValueError):
+    except (psutil.Error, ValueError, OverflowError):
         return None

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from wd_research.audit.arms import audit_text
 from wd_research.evidence.measured import Evidence
 from wd_research.experiment import Experiment
-from wd_research.occupancy import occupied
+from wd_research.leases import Leases
+from wd_research.occupancy import begun, occupied
 from wd_research.reporting.checksums import seal
 from wd_research.reporting.files import write_text
 from wd_research.reporting.folder import AUDIT, CONFIRMING, RESULTS, rescued, write_confirming, write_results
@@ -24,40 +25,47 @@ from wd_research.types import Observer, Results
 Save = Callable[[Any], None]  # what was measured so far -> written
 
 
+class How(NamedTuple):
+    """How a run trains, whatever its experiment is."""
+
+    limits: Limits = Limits()
+    checkpoint_every: float = 60.0  # seconds after which a position is written that a killed run goes on from
+    keep: str = "best"  # whose weights: "best" of chosen points, "all", or "none"
+    share: Share | None = None  # of the tiles, which alone are trained
+    join: bool = False  # other processes, which may train in the folder at the same time
+
+
 def measure(
     experiment: Experiment,
     folder: Path | str,
+    how: How = How(),  # noqa: B008 - it cannot be changed
     *,
-    limits: Limits | None = None,
     observers: Sequence[Observer] = (),
     announce: Announce = lambda what, member_steps=0: None,
     advance: Callable[[int], None] = lambda member_steps: None,
     launch: Mapping[str, Any] | None = None,
-    checkpoint_every: float = 60.0,
-    keep: str = "best",
-    share: Share | None = None,
-    join: bool = False,
+    leases: Leases | None = None,
 ) -> Evidence:
     """Audit every arm, train it on the exploring seeds and what they choose on fresh ones; nothing is judged for good.
 
     It writes results.nc and confirming.nc. In a folder that holds members of the same experiment, from a run that was
     ended early, had fewer seeds or points, or still goes on elsewhere, those that are missing are trained alone. If
-    something ends it early, the status in `experiment.json` says so, with the error. With `join` other processes may
-    train in the folder at the same time; with a `share` of the tiles those alone are trained.
+    something ends it early, the status in `experiment.json` says so, with the error.
 
     Raises UserError when the folder cannot be written, holds another experiment, or is another process's; DecayError,
     one too, when a decay does not fit; PlanError, one too, when the population does not; and IncompleteError where what
     is left is for other processes.
     """
     prepare_jax()
-    folder, launch = Path(folder).expanduser(), dict(launch or {})
+    folder, launch, leases = Path(folder).expanduser(), dict(launch or {}), leases or Leases()
+    for name, arm in experiment.trained.items():
+        check_arm(name, arm)
     train_in = partial(
-        Training, folder, experiment.segments, limits or Limits(), versions(),
-        announce=announce, advance=advance, checkpoint_every=checkpoint_every, keep=keep,
+        Training, folder, experiment.segments, how.limits, versions(), leases=leases,
+        announce=announce, advance=advance, checkpoint_every=how.checkpoint_every, keep=how.keep,
     )  # fmt: skip
-    check_arms(experiment)
-    if share or join:
-        measured(experiment, train_in(share=share or Share()), nowhere, nowhere)
+    if how.share or how.join:
+        measured(experiment, train_in(share=how.share), nowhere, nowhere)
     training = train_in(observers=observers)
     training.seconds |= launch.pop("seconds", {})
     record = {
@@ -69,17 +77,14 @@ def measure(
         **surroundings(),
         **launch,
     }
-    with occupied(folder, record, training.leases, join):
+    with occupied(folder, leases, bool(how.share or how.join), announce), begun(folder, record):
         for name, wanted in explored(experiment.arms, experiment.seeds).items():
             training.read(name, wanted)  # another experiment's tiles are refused before anything is written
         announce("auditing")
         with booked(training.seconds, "audit"):
             write_text(folder / AUDIT, audit_text(experiment.trained, experiment.steps))
-        save, save_confirming = (
-            partial(replace_results, folder),
-            partial(rescued, write_confirming, folder / CONFIRMING),
-        )
-        evidence = measured(experiment, training, save, save_confirming)
+        save = partial(replace_results, folder, record)
+        evidence = measured(experiment, training, save, partial(rescued, write_confirming, folder / CONFIRMING))
         plans = training.plans
         record |= {
             "members": evidence.members(experiment.trained),
@@ -102,17 +107,15 @@ def measured(experiment: Experiment, training: Training, save: Save, save_confir
     return confirm(arms, results, experiment.claims, experiment.looks, training, save_confirming)
 
 
-def replace_results(folder: Path, results: Mapping[str, Results]) -> None:
-    """Write the exploring results; confirming ones of an earlier run with fewer seeds or points are none any more."""
+def replace_results(folder: Path, record: Mapping[str, Any], results: Mapping[str, Results]) -> None:
+    """Write the exploring results, and the record of the run that measures them.
+
+    Confirming results of an earlier run with fewer seeds or points are none any more.
+    """
     (folder / CONFIRMING).unlink(missing_ok=True)
     rescued(write_results, folder / RESULTS, results)
+    seal(folder, {**record, "status": "running"})
 
 
 def nowhere(content: Any) -> None:
     """Write nothing: another process does."""
-
-
-def check_arms(experiment: Experiment) -> None:
-    """Raise UserError where an arm cannot be trained."""
-    for name, arm in experiment.trained.items():
-        check_arm(name, arm)

@@ -1,19 +1,20 @@
 """Occupancy: one process at a time writes the record of a run, and it says how that ended."""
 
+import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from wd_research.flags import UserError
-from wd_research.leases import Leases, owner_of
+from wd_research.leases import Leases, describe_owner
 from wd_research.reporting.checksums import seal
 from wd_research.reporting.files import UnwritableError, read_inside, write_whole
 from wd_research.reporting.folder import CLAIMED, RECORD, RESULTS, claim_folder, make_folder
 from wd_research.reporting.page import write_record
 from wd_research.reporting.record import read_record
-from wd_research.scheduling import IncompleteError
+from wd_research.scheduling import WAITING, IncompleteError
 from wd_research.signals import ending, will
 from wd_research.tiles import TILES
 
@@ -21,27 +22,44 @@ LEASE = "run.claim"  # the file that says who writes
 
 
 @contextmanager
-def occupied(folder: Path, record: Mapping[str, Any], leases: Leases, join: bool = False) -> Iterator[None]:
-    """Be the one that writes the record of a run in a block; it says that the run goes on, or with what error it ended.
+def occupied(
+    folder: Path, leases: Leases, join: bool = False, announce: Callable[[str], None] = lambda what: None
+) -> Iterator[None]:
+    """Be the one that writes in the folder of a run in a block.
 
-    Raises UserError when the folder cannot be written, holds another experiment, or another process writes there; then,
-    to `join`, IncompleteError.
+    Raises UserError when the folder cannot be written, or another process writes there; then, to `join`,
+    IncompleteError. Where it is not known whether that process lives, it waits until it is.
     """
     make_folder(folder)
-    with leases.taken(folder / LEASE) as mine:
-        if not mine:
-            owner = owner_of(folder / LEASE)
-            who = f"process {owner.get('process')} on {owner.get('host')}"
-            if join:
-                raise IncompleteError(f"everything is trained, and {who} concludes in {folder}")
+    while True:
+        with leases.taken(folder / LEASE) as mine:
+            if mine:
+                yield
+                return
+        who, lives = describe_owner(folder / LEASE), leases.owner_is(folder / LEASE)
+        if lives == "alive" and join:
+            raise IncompleteError(f"everything is trained, and {who} concludes in {folder}")
+        if lives == "alive":
             raise UserError(f"--workdir {folder} holds a run that still goes on, {who}: wait for it, train with it by "
                             f"--join {folder}, or name another folder")  # fmt: skip
-        earlier = earlier_record(folder, record)
-        if earlier is None and not (folder / RECORD).exists():
-            claim_folder(folder)
-        with recorded(folder, earlier):
+        announce(f"waiting whether {who} still lives")
+        time.sleep(WAITING)
+
+
+@contextmanager
+def begun(folder: Path, record: Mapping[str, Any]) -> Iterator[None]:
+    """Let the record of a folder say that a run goes on in a block, or with what error it ended.
+
+    Where the folder holds results the record stays theirs until others are written. Raises UserError when the folder
+    holds another experiment.
+    """
+    earlier = earlier_record(folder, record)
+    if earlier is None and not (folder / RECORD).exists():
+        claim_folder(folder)
+    with recorded(folder, earlier):
+        if not (folder / RESULTS).exists():
             seal(folder, {**record, "status": "running"})
-            yield
+        yield
 
 
 def earlier_record(folder: Path, record: Mapping[str, Any]) -> bytes | None:
@@ -73,15 +91,22 @@ def earlier_record(folder: Path, record: Mapping[str, Any]) -> bytes | None:
 def recorded(folder: Path, earlier: bytes | None = None) -> Iterator[None]:
     """Record the error that ends a block, and leave a report of what there is.
 
-    Bad input leaves an `earlier` record as it was.
+    Bad input leaves an `earlier` record as it was, and whatever ends the block leaves it while the results are its.
     """
+
+    def stays(error: BaseException) -> bool:
+        if earlier is None:
+            return False
+        bad_input = isinstance(error, UserError) and not isinstance(error, UnwritableError)
+        return bad_input or ((folder / RESULTS).exists() and read_inside(folder, RECORD) == earlier)
 
     def interrupted() -> str:
         if leaves_nothing(folder, KeyboardInterrupt()):
             (folder / RECORD).unlink()
             return "nothing was trained"
-        seal(folder, {**read_record(folder), "status": "interrupted"})
-        return f"what was written so far is in {folder}"
+        if not stays(KeyboardInterrupt()):
+            seal(folder, {**read_record(folder), "status": "interrupted"})
+        return f"what was trained so far is in {folder}"
 
     with will(interrupted):
         try:
@@ -89,26 +114,28 @@ def recorded(folder: Path, earlier: bytes | None = None) -> Iterator[None]:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 ending()
-            bad_input = isinstance(error, UserError) and not isinstance(error, UnwritableError)
-            if earlier is not None and bad_input:
-                write_whole(folder / RECORD, earlier)
-                raise
-            if leaves_nothing(folder, error):
-                with suppress(OSError):
+            with suppress(UserError, OSError):  # no disk, no folder: what ended the run is told, not that it cannot be
+                if earlier is not None and stays(error):
+                    write_whole(folder / RECORD, earlier)
+                elif leaves_nothing(folder, error):
                     (folder / RECORD).unlink()
-                raise
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            errors = {status: "".join(traceback.format_exception(error))}
-            with suppress(UserError):  # no disk, no folder: what ended the run is told, not that it cannot be recorded
-                write_record(folder, {**read_record(folder), "status": status, "errors": errors})
+                else:
+                    status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                    errors = {status: "".join(traceback.format_exception(error))}
+                    write_record(folder, {**read_record(folder), "status": status, "errors": errors})
             raise
 
 
 def leaves_nothing(folder: Path, error: BaseException) -> bool:
     """Whether a run ended before it trained anything, by bad input or before it began: its folder is free again."""
-    if (folder / RESULTS).exists() or any((folder / TILES).glob("*/*.n[cp]*")):
+    if (folder / RESULTS).exists() or has_trained(folder):
         return False
     with suppress(UserError):
         if read_record(folder)["status"] == CLAIMED:
             return True
     return isinstance(error, UserError) and not isinstance(error, UnwritableError)  # then what was trained is lost
+
+
+def has_trained(folder: Path) -> bool:
+    """Whether there is a tile in a folder, finished or not."""
+    return any((folder / TILES).glob("*/*.n[cp]*"))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wd_research.checkpoints import last_position, remove_checkpoints, write_checkpoint
+from wd_research.checkpoints import last_position, made_of_checkpoint, remove_checkpoints, write_checkpoint
 from wd_research.evidence.choices import choose
 from wd_research.evidence.selection import can_be_tuned
 from wd_research.leases import Leases
@@ -30,6 +30,8 @@ from wd_research.tiles import (
     cells,
     check_made,
     cost_of,
+    is_tile,
+    made_of,
     maker,
     missing,
     overlap,
@@ -82,18 +84,19 @@ class Training:
 
     def __init__(
         self, folder: Path, segments: Segments, limits: Limits, versions: Mapping[str, str], *,
-        observers: Sequence[Observer] = (), announce: Announce = lambda what, member_steps=0: None,
-        advance: Callable[[int], None] = lambda member_steps: None, checkpoint_every: float = 60.0, keep: str = "best",
-        share: Share = Share(),  # noqa: B008 - it cannot be changed
+        leases: Leases | None = None, observers: Sequence[Observer] = (), checkpoint_every: float = 60.0,
+        announce: Announce = lambda what, member_steps=0: None, keep: str = "best", share: Share | None = None,
+        advance: Callable[[int], None] = lambda member_steps: None,
     ) -> None:  # fmt: skip
         """For tiles below a folder; observers are told of every evaluation, `advance` of every piece."""
         self.folder, self.segments, self.limits, self.versions = folder / TILES, segments, limits, versions
         self.observers, self.announce, self.advance = observers, announce, advance
-        self.checkpoint_every, self.keep, self.share = checkpoint_every, keep, share
+        self.checkpoint_every, self.keep, self.share = checkpoint_every, keep, share or Share()
         self.seconds: Seconds = dict.fromkeys(("audit", "compile", "train", "evaluate", "write"), 0.0)
         self.plans: dict[str, Plan] = {}  # of the arms on exploring seeds
-        self.leases, self.makers, self.compiled = Leases(), {}, {}
+        self.leases, self.makers, self.compiled = leases or Leases(), {}, {}
         self.known: dict[Path, Results] = {}  # tiles that were read
+        self.checked: set[Path] = set()  # checkpoints that may be gone on from
         self.costs: dict[tuple[str, str], Seconds] = {}  # of every tile that was used, whoever trained it
 
     @property
@@ -145,14 +148,23 @@ class Training:
         """
         folder = self.folder / file_name(name)
         there = {}
-        for path in sorted(folder.glob("*.nc")):
+        for path in sorted(folder.glob("*.step*.npz")):
+            if path not in self.checked and (made := made_of_checkpoint(path)) is not None:
+                self.check(path, made, name, wanted.arm)
+                self.checked.add(path)
+        for path in filter(is_tile, sorted(folder.glob("*.nc"))):
             if path not in self.known:
-                self.known[path] = read_tile(path)
-                check_made(path, self.known[path], wanted, self.maker(name, wanted.arm), self.at)
+                tile = read_tile(path)
+                self.check(path, made_of(tile), name, wanted.arm)
+                self.known[path] = tile
             (rows, columns), _ = cells(wanted, self.known[path])
             if len(rows) and len(columns):
                 there[path.stem] = self.known[path]
         return there
+
+    def check(self, path: Path, made: Mapping[str, Any], name: str, arm: Arm) -> None:
+        """Raise UserError unless what was made so is what training an arm here would make."""
+        check_made(path, made, arm, self.maker(name, arm), self.at)
 
     @property
     def at(self) -> list[int]:
@@ -184,7 +196,8 @@ class Training:
         made = {}
         for key, (name, block, path) in blocks.items():
             plan = plans[key]
-            cut = Cut(block.seeds, tuple(block.points), plan.population.points, plan.block, plan.seconds_per_step)
+            room, count = plan.population.points, min(plan.tiles, len(block.points))
+            cut = Cut(block.seeds, tuple(block.points), count, room, plan.block, plan.seconds_per_step)
             cuts[name] = write_cuts(path, wanted[name], [*cuts[name], cut])
             made[name, cut] = plan
         jobs, chosen = [], bool(rooms)
@@ -240,7 +253,8 @@ class Training:
     def train_one(self, job: Job, plan: Plan, tell: Callable[[Position], None] | None) -> None:
         """Train a tile to its end and write it, and tell of its evaluations."""
         tile, stem = job.tile, job.path.with_suffix("")
-        since, cost = last_position(stem, plan.population.members, warn)
+        since, made = last_position(stem, plan.population.members, warn)
+        cost = made.get("seconds", {})
         before = {name: self.seconds[name] - cost.get(name, 0.0) for name in COSTS}
         if since:
             done = since.step * len(tile.seeds) * len(tile.points)
@@ -255,7 +269,7 @@ class Training:
                 if position.evaluated and tell:
                     tell(position)
                 if step < self.steps and (signalled() or time.monotonic() - saved >= self.checkpoint_every):
-                    self.save(stem, position, self.cost(before))
+                    self.save(stem, position, self.made(job, plan, self.cost(before)))
                     saved = time.monotonic()
                     if signalled():
                         break
@@ -284,18 +298,18 @@ class Training:
         """The seconds since, by what they went into."""
         return {name: round(self.seconds[name] - before[name], 3) for name in COSTS}
 
-    def save(self, stem: Path, position: Position, cost: Seconds) -> None:
+    def save(self, stem: Path, position: Position, made: Mapping[str, Any]) -> None:
         """Write a checkpoint; where that fails it is said, and training goes on."""
         try:
             with booked(self.seconds, "write"):
-                write_checkpoint(stem, position, cost)
+                write_checkpoint(stem, position, made)
         except UnwritableError as error:
             warn(f"{error}; training goes on without this checkpoint")
 
     def made(self, job: Job, plan: Plan, cost: Seconds) -> dict[str, Any]:
         """What a tile says of how it was made: what its numbers depend on, and what they cost."""
         how = {"block": format_block(plan.block), "room": job.cut.room, "seconds": cost}
-        return {**self.maker(job.name, job.tile.arm).of(job.tile.arm, job.tile.seeds), **how}
+        return {**self.maker(job.name, job.tile.arm).of(job.tile.arm, job.tile.seeds, self.at), **how}
 
     def compute(
         self, name: str, arm: ComputedArm, seeds: range, points: Sequence[int] | None = None, stage: str = ""

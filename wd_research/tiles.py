@@ -8,6 +8,7 @@ trained apart, on other days or machines, are put together as if they had been o
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from wd_research.flags import UserError
-from wd_research.reporting.files import read_text, write_first, write_text
+from wd_research.reporting.checksums import digest_of
+from wd_research.reporting.files import read_text, unwritable, write_first, write_text
 from wd_research.reporting.folder import read_results, write_results
 from wd_research.training.member import Seed, draw_order, evaluate_member, init_member, train_segment
 from wd_research.training.population import Block, text_hash
@@ -58,11 +60,7 @@ def span(seeds: range) -> str:
 
 
 def read_tile(path: Path) -> Results:
-    """A finished tile. Raises UserError, naming the file, where it is damaged, and FileNotFoundError where it is not
-    there.
-    """
-    if not path.exists():
-        raise FileNotFoundError(path)
+    """A finished tile. Raises UserError, naming the file, where it is damaged or not there."""
     try:
         tile = read_results(path)["tile"]
         if tile.attrs[CHECKSUM] == checksum(tile):
@@ -91,9 +89,23 @@ def checksum(results: Results) -> str:
     return found.hexdigest()
 
 
+def made_of(tile: Results) -> dict[str, Any]:
+    """What a tile says of how it was made; {} where it says nothing."""
+    try:
+        made = json.loads(tile.attrs[MADE])
+    except (ValueError, LookupError, TypeError):
+        return {}
+    return made if isinstance(made, dict) else {}
+
+
 def cost_of(tile: Results) -> dict[str, float]:
     """The seconds that a tile took, by what they went into."""
-    return json.loads(tile.attrs[MADE]).get("seconds", {})
+    return made_of(tile).get("seconds", {})
+
+
+def is_tile(path: Path) -> bool:
+    """Whether a file is called as a finished tile is; what others put there is not ours."""
+    return bool(re.fullmatch(r"s\d+-\d+\.p\d+-[0-9a-f]{8}\.nc", path.name))
 
 
 def places(values: np.ndarray, tile: Results, fields: Sequence[str]) -> np.ndarray:
@@ -168,27 +180,31 @@ class Cut(NamedTuple):
 
     seeds: range
     points: tuple[int, ...]
+    parts: int  # how many tiles
     room: int  # points that a tile's program is compiled for
     points_at_once: Block
     seconds_per_step: float
 
     def tiles(self, wanted: Wanted) -> list[Wanted]:
-        """The tiles, all of as many points but the last."""
-        starts = range(0, len(self.points), self.room)
-        return [wanted._replace(seeds=self.seeds, points=self.points[first : first + self.room]) for first in starts]
+        """The tiles, whose numbers of points differ by one at most."""
+        parts = np.array_split(np.array(self.points), self.parts)
+        return [wanted._replace(seeds=self.seeds, points=tuple(part.tolist())) for part in parts]
 
 
 def write_cuts(path: Path, wanted: Wanted, cuts: Sequence[Cut]) -> list[Cut]:
     """Keep how members that are wanted are cut, and return it; of processes that do so at once the first counts."""
     numbers = {number: place for place, number in enumerate(wanted.points)}
-    content = [
+    kept = [
         {**cut._asdict(), "seeds": [cut.seeds.start, cut.seeds.stop],
          "points": [numbers[number] for number in cut.points]}
         for cut in cuts
     ]  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
     write = write_first if len(cuts) == 1 else write_text
-    write(path, json.dumps(content) + "\n")
+    write(path, json.dumps({"cuts": kept, CHECKSUM: digest_of({"cuts": kept})}) + "\n")
     return read_cuts(path, wanted)
 
 
@@ -198,13 +214,16 @@ def read_cuts(path: Path, wanted: Wanted) -> list[Cut]:
     Raises UserError, naming the file, where it is damaged.
     """
     try:
-        kept = json.loads(read_text(path.parent, path.name))
+        content = json.loads(read_text(path.parent, path.name))
+        if content[CHECKSUM] != digest_of({"cuts": content["cuts"]}):
+            raise ValueError("it is not as it was written")
+        kept = content["cuts"]
         points = [tuple(wanted.points[place] for place in cut["points"]) for cut in kept]
         seeds = [range(*cut["seeds"]) for cut in kept]
         return [Cut(**{**cut, "seeds": s, "points": p}) for cut, s, p in zip(kept, seeds, points, strict=True)]
     except FileNotFoundError:
         return []
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged: remove it; what is not there yet is cut anew") from error
 
 
@@ -219,9 +238,10 @@ class Maker(NamedTuple):
     versions: dict[str, str]
     platform: str
 
-    def of(self, arm: Arm, seeds: Iterable[int]) -> dict[str, Any]:
+    def of(self, arm: Arm, seeds: Iterable[int], steps: Sequence[int]) -> dict[str, Any]:
         """What a tile says of how it was made."""
-        return {**self._asdict(), "splits": {str(seed): hash_of(arm.task.split(seed)) for seed in seeds}}
+        splits = {str(seed): hash_of(arm.task.split(seed)) for seed in seeds}
+        return {**self._asdict(), "splits": splits, "steps": list(steps)}
 
 
 def maker(arm: Arm, versions: Mapping[str, str]) -> Maker:
@@ -230,7 +250,7 @@ def maker(arm: Arm, versions: Mapping[str, str]) -> Maker:
     given = arm.task.data, arm.task.split(0), jax.random.key(0), one, np.int32(0)
     lowered = jax.jit(partial(one_step, arm), keep_unused=True).lower(*given)
     known = {name: versions[name] for name in VERSIONS if name in versions}
-    return Maker(text_hash(lowered), hash_of(arm.task.data), known, jax.default_backend())
+    return Maker(text_hash(lowered, alone=False), hash_of(arm.task.data), known, jax.default_backend())
 
 
 def one_step(arm: Arm, data: Any, split: Any, key: Any, hypers: Any, start: Any) -> Any:
@@ -251,18 +271,16 @@ def hash_of(tree: Any) -> str:
     return found.hexdigest()
 
 
-def check_made(path: Path, tile: Results, wanted: Wanted, here: Maker, steps: Sequence[int]) -> None:
-    """Raise UserError, saying what differs and what to do, unless a tile's members are those that training them here
-    would make.
+def check_made(path: Path, made: Mapping[str, Any], arm: Arm, here: Maker, steps: Sequence[int]) -> None:
+    """Raise UserError, saying what differs and what to do, unless what says that it was made so is what training an arm
+    here would make.
     """
     try:
-        made = json.loads(tile.attrs[MADE])
-        splits, there = made.pop("splits"), Maker(*(made[name] for name in Maker._fields))
-        seeds = {seed: splits[str(seed)] for seed in tile["seed"].to_numpy().tolist()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        there = Maker(*(made[name] for name in Maker._fields))
+        splits, trained = {int(seed): said for seed, said in made["splits"].items()}, list(made["steps"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{path} does not say what made it: remove it, or name another folder") from error
     out = "name another folder, or give what that run was given"
-    trained = tile["step"].to_numpy().tolist()
     if trained != list(steps):
         raise UserError(
             f"{path} was trained for {trained[-1]} steps with {len(trained)} evaluations, and this run has {steps[-1]} "
@@ -272,11 +290,10 @@ def check_made(path: Path, tile: Results, wanted: Wanted, here: Maker, steps: Se
         raise UserError(f"{path} was made with {there.versions}, and here is {here.versions}: {out}")
     if there.platform != here.platform:
         raise UserError(f"{path} was made on a {there.platform}, and here is a {here.platform}: {out}")
+    if there.data != here.data:
+        raise UserError(f"{path} was trained on other data: {out}")
+    if other := [seed for seed, said in splits.items() if said != hash_of(arm.task.split(seed))]:
+        raise UserError(f"{path} was trained on another split of seed {other[0]}: {out}")
     if there.program != here.program:
         raise UserError(f"{path} was made by another program: its net, loss, optimizer or observer is another one now, "
                         f"or a package that they come from; {out}")  # fmt: skip
-    if there.data != here.data:
-        raise UserError(f"{path} was trained on other data: {out}")
-    shared = sorted(set(seeds) & set(wanted.seeds))
-    if other := [seed for seed in shared if seeds[seed] != hash_of(wanted.arm.task.split(seed))]:
-        raise UserError(f"{path} was trained on another split of seed {other[0]}: {out}")

@@ -127,7 +127,7 @@ def fitted(arm: Arm, seeds: int, length: int, mesh: Mesh, limits: Limits, compil
         plan = planned(tile, seeds, length, mesh, limits.blocks[0], compiled)
         memory = plan.population.memory
         if limits.memory is None or memory <= limits.memory:
-            return plan._replace(tiles=-(-arm.size // points))
+            return plan._replace(tiles=max(min(limits.tiles, arm.size), -(-arm.size // points)))
         if points <= mesh.size:
             raise PlanError(
                 f"--memory {limits.memory / 1e9:g} is not enough: {points} point(s) at {seeds} seed(s) need "

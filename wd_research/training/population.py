@@ -192,17 +192,18 @@ def fetch(tree: Any, arm: Arm) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf)[:, : arm.size], tree)
 
 
-def text_hash(lowered: Any) -> str:
+def text_hash(lowered: Any, alone: bool = True) -> str:
     """The hash of a lowered program's text, whatever its own functions are called: equal texts compute the same.
 
     Constants are part of the text, so functions that hold other numbers differ; donation and shardings are too. A
-    callback into Python is not: its text has a number alone, so a program with one has a hash that no other has.
+    callback into Python is not: its text has a number alone, so a program with one has a hash that no other has, unless
+    it need not be `alone`.
     """
     text = lowered.as_text()
     own = dict.fromkeys(re.findall(r"(?:module|func\.func(?: \w+)*) (@[\w.$-]+)", text))  # not those of custom calls
     renamed = {name: f"@{number}" for number, name in enumerate(own)}
     text = re.sub(r"@[\w.$-]+", lambda name: renamed.get(name[0], name[0]), text)
-    unique = uuid.uuid4().hex if "callback" in text else ""
+    unique = uuid.uuid4().hex if alone and "callback" in text else ""
     return hashlib.sha256((text + unique).encode()).hexdigest()
 
 
