@@ -15,7 +15,8 @@
 # FILE: a module and its flags per row, as in `experiments.decay_values --seeds 16`, quoted as in a shell; rows that are
 # empty or begin with # do not count. Task i runs row i, counted from 0, by scripts/one_gpu.sh, into the folder
 # runs/slurm-JOB_i; its log is runs/slurm-JOB_i.log. Five minutes before its time is up a run gets the signal of Ctrl-C
-# and closes its folder, status "interrupted". Where compute nodes have no internet, install first on one that has:
+# and saves its position; a task that Slurm starts anew goes on from it. (`python -m wd_research launch` shares one run
+# among jobs, and queues them again by itself.) Where compute nodes have no internet, install first on one that has:
 # `scripts/one_gpu.sh experiments.decay_values` installs before it looks for a GPU.
 #
 # Tried: with stand-ins for sbatch and Python (tests/test_launchers.py), and a run on CPU that got the signal by hand.
@@ -54,5 +55,4 @@ fi
 task=$SLURM_ARRAY_TASK_ID
 ((task < ${#rows[@]})) || stop "task $task has no row: those of $file end with row $((${#rows[@]} - 1))"
 words_of "$task"
-again=${SLURM_RESTART_COUNT:+-again-$SLURM_RESTART_COUNT} # a task that Slurm started anew
-exec scripts/one_gpu.sh "${words[@]}" --workdir "runs/slurm-${SLURM_ARRAY_JOB_ID}_$task$again"
+exec scripts/one_gpu.sh "${words[@]}" --workdir "runs/slurm-${SLURM_ARRAY_JOB_ID}_$task" # goes on from what is there

@@ -132,9 +132,12 @@ def test_a_run_is_judged_again_without_training(finished, tmp_path, capsys):
 def test_a_finished_run_is_not_overwritten(finished, capsys):
     folder, _ = finished
     before = (folder / "summary.json").read_bytes()
-    assert refused(capsys, *SMALL, "--workdir", folder) == (
-        f"error: --workdir {folder} holds a run already: name another folder, or remove that one\n"
-    )
+    said = refused(capsys, *SMALL, "--steps", 7, "--workdir", folder)
+    assert said.startswith(f"error: --workdir {folder} holds a run with ")
+    assert said.endswith(f"that is another run; name another folder, or remove {folder}\n")
+    said = refused(capsys, *SMALL, "--width", 17, "--workdir", folder)
+    assert "is another one now" in said
+    assert said.count("\n") == 1
     assert (folder / "summary.json").read_bytes() == before
 
 

@@ -339,11 +339,11 @@ def test_a_slurm_task_runs_its_row_in_a_folder_of_its_own_and_becomes_the_run(ho
     assert not (house.folder / "it").exists()
 
 
-def test_a_slurm_task_that_is_started_anew_takes_another_folder(house):
+def test_a_slurm_task_that_is_started_anew_goes_on_in_its_folder(house):
     house.rows("experiments.decay_values")
     assert spooled(house).communicate()[1] == b""
     assert spooled(house, SLURM_RESTART_COUNT="1").communicate()[1] == b""
-    assert [run["words"][-1] for run in house.experiments()] == ["runs/slurm-70_0", "runs/slurm-70_0-again-1"]
+    assert [run["words"][-1] for run in house.experiments()] == ["runs/slurm-70_0", "runs/slurm-70_0"]
 
 
 def test_slurm_says_so_when_it_was_not_called_from_the_root(house):

@@ -36,7 +36,7 @@ from pathlib import Path
 import psutil
 from wd_research.launching import launch
 
-(job,) = launch("net", Path("run"), 1, "local", "--steps 40000 --block sequential --no-tensorboard")
+(job,) = launch("net", Path("run"), 1, "local", "--steps 20000 --block sequential --no-tensorboard")
 while "training net" not in (Path(job.paths.stdout).read_text() if Path(job.paths.stdout).exists() else ""):
     time.sleep(0.05)
 time.sleep(0.2)
@@ -48,13 +48,14 @@ print(Path(job.paths.stdout).read_text())
 """
 
 
+@pytest.mark.slow
 def test_a_job_whose_time_is_up_saves_its_position_and_the_next_goes_on_from_it(tmp_path, interruptible):
     (tmp_path / "net.py").write_text(SCRIPT)
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=tmp_path, text=True, capture_output=True,
                           env={**ENVIRONMENT, "PYTHONPATH": f"{tmp_path}:{ROOT}"})  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "from step" in done.stdout
-    finished(tmp_path, "--steps", "40000", "--block", "sequential", "--workdir", "whole")
+    finished(tmp_path, "--steps", "20000", "--block", "sequential", "--workdir", "whole")
     assert_as(tmp_path / "run", tmp_path / "whole")
 
 

@@ -24,7 +24,7 @@ from wd_research.training import loop
 loop.PIECE = 0.02  # seconds: many positions in a short run
 
 
-def experiment(*, steps: int = 12000, seeds: int = 2) -> wd.Experiment:
+def experiment(*, steps: int = 8000, seeds: int = 2) -> wd.Experiment:
     arms = {"net": cases.arm(), "norm": cases.arm("batch norm")}
     return wd.Experiment(arms, seeds, steps, evaluations=4, confirm=2, question="Which?", figures=lambda arms: {})
 
@@ -85,7 +85,9 @@ def undisturbed(tmp_path_factory):
     return folder / "run"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)], ids=["SIGTERM", "SIGINT"]
+)
 def test_a_signal_saves_the_position_and_the_command_that_is_said_goes_on_from_it(
     tmp_path, interruptible, undisturbed, number
 ):
@@ -122,6 +124,7 @@ def kill_at_random(folder, rng, times):
 SEQUENTIAL = ("--block", "sequential")
 
 
+@pytest.mark.slow
 def test_what_is_killed_goes_on_to_the_same_end(tmp_path, undisturbed):
     code, _ = ended(tmp_path, signal.SIGKILL, "training norm", 0.3, "--workdir", "run", *FAST, *SEQUENTIAL)
     assert code == -signal.SIGKILL
@@ -139,6 +142,7 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path, undisturbed, se
     assert not list(tmp_path.rglob("*.claim"))
 
 
+@pytest.mark.slow
 def test_processes_that_join_share_the_tiles_and_one_concludes(tmp_path, undisturbed):
     words = ("--join", "run", "--tiles", "4", *SEQUENTIAL)
     (tmp_path / "run").mkdir()
@@ -172,6 +176,7 @@ def test_of_two_runs_in_one_folder_one_trains_and_the_other_says_so(tmp_path, un
     assert_as(tmp_path / "run", undisturbed)
 
 
+@pytest.mark.slow
 def test_runs_without_a_folder_take_one_each(tmp_path):
     runs = [started(tmp_path, "--steps", "4", "--confirm", "0") for _ in range(3)]
     said = [run.communicate()[1] for run in runs]
@@ -179,6 +184,7 @@ def test_runs_without_a_folder_take_one_each(tmp_path):
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["net", "net-2", "net-3"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_for_checkpoints_costs_no_training(tmp_path, undisturbed):
     """A folder in the place of every checkpoint's name would be too kind: the disk itself takes no more of them."""
     (tmp_path / "sitecustomize.py").write_text(
