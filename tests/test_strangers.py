@@ -3,7 +3,7 @@
 import io
 import json
 from collections import namedtuple
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import flax.linen as nn
@@ -16,7 +16,7 @@ from rich.console import Console
 
 import wd_research as wd
 from tests.training import cases
-from wd_research.cli import main
+from wd_research.cli import RunFlags, main
 from wd_research.reporting.folder import read_results
 from wd_research.training.plan import Limits, make_plans
 from wd_research.training.population import text_hash
@@ -160,6 +160,46 @@ def test_a_run_is_concluded_with_its_flags_in_their_types(tmp_path, monkeypatch,
         main(experiment)
     assert seen[0] == seen[-1] == (Path("there"), np.inf, (1, 2))
     capsys.readouterr()
+
+
+def of_parameter(name):
+    """An experiment function with one parameter, of that name."""
+    made = {}
+    exec(f"def experiment(*, {name}: int = 3): raise UserError(f'the experiment got {{{name}}}')",
+         {"UserError": wd.UserError}, made)  # fmt: skip
+    return made["experiment"]
+
+
+RUN_FLAGS = ["workdir", "tensorboard", "no_tensorboard", "audit", "plan", "conclude", "member_runs", "confirm",
+             "until_decided", "grow", "checkpoint_every", "keep", "join", "shard", "tiles", "memory", "block",
+             "help"]  # fmt: skip
+
+
+def test_the_flags_of_a_run_are_these():
+    assert {field.name for field in fields(RunFlags)} == {*RUN_FLAGS} - {"no_tensorboard", "help"}
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["--plan"], ["--audit"]], ids=" ".join)
+@pytest.mark.parametrize("name", RUN_FLAGS)
+def test_a_parameter_with_the_name_of_a_runs_flag_is_one_sentence(name, words, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["stranger", *words])
+    with pytest.raises(SystemExit) as stopped:
+        main(of_parameter(name))
+    assert stopped.value.code == 2
+    taken = f"--{name.replace('_', '-')}"
+    assert capsys.readouterr().err == (
+        f"error: the experiment's parameter {name} cannot be a flag, for every run has the flag {taken} already: "
+        f"give it another name, such as my_{name}\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["my_confirm", "tile", "run", "experiment", "no_audit", "looks", "flipped"])
+def test_a_parameter_with_another_name_is_a_flag(name, monkeypatch, capsys):
+    """Names that a flag of a run had once are free."""
+    monkeypatch.setattr("sys.argv", ["stranger", f"--{name.replace('_', '-')}", "7"])
+    with pytest.raises(SystemExit):
+        main(of_parameter(name))
+    assert capsys.readouterr().err == "error: the experiment got 7\n"
 
 
 def test_a_decay_that_does_not_fit_leaves_the_folder_free(tmp_path):

@@ -6,9 +6,9 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -96,7 +96,8 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
         return experiment, run
 
     with ended_by_signals(), heeded():
-        check_renamed(sys.argv[1:])
+        check_parameters(inspect.signature(experiment).parameters)
+        check_renamed(sys.argv[1:], inspect.signature(experiment).parameters)
         declared, flags = tyro.cli(command, prog=f"python -m {name}", description=module and module.__doc__)
         check_run_flags(flags)
         staged = {"confirm": flags.confirm, "until_decided": flags.until_decided, "grow": flags.grow or None}
@@ -174,11 +175,21 @@ def given_command() -> str:
     return shlex.join(["python", *started, *sys.argv[1:]])
 
 
-def check_renamed(arguments: list[str]) -> None:
-    """Raise UserError, with the new name, where an argument has an old one."""
+def check_parameters(parameters: Collection[str]) -> None:
+    """Raise UserError where a parameter of the experiment would have the name of a flag that every run has."""
+    taken = [*(each.name for each in fields(RunFlags)), "no_tensorboard", "help"]
+    for name in parameters:
+        if name in taken:
+            raise UserError(f"the experiment's parameter {name} cannot be a flag, for every run has the flag "
+                            f"{flag(name)} already: give it another name, such as my_{name}")  # fmt: skip
+
+
+def check_renamed(arguments: list[str], parameters: Collection[str] = ()) -> None:
+    """Raise UserError, with the new name, where an argument has an old one that no parameter of the experiment has."""
     line = " ".join(argument.replace("=", " ", 1) for argument in arguments) + " "
+    own = {flag(name) for name in parameters}
     for old, new in RENAMED.items():
-        if f"{old} " in line:
+        if old not in own and f"{old} " in line:
             raise UserError(f"{old} is called {new} now")
 
 
