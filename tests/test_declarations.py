@@ -91,6 +91,14 @@ REFUSED = {
     "10^12 steps": (lambda: experiment(steps=10**12), "--steps 1000000000000 is too many"),
     "no evaluation": (lambda: experiment(evaluations=0), "--evaluations 0 is too few"),
     "half a confirming seed": (lambda: experiment(confirm=2.5), "--confirm 2.5 is no whole number"),
+    **{
+        f"{name} as {given!r}": (
+            lambda name=name, given=given: experiment(**{"confirm": 2, name: given}),
+            f"--{name.replace('_', '-')} {given!r} is no whole number",
+        )
+        for name in ("seeds", "steps", "evaluations", "confirm", "until_decided")
+        for given in (True, np.True_, 2.0, np.float32(2), "2", np.array([2]))
+    },
     "a claim that is none": (lambda: experiment(claims=["Decay helps."]), "'Decay helps.' is no claim"),
     "two claims alike": (lambda: experiment(claims=[claim(), claim()]), "two claims are called 'a-claim'"),
     "a claim expects nothing": (lambda: claim(expected=None), "expects None: give two numbers"),
@@ -158,6 +166,22 @@ def test_what_cannot_be_is_refused_when_it_is_declared(declare, sentence):
         declare()
     assert sentence in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint16])
+def test_whole_numbers_of_numpy_are_those_of_python(kind):
+    whole = {"seeds": 2, "steps": 6, "evaluations": 3, "confirm": 2, "until_decided": 4}
+    made = experiment(**{name: kind(value) for name, value in whole.items()})
+    assert made == experiment(**whole)
+    assert {name: type(getattr(made, name)) for name in whole} == dict.fromkeys(whole, int)
+    assert type(replace(made, seeds=kind(5)).seeds) is int
+    assert (made.looks, made.segments) == ([2, 4], [(0, 2), (2, 2), (4, 2)])
+
+
+def test_an_experiment_of_numpys_numbers_runs(tmp_path):
+    result = run(experiment(seeds=np.int64(2), steps=np.int64(4), confirm=np.int64(2)), tmp_path)
+    assert (tmp_path / "report.html").exists()
+    assert result.summary["seeds"]["exploring"] == 2
 
 
 def test_parts_of_unlike_sizes_for_unlike_seeds_are_refused():

@@ -49,6 +49,9 @@ class Experiment:
     def __post_init__(self) -> None:
         counts(seeds=self.seeds, steps=self.steps, evaluations=self.evaluations)
         confirming_seeds(self.confirm, self.until_decided)
+        for name in ("seeds", "steps", "evaluations", "confirm", "until_decided"):
+            if getattr(self, name) is not None:  # NumPy's whole numbers are none that JSON knows
+                object.__setattr__(self, name, int(getattr(self, name)))
         if not isinstance(self.arms, Mapping) or not self.arms:
             raise UserError("there is no arm: give at least one, as {name: arm}")
         check_arms(self.arms)
