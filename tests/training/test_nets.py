@@ -134,6 +134,34 @@ def test_a_traced_rate_heeds_what_the_call_of_dropout_says(called, drops):
     assert bool((drop(0.5) == 0).any()) == drops
 
 
+class Noisy(nn.Module):
+    """A Dropout that draws from the streams of these names, one after the other, each from its inputs."""
+
+    streams: tuple[str, ...]
+    traced: bool = False
+
+    @nn.compact
+    def __call__(self, inputs, train=False):
+        rate = jnp.float32(0.5) if self.traced else 0.5
+        return jnp.stack(
+            [nn.Dropout(rate, rng_collection=name, deterministic=not train)(inputs) for name in self.streams]
+        )
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_linen_module_may_draw_from_a_stream_of_any_name(traced):
+    net = as_net(Noisy(("dropout", "noise", "shake"), traced))
+    params, extras = net.init(KEY, INPUTS[:1])
+    draw = jax.jit(lambda key: net.apply(params, extras, INPUTS, True, key)[0])
+    once, again, other = (np.asarray(draw(jax.random.key(seed))) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(once, again)
+    for first, second in ((once[0], once[1]), (once[1], once[2]), *zip(once, other, strict=True)):
+        assert ((first == 0) != (second == 0)).any()
+    np.testing.assert_array_equal(net.apply(params, extras, INPUTS, False)[0], np.stack([INPUTS] * 3))
+    alone = as_net(Noisy(("dropout",), traced)).apply({}, {}, INPUTS, True, jax.random.key(0))[0]
+    np.testing.assert_array_equal(once[0], alone[0])
+
+
 def test_streams_of_random_numbers_differ_from_each_other():
     class Two(nnx.Module):
         def __init__(self, rngs):

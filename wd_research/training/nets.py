@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from flax import nnx
 
 IN_TRAINING = {"train": True, "training": True, "is_training": True, "deterministic": False}  # what modules ask for
+OTHER_STREAMS = 0x0DD  # folded into the key of "params", which flax draws from for every stream that has none
 
 
 class Net(NamedTuple):
@@ -44,8 +45,8 @@ def of_linen(module: nn.Module) -> Net:
     """The net of a flax linen module, called as module(inputs, **settings).
 
     It is told whether it trains where it has an argument `train`, `training`, `is_training` or `deterministic`. Its
-    collections beside "params" are the extras; in training it may draw from "dropout". The rate of a flax Dropout in it
-    may be traced, and so a hyperparameter.
+    collections beside "params" are the extras; in training it may draw from "dropout", and from streams of any other
+    name. The rate of a flax Dropout in it may be traced, and so a hyperparameter.
     """
 
     module_: Any = module  # flax's types know none of the arguments of its __call__
@@ -58,10 +59,9 @@ def of_linen(module: nn.Module) -> Net:
         variables, arguments = {"params": params, **extras}, mode(module.__call__, train)
         if not train:
             return module_.apply(variables, inputs, **arguments), extras
+        rngs = {} if key is None else {"dropout": key, "params": jax.random.fold_in(key, OTHER_STREAMS)}
         with nn.intercept_methods(with_traced_rates):
-            return module_.apply(
-                variables, inputs, **arguments, **settings, rngs={"dropout": key}, mutable=list(extras)
-            )
+            return module_.apply(variables, inputs, **arguments, **settings, rngs=rngs, mutable=list(extras))
 
     return Net(init, apply)
 
