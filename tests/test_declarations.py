@@ -154,6 +154,21 @@ REFUSED = {
         lambda: task(drawn(train_targets=np.full(40, 11, np.int32))), "has train targets 11 to 11, and the classes",
     ),
     "a negative target": (lambda: task(drawn(train_targets=np.full(40, -1, np.int32))), "has train targets -1 to -1"),
+    "a tuple for a split": (
+        lambda: task(lambda seed: (np.arange(9), np.arange(9, 12), np.arange(12, 20))),
+        "the split is a tuple: give what wd.draw_split makes, or wd.Split(train, validation, test, train_targets, mean",
+    ),
+    "all of a split in a tuple": (lambda: task(lambda seed: tuple(drawn()(seed))), "the split is a tuple: give what"),
+    "a dictionary for a split": (lambda: task(lambda seed: drawn()(seed)._asdict()), "the split is a dict: give what"),
+    "no split": (lambda: task(lambda seed: None), "the split is a NoneType: give what wd.draw_split makes"),
+    **{
+        f"a {type(value).__name__} for a split's {name}": (
+            lambda name=name, value=value: task(drawn(**{name: value})),
+            f"the split has a {type(value).__name__} for {name}: give an array, numpy.asarray({name})",
+        )
+        for name in ("train", "validation", "test", "train_targets", "mean", "scale")
+        for value in ([0, 1], (0, 1), range(2), None)
+    },
     "a scale that is not finite": (lambda: task(drawn(scale=np.float32(np.inf))), "a scale that is no finite number"),
     "a net that makes two things": (lambda: task(model=Pair()), "the net makes a tuple: let it return one array"),
     "a net that makes one output of all": (lambda: task(model=Scalar()), "give each example an output of its own"),

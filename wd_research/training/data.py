@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wd_research.flags import UserError
-from wd_research.types import Batch, Numbers
+from wd_research.types import Array, Batch, Numbers
 
 PARTS = ("train", "validation", "test")
 
@@ -68,6 +68,7 @@ def check_split(examples: Examples, split: Split, like: Split | None = None) -> 
 
     `like` is another seed's, whose parts have the sizes that those of every seed have.
     """
+    _check_arrays(split)
     parts = {name: np.asarray(getattr(split, name)) for name in PARTS}
     for name, part in parts.items():
         _check_part(name, part, len(examples.targets))
@@ -83,6 +84,16 @@ def check_split(examples: Examples, split: Split, like: Split | None = None) -> 
     for name in ("mean", "scale"):
         if not np.isfinite(np.asarray(getattr(split, name))).all():
             raise UserError(f"the split has a {name} that is no finite number: take it over the training inputs")
+
+
+def _check_arrays(split: Any) -> None:
+    """Raise UserError unless this is a Split of arrays, or of single numbers for its mean and scale."""
+    if not isinstance(split, Split):
+        raise UserError(f"the split is a {type(split).__name__}: give what wd.draw_split makes, or wd.Split("
+                        f"{', '.join(Split._fields)})")  # fmt: skip
+    for name, part in split._asdict().items():
+        if not isinstance(part, np.ndarray | np.generic | Array | int | float):
+            raise UserError(f"the split has a {type(part).__name__} for {name}: give an array, numpy.asarray({name})")
 
 
 def _check_part(name: str, part: np.ndarray, pool: int) -> None:
