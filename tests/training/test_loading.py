@@ -373,7 +373,10 @@ REFUSED_COLUMNS = {  # the column, what is said of it, and what makes it right
     "a printed minus": ([f"\u2212{n}" for n in NUMBERS], "numbers .* as text", as_categories),
     "below the limit": (with_stray("<5"), "numbers .* as text", to_numbers),
     "powers of ten": ([f"{n}e-3" for n in NUMBERS], r"numbers \('1e-3'\) as text", as_floats),
-    "post codes": ([f"0{n}234" for n in NUMBERS], r"numbers \('01234'\) as text: .* categories, frame", as_categories),
+    "post codes": ([f"0{n}234" for n in NUMBERS], r"numbers that begin with 0 \('01234'\), .* categories, frame",
+                   as_categories),
+    "post codes that are numbers": ([f"0{n}234" for n in NUMBERS], "or give numbers, by pandas.to_numeric", to_numbers),
+    "some post codes": ([f"{n:02}234" for n in range(0, 20)], r"begin with 0 \('00234'\)", as_categories),
     "decimals": ([Decimal(n) for n in NUMBERS], r"of type Decimal: give numbers, frame.astype\(\{'c': float",
                  as_floats),
     "whole numbers as objects": (pd.Series(NUMBERS, dtype=object), "of type int: give numbers, frame.ast", as_floats),
@@ -631,6 +634,10 @@ def with_index(start=0):
     return "".join([f",{LINES[0]}", *(f"{start + k},{line}" for k, line in enumerate(LINES[1:]))])
 
 
+def with_column(words):
+    return "".join(f"{line.strip()},{word}\n" for line, word in zip(LINES, ["c", *words.split(" ")], strict=True))
+
+
 REFUSED_CSV = {
     "another target": (ROWS, "class", "has no column 'class': it has 'age', 'city', 'kind'"),
     "spaces": (ROWS.replace(",", ", "), "kind", "has no column 'kind': it has 'age', ' city', ' kind'"),
@@ -665,6 +672,36 @@ REFUSED_CSV = {
                          "'utf-8' codec can't .* has encoding="),
     "two bytes a letter": (ROWS.encode("utf-16"), "kind", "cannot be read as a CSV file .*encoding="),
     "a spreadsheet": (zipped(a="b") + bytes(range(256)), "kind", "cannot be read as a CSV file"),
+    "post codes": (with_column("01234 02139 1234 02139"), "kind",
+                   r"column 'c' cannot have numbers that begin with 0 \('01234'\), as post codes do: say that they are "
+                   r"categories, frame.astype\(.*; give that to from_frame, where frame = .*, dtype=\{'c': str\}\)"),
+    "post codes to predict": (with_column("01 02 01 02"), "c", r"'c' cannot have numbers that begin with 0 .'01'"),
+    "quoted post codes": (with_column('"01" "02" "01" "03"'), "kind", r"begin with 0 \('01'\)"),
+    "post codes with a gap": (with_column("01 02  02"), "kind", "column 'c' misses 1 of 4 values: leave"),
+    "post codes with NA": (with_column("01 02 NA 02"), "kind", "misses 1 of 4 values, which are spelled 'NA'"),
+    **{
+        f"a category {word}": (
+            with_column(f"{word} a b a"), "kind",
+            rf"column 'c' misses 1 of 4 values, which are spelled '{word}': if that is a category, give from_frame "
+            r'pandas.*, keep_default_na=False, na_values=\[""\]\), else leave those examples out, frame.dropna',
+        )
+        for word in ("None", "NA", "null", "n/a")
+    },
+    "a class None": (with_column("None a None a"), "c", "column 'c' misses 2 of 4 values, which are spelled 'None'"),
+    "None among truths": (with_column("None True False True"), "kind", "misses 1 of 4 values, which are spelled 'None"),
+    "a gap among words": (with_column(" a b a"), "kind", "column 'c' misses 1 of 4 values: leave those examples out"),
+    "None among numbers": (with_column("None 1 2 1"), "kind", "column 'c' misses 1 of 4 values: leave those examples"),
+    **{
+        f"a comment above, {comment!r}, {separator!r}": (
+            f"{comment}\n{ROWS}".replace(",", separator) if separator != "," else f"{comment}\n{ROWS}", "kind",
+            rf"begins with a comment, '#.*: give from_frame the frame pandas.*{arguments}, comment=.#.\)$",
+        )
+        for comment in ("# a comment", "#", "# of 4 people, in 2 cities", "# a, b, kinds", "# a\n# b\n")
+        for separator, arguments in ((",", "index_col=False"), (";", r'sep=";"'), (" ", r'sep="\\s\+"'))
+    },
+    "a comment below": (ROWS + "# the end\n", "kind", r"a comment among its rows, '# the end': .*, comment=.#.\)$"),
+    "a comment between": (ROWS.replace("42", "# here\n42"), "kind", "has a comment among its rows, '# here': give"),
+    "comments alone": ("# a\n# b\n", "kind", "cannot be read as a CSV file .No columns to parse"),
     "one class": (ROWS.replace(",b", ",a"), "kind", "column 'kind' cannot have class 'a' in every example"),
 }  # fmt: skip
 
@@ -675,6 +712,37 @@ def test_a_csv_file_that_cannot_be_right(tmp_path, case):
     path = tmp_path / "my.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert refused(said, from_csv, path, target).startswith(str(path))
+
+
+@pytest.mark.parametrize(("content", "right"), [
+    (with_column("01234 02139 1234 02139"), as_categories),
+    (with_column("01 02 01 03"), to_numbers),
+    (with_column("None a None a"), None),
+    (with_column("NA 01 02 01"), as_categories),
+    (f"# a comment, of mine\n{ROWS}", None),
+    ("# a comment\n" + ROWS.replace(",", ";"), None),
+    (ROWS + "# the end\n", None),
+])  # fmt: skip
+def test_a_sentence_about_a_csv_file_says_what_is_right(tmp_path, content, right):
+    """The frame of the sentence is read as it says, changed as it says, and taken."""
+    (tmp_path / "my.csv").write_text(content)
+    sentence = refused("give from_frame|give that to from_frame", from_csv, tmp_path / "my.csv", "kind")
+    frame = eval(re.findall(r"pandas\.read_csv\(.*?\)(?=$|, else|;)", sentence)[0], {"pandas": pd})
+    examples = from_frame(right(frame) if right else frame, "kind")
+    assert len(examples.inputs) == 4
+    if content.startswith("age") and right is as_categories:
+        assert examples.inputs[:, 3:].shape == (4, 3)
+
+
+@pytest.mark.parametrize("column", ["0 1 0 1", "0.5 0.25 1 0", "10 100 20 10", "-0.1 0 0 0.1", "0e5 1 2 0"])
+def test_numbers_with_a_0_are_numbers(tmp_path, column):
+    (tmp_path / "my.csv").write_text(with_column(column))
+    assert from_csv(tmp_path / "my.csv", "kind").inputs[:, 3].tolist() == np.float32(column.split()).tolist()
+
+
+def test_a_line_of_names_may_begin_with_a_hash(tmp_path):
+    (tmp_path / "my.csv").write_text(f"#{ROWS}")
+    assert from_csv(tmp_path / "my.csv", "kind").inputs[:, 0].tolist() == [31, 42, 53, 24]
 
 
 def test_no_field_is_left_out_where_warnings_are_not_shown(tmp_path):

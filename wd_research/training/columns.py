@@ -1,6 +1,7 @@
 """The columns of a table: numbers, categories or neither; what is unclear ends in one sentence with the way out."""
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -35,8 +36,11 @@ class Column(NamedTuple):
     numbers: np.ndarray | None  # f32[n, k] inputs; i32[n] or f32[n] targets; None where it can only be guessed
 
 
-def columns_of(frame: "DataFrame", target: str, source: str) -> list[Column]:
-    """What becomes of each; raises UserError where the table as a whole is none."""
+def columns_of(frame: "DataFrame", target: str, source: str, spelled: Mapping[Any, str] | None = None) -> list[Column]:
+    """What becomes of each; raises UserError where the table as a whole is none.
+
+    `spelled` says of the gaps of columns what they were in a file, and what to do if they are none.
+    """
     import pandas as pd
 
     if not isinstance(frame, pd.DataFrame):
@@ -54,7 +58,8 @@ def columns_of(frame: "DataFrame", target: str, source: str) -> list[Column]:
             f"{source} has {len(frame)} rows and {len(names) - 1} columns beside {target!r}: give one of each"
         )
     columns: dict[Any, Any] = dict(frame.items())
-    of_target = _made(columns[target], _target_column)
+    spelled = spelled or {}
+    of_target = _made(columns[target], _target_column, spelled.get(target))
     truth = of_target.numbers
 
     def as_input(column: "Series") -> tuple[str, np.ndarray]:
@@ -63,19 +68,19 @@ def columns_of(frame: "DataFrame", target: str, source: str) -> list[Column]:
             _check_no_leak(column.name, numbers, target, truth)
         return said, numbers
 
-    return [of_target if name == target else _made(columns[name], as_input) for name in names]
+    return [of_target if name == target else _made(columns[name], as_input, spelled.get(name)) for name in names]
 
 
-def _made(column: "Series", make: Any) -> Column:
-    """What `make(column)`, a description and numbers, makes of a column without gaps."""
+def _made(column: "Series", make: Any, spelled: str | None = None) -> Column:
+    """What `make(column)`, a description and numbers, makes of a column without gaps; `spelled` says what gaps were."""
     name, gaps = column.name, int(column.isna().sum())
     try:
         if gaps == len(column):
             raise UserError(f"column {name!r} is empty: leave it out, frame.drop(columns=[{name!r}])")
         if gaps:
             raise UserError(
-                f"column {name!r} misses {gaps} of {len(column)} values: leave those examples out, "
-                f"frame.dropna(subset=[{name!r}]), or fill them, frame.fillna({{{name!r}: ...}})"
+                f"column {name!r} misses {gaps} of {len(column)} values{f', {spelled}' if spelled else ': '}leave "
+                f"those examples out, frame.dropna(subset=[{name!r}]), or fill them, frame.fillna({{{name!r}: ...}})"
             )
         return Column(name, *make(column))
     except UserError as error:

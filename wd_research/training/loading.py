@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wd_research.flags import UserError
-from wd_research.training.columns import columns_of
+from wd_research.training.columns import Column, columns_of
 from wd_research.training.data import Examples
 from wd_research.training.values import (
+    PADDED,
     Ways,
     as_array,
     check_no_columns,
@@ -80,8 +81,9 @@ def from_npz(path: Path | str, inputs: str = "inputs", targets: str = "targets")
 def from_csv(path: Path | str, target: str) -> Examples:
     """Examples from a CSV file with a line of names: one column is the target, the others are inputs; as `from_frame`.
 
-    Raises UserError too when there is no such file or it is no table, other separators than commas stand in it, its
-    first line has no names or one of them twice, or a row has more fields than there are names.
+    Raises UserError too when there is no such file or it is no table, other separators than commas or comments stand in
+    it, its first line has no names or one of them twice, a row has more fields than there are names, or whole numbers
+    begin with a 0, as post codes do.
     """
     import pandas as pd  # here, because --help need not wait for it
 
@@ -89,11 +91,19 @@ def from_csv(path: Path | str, target: str) -> Examples:
     code = f'pandas.read_csv("{path}", index_col=False)'  # pandas would take a field too many for an index
     names: list[str] = []
     try:
-        names += pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()
+        names += _first_line(path)
+        if names[0].startswith("#"):
+            _check_no_comment(names, _first_line(path, comment="#"), target, str(path), code)
         _check_names(names, str(path), code)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # which would leave those fields out
             frame = pd.read_csv(path, index_col=False, low_memory=False)
+        _check_no_comment_row(frame, str(path), code)
+        padded = _padded(path, frame)
+        if padded:
+            kinds = ", ".join(f"{name!r}: str" for name in padded)
+            frame, code = frame.assign(**padded), f"{code[:-1]}, dtype={{{kinds}}})"
+        spelled = _spelled(path, frame)
     except UserError:
         raise
     except pd.errors.ParserWarning as error:
@@ -102,7 +112,10 @@ def from_csv(path: Path | str, target: str) -> Examples:
     except Exception as error:  # parsers, decoders and what decompresses a torn file raise errors of their own
         raise UserError(f"{path} cannot be read as a CSV file ({first_line(error)}): give from_frame what "
                         "pandas.read_csv reads, which has encoding=, sep= and more") from error  # fmt: skip
-    return _from_read(frame, target, str(path), code)
+    as_words = f'{code[:-1]}, keep_default_na=False, na_values=[""])'
+    spelled = {name: f"which are spelled {quoted(word)}: if that is a category, give from_frame {as_words}, else "
+               for name, word in spelled.items()}  # fmt: skip
+    return _from_read(frame, target, str(path), code, spelled)
 
 
 def from_openml(name: str, version: int | str = "active", target: str | None = None) -> Examples:
@@ -141,7 +154,11 @@ def from_frame(frame: "DataFrame", target: str, source: str = "the data") -> Exa
     Raises UserError too when a column is missing or is named twice, has gaps, or can only be guessed: an index and
     other identifiers, dates, free text, numbers written as text, several types, one value alone, or the target again.
     """
-    made = columns_of(frame, target, source)
+    return _of_columns(columns_of(frame, target, source), target, source)
+
+
+def _of_columns(made: list[Column], target: str, source: str) -> Examples:
+    """The examples of what the columns of a table became; raises UserError where one can only be guessed."""
     unclear = [column.said for column in made if column.numbers is None]
     if unclear:
         others = f"; describe_columns(frame, {target!r}) has {len(unclear) - 1} more" if len(unclear) > 1 else ""
@@ -195,12 +212,19 @@ def _file(path: Path | str) -> Path:
     return path
 
 
+def _separator(names: list[str]) -> str:
+    """The argument that parts a line of one field at another separator than commas; empty where there is none."""
+    separators = [separator for separator in (";", "\t", "|", ":", " ") if separator in names[0].strip()]
+    if len(names) > 1 or not separators:
+        return ""
+    sep = {"\t": r"\t", " ": r"\s+"}.get(separators[0], separators[0])
+    return f', sep="{sep}"'
+
+
 def _check_names(names: list[str], source: str, code: str) -> None:
     """Raise UserError where the first line of a CSV file is no line of names between commas."""
-    separators = [separator for separator in (";", "\t", "|", ":", " ") if separator in names[0].strip()]
-    if len(names) == 1 and separators:
-        sep = {"\t": r"\t", " ": r"\s+"}.get(separators[0], separators[0])
-        frame = f'{code[:-1]}, sep="{sep}")'
+    if separator := _separator(names):
+        frame = f"{code[:-1]}{separator})"
         raise UserError(f"{source} has one column, {quoted(names[0])}: give from_frame the frame {frame}")
     twice = [name for place, name in enumerate(names) if name and name in names[:place]]
     if twice:
@@ -210,10 +234,73 @@ def _check_names(names: list[str], source: str, code: str) -> None:
                         f"from_frame the frame {code[:-1]}, header=None)")  # fmt: skip
 
 
-def _from_read(frame: "DataFrame", target: str, source: str, code: str) -> Examples:
+def _first_line(path: Path, **options: Any) -> list[str]:
+    """The fields of the first line of a CSV file."""
+    import pandas as pd
+
+    return pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, **options).iloc[0].tolist()
+
+
+def _check_no_comment(names: list[str], below: list[str], target: Any, source: str, code: str) -> None:
+    """Raise UserError where the first line of a CSV file is a comment: what is below is longer, or names the target."""
+    above, under = (re.split(r"[,;\t|: ]+", ",".join(line)) for line in (names, below))
+    if len(names) != len(below) or (target in under and target not in above):
+        raise UserError(f"{source} begins with a comment, {quoted(names[0])}: give from_frame the frame {code[:-1]}"
+                        f'{_separator(below)}, comment="#")')  # fmt: skip
+
+
+def _check_no_comment_row(frame: "DataFrame", source: str, code: str) -> None:
+    """Raise UserError where a row of a CSV file has one field alone, which begins with #."""
+    alone = frame.iloc[:, 0][frame.iloc[:, 1:].isna().all(axis=1)] if frame.shape[1] > 1 else frame.iloc[:0, 0]
+    comments = [word for word in alone.tolist() if isinstance(word, str) and word.lstrip().startswith("#")]
+    if comments:
+        raise UserError(f"{source} has a comment among its rows, {quoted(comments[0])}: give from_frame the frame "
+                        f'{code[:-1]}, comment="#")')  # fmt: skip
+
+
+def _padded(path: Path, frame: "DataFrame") -> dict[str, Any]:
+    """The columns of whole numbers some of which begin with a 0 in the CSV file, as text: post codes and other codes.
+
+    The file is read in pieces, because a text takes many times the memory of a number.
+    """
+    import pandas as pd
+
+    numbers = [
+        name for name, column in frame.items() if column.dtype.kind in "iuf" and (column.dropna() % 1 == 0).all()
+    ]
+    if not numbers:
+        return {}
+    pieces = pd.read_csv(path, index_col=False, usecols=numbers, dtype=str, keep_default_na=False, chunksize=100_000)
+    found = {name for piece in pieces for name, words in piece.items() if words.str.fullmatch(PADDED).any()}
+    return {str(name): words.where(frame[name].notna()) for name, words in _texts(path, found).items()}
+
+
+def _are_whole(numbers: np.ndarray) -> bool:
+    """Whether all numbers are whole, or missing."""
+    return bool((np.isnan(numbers) | (numbers == np.rint(numbers))).all())
+
+
+def _spelled(path: Path, frame: "DataFrame") -> dict[str, str]:
+    """What stands in the CSV file where a column of words has gaps and there is something, such as None."""
+    gaps = {name for name, column in frame.items() if column.dtype.kind not in "iufbc" and column.isna().any()}
+    words = {name: texts[frame[name].isna()].str.strip() for name, texts in _texts(path, gaps).items()}
+    return {name: there.iloc[0] for name, texts in words.items() if len(there := texts[texts != ""])}
+
+
+def _texts(path: Path, names: set[Any]) -> dict[str, Any]:
+    """Columns of a CSV file as they stand there."""
+    import pandas as pd
+
+    if not names:
+        return {}
+    texts = pd.read_csv(path, index_col=False, usecols=list(names), dtype=str, keep_default_na=False).fillna("")
+    return {str(name): texts[name] for name in texts.columns}
+
+
+def _from_read(frame: "DataFrame", target: str, source: str, code: str, spelled: Any = None) -> Examples:
     """As `from_frame`, of what the code reads; a sentence that says how to change the frame says how to have it."""
     try:
-        return from_frame(frame, target, source)
+        return _of_columns(columns_of(frame, target, source, spelled), target, source)
     except UserError as error:
         if re.search(r"\bframe[.,]", str(error)):
             raise UserError(f"{error}; give that to from_frame, where frame = {code}") from error

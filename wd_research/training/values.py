@@ -169,6 +169,8 @@ def check_classes(classes: np.ndarray, names: list[Any], what: str, otherwise: s
 DATE = re.compile(r"\s*(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d{2})|\d{1,2}:\d{2})(?![\d/.-])")
 NUMBER = re.compile(r"\s*[-+(<>\u2212]?\s*[$€£¥]?\s*[.,]?\d[\d.,'_\s]*(e[-+]?\d+)?\s*[%$€£¥]?\)?\s*", re.IGNORECASE)
 
+PADDED = r"\s*0\d+\s*"  # a whole number that begins with a 0, which codes do and numbers do not
+
 
 def is_number(word: str) -> bool:
     """Whether a word reads as a number, with signs, separators or units of money; long text is none."""
@@ -217,6 +219,10 @@ def check_words(words: list[str], what: str, ways: Ways) -> None:
                         f"days since the first by pandas.to_datetime, {otherwise}")  # fmt: skip
     check_no_units(words, what, ways)
     numbers, texts = ([word for word in words if is_number(word) is wanted] for wanted in (True, False))
+    padded = [word for word in numbers if re.fullmatch(PADDED, word)]
+    if padded and not texts:
+        raise UserError(f"{what} cannot have numbers that begin with 0 ({quoted(padded[0])}), as post codes do: say "
+                        f"that they are categories, {ways.classes}, or give numbers, by {ways.text}")  # fmt: skip
     if numbers:
         kind = f"numbers ({quoted(numbers[0])}) " + (f"beside text ({quoted(texts[0])})" if texts else "as text")
         raise UserError(f"{what} cannot have {kind}: give numbers, by {ways.text}, {otherwise}")
