@@ -275,11 +275,6 @@ def _padded(path: Path, frame: "DataFrame") -> dict[str, Any]:
     return {str(name): words.where(frame[name].notna()) for name, words in _texts(path, found).items()}
 
 
-def _are_whole(numbers: np.ndarray) -> bool:
-    """Whether all numbers are whole, or missing."""
-    return bool((np.isnan(numbers) | (numbers == np.rint(numbers))).all())
-
-
 def _spelled(path: Path, frame: "DataFrame") -> dict[str, str]:
     """What stands in the CSV file where a column of words has gaps and there is something, such as None."""
     gaps = {name for name, column in frame.items() if column.dtype.kind not in "iufbc" and column.isna().any()}
