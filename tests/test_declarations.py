@@ -370,11 +370,24 @@ def test_a_figure_whose_name_is_none_costs_that_figure_alone(name, tmp_path):
     assert [path.name for path in tmp_path.parent.glob("*.svg")] == []
 
 
-def test_all_members_may_diverge(tmp_path):
+class Unsound(nn.Module):
+    @nn.compact
+    def __call__(self, inputs):
+        return np.nan * nn.Dense(10)(inputs)
+
+
+@pytest.mark.parametrize("confirm", [0, 2])
+@pytest.mark.parametrize("what", ["a rate that is too large", "a net that makes no number"])
+def test_all_members_may_diverge(what, confirm, tmp_path):
     points = wd.grid(cases.Hypers, learning_rate=(1e38,), decay=(0.0, 1.0))
-    result = run(experiment(arms={"an arm": replace(ARM, points=points)}), tmp_path)
-    assert (result.arms["an arm"].diverged_at >= 0).all()
-    assert (tmp_path / "report.html").exists()
+    arm = replace(ARM, points=points) if "rate" in what else replace(ARM, task=task(model=Unsound()))
+    result = run(experiment(arms={"an arm": arm}, confirm=confirm, grow=True), tmp_path)
+    at = result.arms["an arm"].diverged_at
+    assert (at >= 0).all()
+    assert result.summary["answer"] == f"No answer: all members diverged, the first at step {int(at.min())}."
+    report = (tmp_path / "report.html").read_text()
+    assert result.summary["answer"] in report
+    assert "generalises best" not in report
 
 
 def test_a_folder_under_home_is_there(tmp_path, monkeypatch):

@@ -1,16 +1,20 @@
 """The answer in words: which seeds its numbers are of, its units, what is equal, and what lies on an edge."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.evidence.cases import diverged
-from tests.reporting.cases import CURVE, SHAPES, arm, evidence, looked, regression, summary
+from tests.reporting.cases import CURVE, HELPS, SHAPES, arm, evidence, looked, regression, summary
+from wd_research.evidence.choices import gain_over_none
 from wd_research.evidence.claims import NUMBER, PERCENT, POINTS, Unit
-from wd_research.evidence.selection import winner_of
-from wd_research.reporting.seeds import interval, of_stage
+from wd_research.evidence.selection import best_point, winner_of
+from wd_research.reporting.seeds import interval, of_stage, seeds_of
 from wd_research.reporting.sentences import format_estimate, format_range, sentence, verdicts, why_undecided
+from wd_research.reporting.table import arms_rows
+from wd_research.results import judged_by
 
 
 def answer(arms, **how):
@@ -197,9 +201,63 @@ def test_stopping_is_said_where_the_best_step_is_not_the_last():
     assert "; stopping at step 200, where validation data are best, its gain would be +" in answer({"arm": early})
 
 
-def test_an_arm_whose_members_all_diverged_has_an_empty_confidence_set():
-    assert format_range({"low": None, "high": None, "values": []}).startswith("empty")
-    assert "empty, for members diverged at every point" in answer({"arm": diverged(arm(), slice(None))})
+def test_a_confidence_set_may_be_empty():
+    assert format_range({"low": None, "high": None, "values": []}) == "empty, for members diverged at every point"
+
+
+def without_a_number(made):
+    """The validation data are beyond what is finite, and no member has diverged."""
+    return made.assign({name: np.nan * made[name] for name in made.data_vars if name.startswith("validation")})
+
+
+def judged_gains(arms):
+    return {name: gain_over_none(results, f"test_{judged_by(results)}") for name, results in arms.items()}
+
+
+NO_ANSWER = {
+    "all members": ({"a": diverged(arm(), slice(None))}, "all members diverged, the first at step 3"),
+    "all but some seeds": ({"a": diverged(arm(), slice(None), 2)}, "members diverged at every point of the grid, the "
+                           "first at step 3"),
+    "all members of two arms": ({"a": diverged(arm(), slice(None)), "b": diverged(arm(), slice(None))},
+                                "all members diverged, the first at step 3"),
+    "all members of one of two arms": ({"a": diverged(arm(), slice(None)), "b": diverged(arm(), slice(None), 1)},
+                                       "members diverged at every point of the grid, the first at step 3"),
+    "without accuracies": ({"a": diverged(regression(), slice(None))}, "all members diverged, the first at step 3"),
+    "no number": ({"a": without_a_number(arm())}, "no validation accuracy is a finite number"),
+    "no loss": ({"a": without_a_number(regression())}, "no validation loss is a finite number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("looks", [(), (16,)], ids=["halves", "fresh seeds"])
+@pytest.mark.parametrize(("arms", "why"), NO_ANSWER.values(), ids=NO_ANSWER)
+def test_where_no_point_can_be_chosen_there_is_no_answer_and_nothing_contradicts_it(arms, why, looks):
+    helps = replace(HELPS, measure=judged_gains)
+    measured = evidence(arms, looks=looks, claims=[helps])
+    found = summary(measured, [helps])
+    assert sentence(found) == f"No answer: {why}."
+    shown = {row[0]: row[1:] for rows in arms_rows(found["best"], seeds_of(found)).sections for row in rows}
+    assert {cell for name in shown for cell in shown[name] if name.startswith("best")} == {"none"}
+    scores = [name for name in shown if re.match("train|validation|test|gain|minimum", name)]
+    assert len(scores) >= 6
+    assert {cell for name in scores for cell in shown[name]} == {"no number"}
+    assert not {"worse neighbours", "on the grid's edge"} & set(shown)
+    assert [claim["verdict"] for claim in found["claims"]] == ["undecided"]
+    assert why_undecided(found["claims"][0]) == "some seeds have no finite number"
+    for name in arms:
+        with pytest.raises(ValueError, match="no point is the best one"):
+            best_point(measured[name])
+
+
+def test_an_arm_without_a_choice_is_not_compared():
+    broken = diverged(arm(seed=1).map(lambda values: values + 0.5), slice(None))
+    found = summary(evidence({"good": arm(), "broken": broken}))
+    said = sentence(found)
+    assert "exploring seeds is good, with decay 0.1" in said
+    assert "; broken is not compared: all members diverged, the first at step 3" in said
+    assert "no number" not in said
+    assert said.count("broken") == 1
+    shown = {row[0]: row[1:] for rows in arms_rows(found["best"], seeds_of(found)).sections for row in rows}
+    assert (shown["best"][1], shown["worse neighbours"]) == ("none", ["4 of 4", "no neighbours"])
 
 
 def test_the_verdicts_say_on_which_seeds_they_rest():

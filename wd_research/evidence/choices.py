@@ -25,6 +25,11 @@ class Choice(NamedTuple):
     edges: tuple[str, ...]  # tuned hyperparameters whose best value is an end of the grid: a better one may lie beyond
     on_edge: bool  # whether the axis in question is one of them
 
+    @property
+    def has_score(self) -> bool:
+        """Whether it was chosen for its score; where members diverged at every point, the first one stands for all."""
+        return bool(self.validation > -np.inf)
+
 
 Trained = Callable[[Choice], Results]  # the results of a choice alone, dims (seed, point, step), up to its step
 
@@ -81,7 +86,8 @@ def choose(
     """The point with the best mean validation score over seeds, among those of the mask bool[h].
 
     It is judged `by` "accuracy" or "loss" at the end of training, with `any_step` at whichever evaluation is best, or
-    by other scores f64[s, h], larger where better. A point with a diverged member is worse than all others.
+    by other scores f64[s, h], larger where better. A point with a diverged member is worse than all others. Where there
+    are no others the first point is taken, which has no score and lies on no edge.
     """
     by, among = by or judged_by(results), np.ones(results.sizes["point"], bool) if among is None else among
     if scores is None:
@@ -91,7 +97,8 @@ def choose(
     point, evaluation = divmod(best_candidate(curves.reshape(len(curves), -1)), curves.shape[-1])
     steps = results["step"].to_numpy()[0 if any_step else -1 :]
     index = int(np.flatnonzero(among)[point])
-    return choice_of(results, index, among, int(steps[evaluation]), curves[:, point, evaluation].mean())
+    choice = choice_of(results, index, among, int(steps[evaluation]), curves[:, point, evaluation].mean())
+    return choice if choice.has_score else choice._replace(edges=(), on_edge=False)
 
 
 def choice_of(
@@ -135,8 +142,13 @@ def score(results: Results, choice: Choice, name: str) -> Scores:
 def tuned(
     results: Results, name: str, among: np.ndarray | None = None, by: str | None = None, any_step: bool = False
 ) -> Scores:
-    """A final metric at the point that validation data choose among `among` bool[h] (see `choose`)."""
-    return score(results, choose(results, among, by, any_step), name)
+    """A final metric at the point that validation data choose among `among` bool[h] (see `choose`).
+
+    It is NaN where members diverged at every point of the arm.
+    """
+    choice = choose(results, among, by, any_step)
+    scores = score(results, choice, name)
+    return scores if choice.has_score or among is not None else scores + np.nan
 
 
 def gain_over_none(results: Results, name: str, by: str | None = None, any_step: bool = False) -> Scores:

@@ -18,8 +18,11 @@ from wd_research.types import Results
 
 
 def best_point(results: Results, by: str | None = None) -> dict[str, float]:
-    """The hyperparameters of the best point."""
-    return point_at(results, choose(results, by=by))
+    """The hyperparameters of the best point. Raises ValueError where there is none, as when all members diverged."""
+    choice = choose(results, by=by)
+    if not choice.has_score:
+        raise ValueError("no point is the best one: at every point a member diverged, or no validation score is finite")
+    return point_at(results, choice)
 
 
 def point_at(results: Results, choice: Choice) -> dict[str, float]:
@@ -66,9 +69,10 @@ def of_arm(name: str, by: str, any_step: bool, arms: Arms) -> Mapping[str, Score
     """
     results, metric = arms[name], f"test_{by}"
     splits = [f"{split}_{by}" for split in ("train", "validation", "test")]
+    without = tuned(results, metric, has_value(results, 0), by, any_step)
     return {
         **{split: tuned(results, split, None, by, any_step) for split in splits},
-        "without": tuned(results, metric, has_value(results, 0), by, any_step),
+        "without": without if choose(results, None, by, any_step).has_score else without + np.nan,
         "gain": BETTER[by] * gain_over_none(results, metric, by, any_step),
     }
 
@@ -98,12 +102,16 @@ def summary_of_arm(evidence: Evidence, name: str, by: str, any_step: bool = Fals
     detectable gain at 80 % power. "exploring_validation" is the mean by which the best point was chosen, on exploring
     seeds; "grown" are the values that the grid got beyond its edges. "best_values" is the 95 % confidence set of the
     best value of the axis, "neighbours" how many of the points next to the best one are outside the confidence set of
-    the best point, both by the exploring seeds at the end of training.
+    the best point, both by the exploring seeds at the end of training. Of the exploring "members" so many have
+    "diverged", the first one at the step "first_diverged". Where they did at every point no point is best: the entry is
+    of the first one, what is scored there and its "exploring_validation" are NaN, and it has no edges or neighbours.
     """
     results = evidence[name]
     best, without = (choose(results, among, by, any_step) for among in (None, has_value(results, 0)))
     cells = evidence.score(partial(of_arm, name, by, any_step))
-    gains, likely, around = cells["gain"].values, likely_best(results, by), neighbours(results, best)
+    gains, likely = cells["gain"].values, likely_best(results, by)
+    around = neighbours(results, best) if best.has_score else np.array([], int)
+    first_steps = results.diverged_at.to_numpy()[results.diverged_at.to_numpy() >= 0]
     values, point = best_values(results, by), point_at(results, best)
     estimates = {metric: cell.estimate(evidence.alpha) for metric, cell in cells.items()}
     if by == "accuracy":  # shares, and a difference of two
@@ -130,7 +138,9 @@ def summary_of_arm(evidence: Evidence, name: str, by: str, any_step: bool = Fals
         "edges": list(best.edges),
         "edges_without": list(without.edges),
         "grown": grown(results),
-        "diverged": int((results.diverged_at >= 0).sum()),
+        "members": results.diverged_at.size,
+        "diverged": len(first_steps),
+        "first_diverged": int(first_steps.min()) if len(first_steps) else None,
     }  # fmt: skip
 
 
@@ -172,6 +182,12 @@ def winner_of(best: Mapping[str, Any]) -> str:
 
     def preferred(name: str) -> float:
         mean = best[name]["exploring_validation"]
-        return -np.inf if mean is None or np.isnan(mean) else BETTER[best[name]["by"]] * mean
+        return BETTER[best[name]["by"]] * mean if is_chosen(best[name]) else -np.inf
 
     return max(best, key=preferred)
+
+
+def is_chosen(entry: Mapping[str, Any]) -> bool:
+    """Whether an arm's entry is of a point that validation data chose; none can be where members diverged at all."""
+    mean = entry.get("exploring_validation", 0.0)
+    return isinstance(mean, int | float) and bool(np.isfinite(mean))

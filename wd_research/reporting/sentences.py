@@ -1,13 +1,13 @@
 """Sentences: the answer in words, and numbers with their units and intervals as text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from wd_research.evidence.claims import Unit
 from wd_research.evidence.measured import CONFIRMING, EXPLORING, HALVES
-from wd_research.evidence.selection import winner_of
+from wd_research.evidence.selection import is_chosen, winner_of
 from wd_research.evidence.statistics import FEWEST
 from wd_research.reporting.seeds import Seeds, counted, interval, of_stage, seeds_of
 from wd_research.results import humanize
@@ -19,7 +19,7 @@ def sentence(summary: Mapping[str, Any]) -> str:
     """One sentence that answers the question: the best point, its gain with an interval, how sure that is, and on what.
 
     The best arm is the one that the validation data of the exploring seeds prefer. Where no arm can be tuned, the
-    claims are the answer.
+    claims are the answer; where members diverged at every point of all arms there is none.
     """
     best = summary["best"]
     if not best and not summary["claims"]:
@@ -28,17 +28,33 @@ def sentence(summary: Mapping[str, Any]) -> str:
         return verdicts(summary["claims"])
     winner, seeds = winner_of(best), seeds_of(summary)
     top = best[winner]
+    if not is_chosen(top):
+        return f"No answer: {no_choice(list(best.values()))}."
     clauses = [
         f"the arm that generalises best on the validation data of {counted(seeds.exploring, 'exploring seed')} is "
         f"{winner}, with {describe(top)}: {result(top, seeds)}",
         *gained(top),
         certainty(top, seeds),
     ]
+    nowhere = {name: entry for name, entry in best.items() if not is_chosen(entry)}
     for pair, differences in summary["comparisons"].items():
-        clauses += comparison(winner, pair.split(" - "), differences[top["by"]], top)
+        names = pair.split(" - ")
+        if nowhere.keys().isdisjoint(names):
+            clauses += comparison(winner, names, differences[top["by"]], top)
+    clauses += [f"{name} is not compared: {no_choice([entry])}" for name, entry in nowhere.items()]
     clauses += [*stopping(top), *grew(top), *on_edges(top)]
     text = "; ".join(clauses) + "."
     return text[0].upper() + text[1:]
+
+
+def no_choice(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Why no point of these arms can be chosen: `all members diverged, the first at step 3`."""
+    steps = [entry["first_diverged"] for entry in entries if entry["first_diverged"] is not None]
+    if not steps:
+        return f"no validation {' or '.join(dict.fromkeys(entry['by'] for entry in entries))} is a finite number"
+    everyone = all(entry["diverged"] == entry["members"] for entry in entries)
+    who = "all members diverged" if everyone else "members diverged at every point of the grid"
+    return f"{who}, the first at step {min(steps):,}"
 
 
 def result(entry: Mapping[str, Any], seeds: Seeds) -> str:
@@ -160,7 +176,9 @@ def comparison(winner: str, pair: list[str], difference: dict[str, Any], entry: 
 
 
 def describe(entry: Mapping[str, Any]) -> str:
-    """The best point without the hyperparameters that are off: `decay 3.16 and learning rate 0.003`."""
+    """The best point without the hyperparameters that are off, `decay 3.16 and learning rate 0.003`; or `none`."""
+    if not is_chosen(entry):
+        return "none"
     shown = [name for name in entry["hypers"] if entry[name] != 0 or name == entry["axis"]]
     shown.sort(key=lambda name: name != entry["axis"])
     return " and ".join(f"{humanize(name)} {entry[name]:.3g}" for name in shown)

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
 from wd_research.evidence.measured import EXPLORING, HALVES
+from wd_research.evidence.selection import is_chosen
 from wd_research.evidence.statistics import FEWEST
 from wd_research.reporting.seeds import Seeds, how_scored, of_claim, seeds_of
 from wd_research.reporting.sentences import (
@@ -92,7 +94,7 @@ def column_per_arm(best: Mapping[str, dict[str, Any]], seeds: Seeds) -> Rows:
         ["95 % confidence set", *(f"{humanize(arm['axis'])} {format_range(arm['best_values'])}" for arm in arms)],
     ]
     if any(arm["neighbours"]["all"] for arm in arms):
-        explored += [["worse neighbours", *("{worse} of {all}".format(**arm["neighbours"]) for arm in arms)]]
+        explored += [["worse neighbours", *map(format_neighbours, arms)]]
     if any(arm.get("grown") for arm in arms):
         explored += [["beyond its edges", *(describe_growth(arm) or "nothing" for arm in arms)]]
     if any(arm["edges"] or arm["edges_without"] for arm in arms):
@@ -123,7 +125,7 @@ def otherwise(arms: list[dict[str, Any]], by: str) -> list[list[str]]:
     """The rows of the points that are best at any step, and best by loss, each with its gain."""
     steps = [arm["by_step"] for arm in arms]
     rows = [
-        ["best at any step", *(f"{describe(arm)}, at step {arm['step']:,}" for arm in steps)],
+        ["best at any step", *map(describe_stop, steps)],
         ["gain at any step", *map(gain_of, steps)],
     ]
     if by != "loss":
@@ -138,6 +140,16 @@ def gain_of(arm: Mapping[str, Any], interval: str = "gain") -> str:
     return "exactly 0" if arm["equal"] else format_gain(arm[interval], arm)
 
 
+def describe_stop(arm: Mapping[str, Any]) -> str:
+    """The best point at any step: `decay 3.16 and learning rate 0.003, at step 200`."""
+    return f"{describe(arm)}, at step {arm['step']:,}" if is_chosen(arm) else describe(arm)
+
+
+def format_neighbours(arm: Mapping[str, Any]) -> str:
+    """How many of the points next to the best one are worse: `3 of 4`."""
+    return "{worse} of {all}".format(**arm["neighbours"]) if arm["neighbours"]["all"] else "no neighbours"
+
+
 def edges(names: list[str]) -> str:
     """The hyperparameters that lie on an edge of the grid."""
     return ", ".join(map(humanize, names)) or "nothing"
@@ -146,6 +158,8 @@ def edges(names: list[str]) -> str:
 def format_smallest(arm: Mapping[str, Any]) -> str:
     """The minimum detectable gain, at 80 % power."""
     effect = arm["smallest_effect"]
+    if np.isnan(effect):
+        return "no number"
     return f"{100 * effect:.1f} points" if arm["by"] == "accuracy" else f"{effect:.3g} {arm['unit']}".rstrip()
 
 
