@@ -190,4 +190,4 @@ def winner_of(best: Mapping[str, Any]) -> str:
 def is_chosen(entry: Mapping[str, Any]) -> bool:
     """Whether an arm's entry is of a point that validation data chose; none can be where members diverged at all."""
     mean = entry.get("exploring_validation", 0.0)
-    return isinstance(mean, int | float) and bool(np.isfinite(mean))
+    return isinstance(mean, int) or (isinstance(mean, float) and bool(np.isfinite(mean)))
