@@ -197,3 +197,12 @@ def test_paired_t_is_scipys():
     differences = np.random.default_rng(7).normal(0.3, 1, 8)
     theirs = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
     assert paired_t(differences)[1:] == pytest.approx((theirs.low, theirs.high))
+
+
+@pytest.mark.parametrize(("count", "pairs"), [(2, 1), (40, 1), (40, 50), (40, 10_000)])
+def test_candidates_that_are_compared_in_parts_are_the_same_set(count, pairs, monkeypatch):
+    scores = 0.02 * np.random.default_rng(0).normal(size=(8, count)) + np.linspace(0, 0.1, count)
+    whole = confidence_set(scores, resolution=0.01)
+    monkeypatch.setattr("wd_research.evidence.statistics.PAIRS", pairs)
+    assert np.array_equal(confidence_set(scores, resolution=0.01), whole)
+    assert 0 < whole.sum() < max(count, 3)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 ALPHA = 0.05
+TYPICAL = 2_000  # candidates of whose pairs the typical standard error is the median
+PAIRS = 2**25  # numbers that a comparison of candidates takes at a time
 FEWEST = 3  # seeds that can decide anything
 
 
@@ -86,7 +88,8 @@ def confidence_set(scores: np.ndarray, alpha: float = ALPHA, resolution: float =
     A candidate is left out when some other one beats it in a one-sided paired t test at alpha / (k - 1). The truly best
     candidate is left out only if one of k - 1 true null hypotheses is rejected, so the set holds it with probability
     1 - alpha. Among so many pairs some vary little by luck, or because a rare bad seed has not been seen; so the mean
-    difference must be large for the typical standard error as well, the median over all pairs, by the normal quantile.
+    difference must be large for the typical standard error as well, the median over all pairs (with more than 2,000
+    candidates that do not fit in memory at once, over those of so many), by the normal quantile.
     A candidate with a NaN score is left out. `resolution` is that of `standard_error`.
     Source: Hsu (1981), multiple comparisons with the best, with Bonferroni's correction.
     """
@@ -98,12 +101,24 @@ def confidence_set(scores: np.ndarray, alpha: float = ALPHA, resolution: float =
     from scipy.special import ndtri
 
     some = scores[:, usable]
-    differences = some[:, :, None] - some[:, None, :]  # [s, k, k]: how much column 1 is better than column 2
-    error = standard_error(differences, resolution)
-    typical = np.median(error[~np.eye(count, dtype=bool)])
+
+    def ahead(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How much the candidates of some rows are better than each, and the standard error of that; f64[r, k]."""
+        differences = some[:, rows, None] - some[:, None, :]
+        return differences.mean(axis=0), standard_error(differences, resolution)
+
+    parts = np.array_split(np.arange(count), -(-len(scores) * count**2 // PAIRS))  # of all pairs, that fit in memory
+    first, sample = ahead(parts[0]), parts[0]
+    if len(parts) > 1:
+        sample = np.unique(np.linspace(0, count - 1, min(count, TYPICAL)).astype(int))
+    some_errors = [first[1]] if len(parts) == 1 else [ahead(rows)[1] for rows in np.array_split(sample, len(parts))]
+    typical = np.median(np.concatenate(some_errors)[np.arange(count) != sample[:, None]])
     share = 1 - alpha / (count - 1)
-    needed = np.maximum(t_quantile(share, len(scores) - 1) * error, ndtri(share) * typical)
-    usable[usable] = ~(differences.mean(axis=0) > needed).any(axis=0)
+    beaten, quantile = np.zeros(count, bool), t_quantile(share, len(scores) - 1)
+    for number, rows in enumerate(parts):
+        difference, error = ahead(rows) if number else first
+        beaten |= (difference > np.maximum(quantile * error, ndtri(share) * typical)).any(axis=0)
+    usable[usable] = ~beaten
     return usable
 
 
