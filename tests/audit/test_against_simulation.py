@@ -412,16 +412,15 @@ def test_decay_below_what_rounding_bears_is_said():
     assert warning.startswith("rounding to float32 lets 0% of the decay through")
 
 
-def test_of_decay_that_comes_and_goes_in_a_long_run_the_error_is_said():
+def test_what_decay_removes_that_comes_and_goes_in_a_long_run_is_not_known():
     chain = optax.chain(
         optax.sgd(0.01),
         scheduled(lambda r: optax.add_decayed_weights(r, matrices), lambda t: jnp.where(t % 97 == 0, -0.02, 0.0)),
     )
     found = audit_decay(loss, chain, PARAMS, BATCH, 20_000)
     (warning,) = found.warnings
-    error = float(re.search(r"known to (\d+)%: first/kernel, last/kernel$", warning)[1]) / 100
-    assert 0.05 < error < 0.5
-    assert 20_000 / found.rows[1].time_scale == pytest.approx(0.02 * 207, rel=2 * error)
+    assert warning.endswith("left alone and half-life and time scale are not known: first/kernel, last/kernel")
+    assert found.rows[1].coefficient == pytest.approx(0.02)
 
 
 def test_an_optimizer_that_climbs_at_every_other_step_decays_at_the_others():

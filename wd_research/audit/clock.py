@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 WATCHED = (20, 100, 3_000)  # steps in which a plain counter shows, and one that has a period, a long one at last
+EARLY = 4  # one of so many gaps is a short one at the beginning
 
 
 class Samples(NamedTuple):
@@ -33,8 +34,9 @@ def samples(steps: int, most: int, block: int, period: int = 1) -> Samples:
     if steps <= max(most, blocks * block):
         return Samples(np.arange(steps), np.zeros(steps, np.int64), np.ones(steps))
     units = (steps - blocks * block) // period  # periods to leave out
-    jitter = np.random.default_rng(4).uniform(-0.5, 0.5, blocks - 2)
-    cuts = np.concatenate([[0], (np.arange(1, blocks - 1) + jitter) / (blocks - 1), [1]])
+    sizes = _gaps(max(units / (blocks - 1), 1.0), blocks - 1)
+    jitter = np.random.default_rng(4).uniform(-0.5, 0.5, blocks - 2) * np.minimum(sizes[:-1], sizes[1:])
+    cuts = np.concatenate([[0], (np.cumsum(sizes)[:-1] + jitter) / sizes.sum(), [1]])
     gaps = np.append(np.diff(np.floor(units * cuts)).astype(np.int64) * period, 0)
     firsts = np.concatenate([[0], np.cumsum(gaps + block)[:-1]])
     before = np.append(0, gaps[:-1])
@@ -43,6 +45,12 @@ def samples(steps: int, most: int, block: int, period: int = 1) -> Samples:
     lasts = np.zeros((blocks, block), np.int64)
     lasts[:, -1] = gaps
     return Samples((firsts[:, None] + np.arange(block)).ravel(), lasts.ravel(), np.repeat(weights, block))
+
+
+def _gaps(size: float, number: int) -> np.ndarray:
+    """Sizes of gaps in proportion: a part of them grows geometrically from 1, the others are of a size."""
+    early = number // EARLY
+    return np.append(size ** (np.arange(early) / max(early, 1)), np.full(number - early, size))
 
 
 def is_clock(leaf: Any) -> bool:

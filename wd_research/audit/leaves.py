@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from wd_research.audit.course import course
 from wd_research.audit.loss import InLoss, decay_in_loss, gradients_of, scale_invariant, silent
 from wd_research.audit.optimizer import probe, probes
 from wd_research.audit.reading import LOOSE, LeafDecay
@@ -17,6 +18,8 @@ from wd_research.audit.suspicions import Leaf, suspicions
 from wd_research.decay.masks import DecayError
 from wd_research.decay.roles import Role, named, roles
 from wd_research.types import Array, Params
+
+UNKNOWN = 0.25  # relative error of what is not said
 
 
 class Row(NamedTuple):
@@ -31,6 +34,7 @@ class Row(NamedTuple):
     left: float  # share of the weights that is left after the run without gradients
     half_life: float  # steps to a half without gradients; inf without decay
     time_scale: float  # 1 / (mean share removed per step beside the model's own gradients), in steps; inf without
+    error: float  # of what decay removes, relative, at most: that of the three numbers above which are known
     moves: bool  # whether gradients reach the weights; where they do not and nothing decays, the leaf is frozen
 
 
@@ -154,7 +158,13 @@ def _row(
     known = not whole.unknown
     if not known and not places:
         places = {place_of(whole): math.nan}
-    own = float(np.average(whole.own_rate, weights=whole.samples.weights))
+    (forgotten, error), (half_life, half_error) = whole.forgotten.total(), whole.forgotten.reaches(math.log(2))
+    own, own_error = course(whole.own_rate, whole.samples).total()
+    numbers = float(np.exp(-forgotten)), half_life, steps / own if places and own > 1e-12 * steps else math.inf
+    errors = [error, half_error, own_error] if places else [0.0] * 3
+    left, half, time_scale = [
+        number if known and error <= UNKNOWN else math.nan for number, error in zip(numbers, errors, strict=True)
+    ]
     return Row(
         named_leaf[0],
         np.shape(named_leaf[1]),
@@ -162,19 +172,12 @@ def _row(
         " and ".join(places),
         (in_loss.pull if in_loss.strength else found.pull) if places else "",
         next(iter(places.values()), 0.0) if known else math.nan,
-        float(whole.left[-1]) if known else math.nan,
-        _half_life(whole, steps) if known else math.nan,
-        math.nan if not known else 1 / own if places and own > 1e-12 else math.inf,
+        left,
+        half,
+        time_scale,
+        max((error for error in errors if error <= UNKNOWN), default=0.0),
         not whole.stopped,
     )
-
-
-def _half_life(found: LeafDecay, steps: int) -> float:
-    """Steps to a half: seen, or by going on as on average."""
-    below, forgotten = np.flatnonzero(found.left <= 0.5), -math.log(max(found.left[-1], 1e-300))
-    if len(below):
-        return min(float(np.cumsum(found.samples.weights)[below[0]]), steps)
-    return steps * math.log(2) / forgotten if forgotten > 1e-12 else math.inf
 
 
 def place_of(found: LeafDecay) -> str:
@@ -190,7 +193,9 @@ def place_of(found: LeafDecay) -> str:
         return "beside gradients alone"
     if found.strength == 0 and found.mixed > LOOSE:
         return "cautious" if found.half < LOOSE else "mixed with the gradient"
-    late = len(found.rate) // 2  # once the optimizer's memory is filled
+    late = len(found.rate) // 2  # once the optimizer's memory is filled, if anything decays then
+    if np.abs(found.rate[late:]).max() < LOOSE * np.abs(found.rate).max():
+        late = 0
     rate = np.abs(found.rate[late:])
 
     def follows(power: int) -> bool:

@@ -22,7 +22,7 @@ from wd_research.types import Params
 from wd_research.updates import update
 
 SAMPLES, FEWEST, CALLS = 1_200, 120, 12_000  # steps that are looked at: fewer where there are many leaves
-BLOCK = 10  # how many of them follow one another in a longer run
+BLOCK, SHORTEST, BLOCKS = 10, 3, 100  # how many of them follow one another in a longer run, and so many times
 FEWEST_WHOLE, ENTRIES_SEEN = 48, 7e6  # the same where leaves cannot be cut: fewer where there are many entries
 
 
@@ -120,9 +120,10 @@ def _most(start: Params, cut: bool) -> tuple[int, int]:
     """How many steps to look at, and how many of them to follow one another, so that all take a few seconds."""
     leaves = jax.tree.leaves(start)
     if cut:
-        return min(max(CALLS // len(leaves), FEWEST), SAMPLES), BLOCK
-    most = int(min(max(ENTRIES_SEEN / sum(map(np.size, leaves)), FEWEST_WHOLE), SAMPLES))
-    return most, min(BLOCK, most // 12)
+        most = min(max(CALLS // len(leaves), FEWEST), SAMPLES)
+    else:
+        most = int(min(max(ENTRIES_SEEN / sum(map(np.size, leaves)), FEWEST_WHOLE), SAMPLES))
+    return most, min(BLOCK, max(most // BLOCKS, SHORTEST))
 
 
 def _clocks(ask: Probes, numbers: Any, start: Params, gradients: Params) -> tuple[list[float], int]:

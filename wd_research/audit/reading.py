@@ -5,10 +5,13 @@ from typing import NamedTuple
 import numpy as np
 
 from wd_research.audit.clock import Samples
+from wd_research.audit.course import Course, course
 from wd_research.audit.twins import PAIRS, TURNED_FOR
 
 COARSE = 1e-4  # relative steps of dtypes of half precision are larger
 NOTHING, LOOSE = 1e-7, 1e-2  # a share that rounding may make; what counts as equal beside 1
+GONE = 1e-60  # the part of the squared weights below which nothing is seen of them
+MOST = 700.0  # of the logarithm of what a step leaves
 LINEAR = ("w", "w - start", "w - v")  # pulls
 
 
@@ -20,7 +23,7 @@ class LeafDecay(NamedTuple):
     pull: str  # "w", "w - start", "sign(w)", "w - v" for a tree v that is not the start, or "other"
     rate: np.ndarray  # the share that decay removes which does not go through the optimizer, of its pull
     own_rate: np.ndarray  # the share that all of decay removes, beside the model's own gradients with random signs
-    left: np.ndarray  # what is left of the start without gradients
+    forgotten: Course  # -log of what is left of the start without gradients
     rounded: float  # the part of that decay which arrives in the leaf's dtype
     step_sizes: tuple[np.ndarray, np.ndarray]  # root mean square steps by a lasting and by a single unit gradient
     mixed: float  # how far decay beside gradients is from decay without, from 0
@@ -43,6 +46,7 @@ class _Twins(NamedTuple):
     gone: np.ndarray  # share of the weights that the step took, rounding included
     left: np.ndarray  # log(|weights| after the step / before)
     there: np.ndarray  # whether any weight is left to be seen
+    seen: np.ndarray  # whether what a step leaves of it is
 
 
 def _twins_of(sums: dict[str, np.ndarray], name: str) -> _Twins:
@@ -62,6 +66,7 @@ def _twins_of(sums: dict[str, np.ndarray], name: str) -> _Twins:
         gone=gone / weights,
         left=np.log1p(np.maximum((moved - 2 * gone) / np.maximum(weights, 1e-300), -1)) / 2,
         there=there,
+        seen=weights > GONE * weights[0],
     )
 
 
@@ -91,14 +96,16 @@ def read_leaf(sums: dict[str, np.ndarray], looked: Samples, strength: float, pul
     alone = free if np.isfinite(free.left).all() and shown is not moving else moving
     own = moving if shown is moving else twins["noise"]
     stays = strength == 0 and pull in ("w - start", "w - v")
-    logarithm = np.log(np.abs(1 - rate)) if stays or of_others else alone.left
+    logarithm = np.log(np.abs(1 - rate))
+    if not (stays or of_others):
+        logarithm = _left(alone, logarithm if strength == 0 and pull == "w" and shown is still else None)
     return LeafDecay(
         samples=looked,
         strength=strength,
         pull=pull,
         rate=rate,
         own_rate=rate if pull == "w - v" and strength == 0 else own.share,
-        left=np.exp(np.cumsum(looked.weights * logarithm)),
+        forgotten=course(np.clip(-np.nan_to_num(logarithm, nan=0.0), -MOST, MOST), looked),
         rounded=_part(alone, looked),
         step_sizes=(
             np.sqrt(sums["lasting steps"] / sums["entries"]),
@@ -111,6 +118,14 @@ def read_leaf(sums: dict[str, np.ndarray], looked: Samples, strength: float, pul
         beside=shown is twins["noise"],
         unknown=unknown,
     )
+
+
+def _left(alone: _Twins, by_rate: np.ndarray | None) -> np.ndarray:
+    """The logarithm of what steps leave; once the twins are gone it is by the rate, or what was seen last."""
+    if by_rate is not None:
+        return np.where(alone.seen, alone.left, by_rate)
+    last = np.maximum.accumulate(np.where(alone.seen, np.arange(len(alone.seen)), 0))
+    return alone.left[last]
 
 
 def _distance(sums: dict[str, np.ndarray], name: str, step: int, resolution: float) -> float:

@@ -1,5 +1,6 @@
 """What is suspicious in an audit: a sentence each, with the leaves that it is about."""
 
+import math
 from collections.abc import Iterator
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from wd_research.audit.leaves import Row
 
 KEPT = 0.8  # of decay that rounding must let through
-KNOWN = 0.05  # relative error of what is sampled that need not be said
+KNOWN = 0.02  # relative error of what is sampled that need not be said
 
 
 class Leaf(NamedTuple):
@@ -83,19 +84,17 @@ def _reason(leaf: Leaf) -> str:
     if leaf.decay.by_moving and np.ptp(leaf.decay.samples.weights) == 0 and leaf.decay.samples.weights[0] > 1:
         seen = len(leaf.decay.samples.steps)
         return f"the optimizer keeps weights of its own, so its decay was seen over the first {seen:,} steps alone"
-    error = _uncertain(leaf.decay)
-    if error > KNOWN:
-        return f"decay comes and goes, and blocks of steps were looked at: what it removes is known to {error:.0%}"
-    return ""
+    return _not_seen(leaf.row)
 
 
-def _uncertain(decay: LeafDecay) -> float:
-    """The relative standard error of what decay removes, from how blocks differ from their neighbours."""
-    ends = np.flatnonzero(decay.samples.gaps)
-    if not len(ends) or not decay.rate.any():
-        return 0.0
-    means = np.array([block.mean() for block in np.split(decay.rate, ends + 1)])
-    return float(np.sqrt(np.sum(np.diff(means) ** 2) / 2) / abs(means.sum()))
+def _not_seen(row: "Row") -> str:
+    """What is not known, or not well, because between the blocks that were looked at decay may have been another."""
+    names = {"left alone": row.left, "half-life": row.half_life, "time scale": row.time_scale}
+    unknown = [name for name, value in names.items() if np.isnan(value)]
+    what = [f"{' and '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not known"] if unknown else []
+    if row.error > KNOWN:
+        what.append(f"what it removes is known to {math.ceil(100 * row.error)}%")
+    return f"decay changes between the blocks of steps that were looked at, so {'; '.join(what)}" if what else ""
 
 
 def _switched_off(state: Any) -> list[str]:
