@@ -13,7 +13,7 @@ import numpy as np
 from wd_research.audit.clock import Samples
 
 SURE = 4  # standard errors that are said, where errors are chance
-WITHIN = np.linspace(0, 1, 65)[1:]  # parts of a gap after which the course is known
+WITHIN = np.linspace(0, 1, 33)[1:]  # parts of a gap after which the course is known
 
 
 class Course(NamedTuple):
@@ -58,22 +58,32 @@ def course(of_steps: np.ndarray, looked: Samples) -> Course:
     if not looked.gaps.any():
         times, sums = (np.append(0, np.cumsum(looked.weights * of_step)) for of_step in (1.0, of_steps))
         return Course(times, sums, np.zeros(len(sums)))
-    ends = np.flatnonzero(looked.gaps)
-    blocks = np.split(of_steps, ends + 1)
-    rest = round(looked.weights.sum()) - int(looked.steps[-1]) - 1
-    gaps = np.append(looked.gaps[ends], max(rest, 0))
-    means, sizes = np.array([block.mean() for block in blocks]), np.array(list(map(len, blocks)))
+    gaps = looked.gaps.copy()
+    gaps[-1] = max(round(looked.weights.sum()) - int(looked.steps[-1]) - 1, 0)
+    ends = np.flatnonzero(np.append(looked.gaps[:-1], 1))
+    gaps, begins = gaps[ends], np.append(0, ends[:-1] + 1)
+    sizes, which = np.diff(np.append(begins, len(of_steps))), np.repeat(np.arange(len(ends)), ends - begins + 1)
+    means = np.add.reduceat(of_steps, begins) / sizes
     slopes, bends = _lines(means, gaps[:-1] + (sizes[:-1] + sizes[1:]) / 2)
-    nodes = [np.zeros((1, 5))]  # steps, sum, its error, that squared, and the variance where pulses have one per step
-    for block, gap, mean, slope, bend in zip(blocks, gaps, means, slopes, bends, strict=True):
-        here, none = nodes[-1][-1], np.zeros(len(block))
-        nodes.append(here + np.stack([np.arange(1.0, len(block) + 1), np.cumsum(block), none, none, none], 1))
-        steps, off = WITHIN * gap, np.minimum(2 * WITHIN, 1) * bend * gap
-        added = (mean + slope * len(block) / 2) * steps + slope * steps**2 / 2
-        nodes.append(nodes[-1][-1] + np.stack([steps, added, off, off**2, steps + steps**2 / len(block)], 1))
-    times, sums, linear, squared, variance = np.concatenate(nodes).T
+    inside = gaps[:, None] * WITHIN
+    off = np.minimum(2 * WITHIN, 1) * (bends * gaps)[:, None]
+    added = (means + slopes * sizes / 2)[:, None] * inside + slopes[:, None] * inside**2 / 2
+    of_gaps = np.stack([inside, added, off, off**2, inside + inside**2 / sizes[:, None]])  # [what, gaps, nodes]
+    none = np.zeros(len(of_steps))
+    of_blocks = np.stack([none + 1, of_steps, none, none, none]).cumsum(1)  # gaps left out
+    before = np.append(np.zeros((5, 1)), of_gaps[:, :, -1].cumsum(1), 1)  # what the gaps before each block add
+    nodes = np.concatenate(
+        [
+            np.zeros((5, 1)),
+            of_blocks + before[:, which],
+            (of_gaps + (of_blocks[:, ends] + before[:, :-1])[:, :, None])[:, gaps > 0].reshape(5, -1),
+        ],
+        1,
+    )
+    times, sums, linear, squared, variance = nodes[:, np.argsort(nodes[0], kind="stable")]
     errors = np.minimum(linear, SURE * np.sqrt(squared))
-    return Course(times, sums, np.maximum(errors, SURE * np.sqrt(_pulses(blocks) * variance)))
+    pulses = _pulses(np.abs(of_steps), begins, which)
+    return Course(times, sums, np.maximum(errors, SURE * np.sqrt(pulses * variance)))
 
 
 def _lines(means: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -87,16 +97,17 @@ def _lines(means: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.append(jumps / distances, 0), np.append(np.minimum(np.abs(jumps), around * distances) / 2, 0)
 
 
-def _pulses(blocks: list[np.ndarray]) -> float:
-    """The variance per step of what comes and goes within blocks, in some more often than in others."""
-    means = np.array([np.abs(block).mean() for block in blocks])
-    counts, sizes = np.zeros(len(blocks)), np.zeros(len(blocks))
-    for index, block in enumerate(map(np.abs, blocks)):
-        before, after = (means[near] if 0 <= near < len(means) else 0.0 for near in (index - 1, index + 1))
-        falls = (block[1:] < block[:-1] / 2) & (before < block[:-1] / 2)
-        rises = (block[:-1] < block[1:] / 2) & (after < block[1:] / 2)
-        if falls.any() or rises.any():
-            counts[index], sizes[index] = np.sum(block > block.max() / 2), block.max()
-    if not counts.any():
+def _pulses(sizes: np.ndarray, begins: np.ndarray, which: np.ndarray) -> float:
+    """The variance per step of what comes and goes within blocks, in some more often than in others.
+
+    A pulse is what falls by half without being what the block before was, or rises so that it is not the block after.
+    """
+    means, largest = np.add.reduceat(sizes, begins) / np.bincount(which), np.maximum.reduceat(sizes, begins)
+    before, after = np.append(0, means[:-1])[which], np.append(means[1:], 0)[which]
+    falls = (sizes[1:] < sizes[:-1] / 2) & (before[:-1] < sizes[:-1] / 2)
+    rises = (sizes[:-1] < sizes[1:] / 2) & (after[1:] < sizes[1:] / 2)
+    has = np.bincount(which[1:], (falls | rises) & (which[1:] == which[:-1]), len(begins)) > 0
+    if not has.any():
         return 0.0
-    return float(np.mean(sizes[counts > 0] ** 2) * np.sum(np.diff(counts) ** 2) / 2 / sum(map(len, blocks)))
+    counts = np.where(has, np.bincount(which, sizes > largest[which] / 2), 0.0)
+    return float(np.mean(largest[has] ** 2) * np.sum(np.diff(counts) ** 2) / 2 / len(sizes))
