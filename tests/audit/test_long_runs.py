@@ -110,3 +110,18 @@ def test_a_course_that_falls_and_rises_reaches_a_level_where_it_first_does():
     assert Course(times, sums, np.zeros(5)).reaches(1.0) == (1, 0.0)
     assert Course(times, sums, np.zeros(5)).reaches(6.0) == (8.0, 0.0)
     assert Course(times, -sums, np.zeros(5)).reaches(1.0)[0] == math.inf
+
+
+@pytest.mark.parametrize(("steps", "rate"), [(10_000, 0.01), (10_000, 0.001), (100_000, 0.0003)])
+def test_under_a_momentum_decay_that_is_a_gradient_is_followed_over_gaps(steps, rate):
+    chain = optax.chain(
+        optax.add_decayed_weights(0.1), optax.sgd(optax.cosine_decay_schedule(rate, steps), momentum=0.9)
+    )
+    found = audit_decay(loss, chain, PARAMS, BATCH, steps)
+    weights, momentum = [1.0], 0.0
+    for factor in (1 + np.cos(np.pi * np.arange(steps) / steps)) / 2:
+        momentum = 0.9 * momentum + 0.1 * weights[-1]
+        weights.append(weights[-1] - rate * factor * momentum)
+    assert math.log(found.rows[0].left) == pytest.approx(math.log(weights[-1]), rel=KNOWN)
+    assert found.rows[0].half_life == pytest.approx(np.argmax(np.array(weights) <= 0.5), rel=KNOWN)
+    assert found.warnings == ()

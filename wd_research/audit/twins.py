@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 from wd_research.audit.clock import Samples, is_clock, jump
+from wd_research.decay.masks import leaf_name
 from wd_research.types import Params
 
 TRACE = 1e-12  # a gradient beside which what an optimizer adds to its memory's root counts alone
@@ -68,6 +69,7 @@ PAIRS = {
     "moving": 10,
     "pushed": 12,
 }  # where the twins begin
+MOVING = PAIRS["lasting"], PAIRS["free"], PAIRS["moving"]
 TURNED, PULSE, PUSHED, SINGLE = 14, 15, 16, 17
 MOVES, SIGNED, ONCE, TURNS = (
     np.array([getattr(run, name) for run in RUNS]) for name in ("moves", "signs", "once", "turns")
@@ -142,6 +144,7 @@ def run_side_by_side(
     undoing = rows.filled(lambda run: undo[run.seen < 0] if run.undone else pushes[""], s)
     treedef, corner = jax.tree.structure(inputs.start), rows.corner(starts)
     initial = states = ask.init(numbers, jax.tree.unflatten(treedef, rows.leaves(starts)))
+    memories = _memories(states, inputs.start, [bool(np.any(undone)) for undone in undo[0]])
     signs = np.random.default_rng(3).choice([-1.0, 1.0], len(looked.steps))
     began, sums, first = 0, [], np.zeros(0)
     for step, (sign, gap) in enumerate(zip(signs, looked.gaps, strict=True)):
@@ -161,8 +164,9 @@ def run_side_by_side(
         at = landed
         if gap:
             at = [part.copy() for part in landed]
-            for leaf, was in zip(rows.leaves(at), rows.leaves(begun), strict=True):
-                _forward(leaf, was, gap / (step + 1 - began))
+            leaves = zip(rows.leaves(at), rows.leaves(begun), strict=True)
+            shrunk = [_forward(leaf, was, gap / (step + 1 - began)) for leaf, was in leaves]
+            states = _remembered(states, memories, shrunk)
             began, begun = step + 1, at
     return {name: np.stack([of_step[name] for of_step in sums]) for name in sums[0]}
 
@@ -178,18 +182,51 @@ def _landed(part: np.ndarray, update: np.ndarray) -> np.ndarray:
     return landed
 
 
-def _forward(leaf: np.ndarray, begun: np.ndarray, blocks: float) -> None:
-    """Moving twins after a gap, in which every entry of what differs between them goes on as over the last block."""
+def _forward(leaf: np.ndarray, begun: np.ndarray, blocks: float) -> list[float]:
+    """Moving twins after a gap, in which every entry of what differs between them goes on as over the last block.
+
+    The factor by which that changes for each pair is returned.
+    """
+    factors = []
     exact = np.complex128 if np.iscomplexobj(leaf) else np.float64
-    for first in (PAIRS["lasting"], PAIRS["free"], PAIRS["moving"]):
+    for first in MOVING:
         pair = slice(first, first + 2)
         (half, middle), (was, _) = _halves(leaf[pair].astype(exact), 0), _halves(begun[pair].astype(exact), 0)
         was = np.abs(was)
         grown = np.divide(np.abs(half), was, out=np.zeros_like(was), where=was > 0)
         largest = np.max(np.abs(half), initial=0) / max(np.max(was, initial=0), 1e-300)
         most = max(1.0, largest)  # more is rounding beside gradients
+        size = np.linalg.norm(half)
         half = half * np.minimum(grown, most) ** blocks
+        factors.append(float(np.linalg.norm(half) / size) if size else 1.0)
         leaf[pair] = middle + half, middle - half
+    return factors
+
+
+def _memories(states: Any, params: Params, coupled: list[bool]) -> list[tuple[int, int]]:
+    """Which leaves of a state remember gradients of which leaves of the params, of those whose decay is a gradient."""
+    names = [leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    found = []
+    for index, (path, memory) in enumerate(jax.tree_util.tree_leaves_with_path(states)):
+        owners = [name for name in names if f"/{leaf_name(path)}".endswith(f"/{name}" if name else "")]
+        if owners and memory.ndim > 1 and jnp.issubdtype(memory.dtype, jnp.inexact):
+            owner = names.index(max(owners, key=len))
+            found += [(index, owner)] if coupled[owner] else []
+    return found
+
+
+def _remembered(states: Any, memories: list[tuple[int, int]], shrunk: list[list[float]]) -> Any:
+    """The states after a gap: what differs between moving twins is remembered as large as it is in the weights."""
+    if not memories:
+        return states
+    leaves, treedef = jax.tree.flatten(states)
+    for index, owner in memories:
+        memory = np.array(leaves[index])
+        for first, factor in zip(MOVING, shrunk[owner], strict=True):
+            half, middle = _halves(memory, first)
+            memory[first : first + 2] = middle + factor * half, middle - factor * half
+        leaves[index] = memory
+    return jax.tree.unflatten(treedef, leaves)
 
 
 class _Rows:
