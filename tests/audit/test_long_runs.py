@@ -125,3 +125,20 @@ def test_under_a_momentum_decay_that_is_a_gradient_is_followed_over_gaps(steps, 
     assert math.log(found.rows[0].left) == pytest.approx(math.log(weights[-1]), rel=KNOWN)
     assert found.rows[0].half_life == pytest.approx(np.argmax(np.array(weights) <= 0.5), rel=KNOWN)
     assert found.warnings == ()
+
+
+@pytest.mark.parametrize(("steps", "rate", "leaves"), [(10_000, 1e-3, 1), (10_000, 1e-4, 60), (100_000, 1e-5, 1)])
+def test_under_adam_decay_that_is_a_gradient_is_followed_over_gaps(steps, rate, leaves):
+    chain = optax.chain(optax.add_decayed_weights(0.1), optax.adam(optax.cosine_decay_schedule(rate, steps)))
+    params = {"kernel": PARAMS["kernel"]} | {f"kernel_{leaf}": np.ones((2, 2), np.float32) for leaf in range(1, leaves)}
+    row = audit_decay(loss, chain, params, BATCH, steps).rows[0]
+    weight, m, v, weights = 1.0, 0.0, 0.0, []
+    for step in range(steps):
+        m, v = 0.9 * m + 0.1 * 0.1 * weight, 0.999 * v + 0.001 * (0.1 * weight) ** 2
+        size = (m / (1 - 0.9 ** (step + 1))) / (math.sqrt(v / (1 - 0.999 ** (step + 1))) + 1e-8)
+        weight -= rate * (1 + math.cos(math.pi * step / steps)) / 2 * size
+        weights.append(weight)
+    below = np.flatnonzero(np.array(weights) <= 0.5)
+    half = below[0] + 1 if len(below) else -steps * math.log(2) / math.log(weight)
+    assert row.half_life == pytest.approx(half, rel=0.02)
+    assert math.log(row.left) == pytest.approx(math.log(weight), rel=0.05)

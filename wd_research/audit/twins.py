@@ -147,6 +147,7 @@ def run_side_by_side(
     memories = _memories(states, inputs.start, [bool(np.any(undone)) for undone in undo[0]])
     signs = np.random.default_rng(3).choice([-1.0, 1.0], len(looked.steps))
     began, sums, first = 0, [], np.zeros(0)
+    past: list[dict[int, np.ndarray]] = []  # memories since the last gap
     for step, (sign, gap) in enumerate(zip(signs, looked.gaps, strict=True)):
         factors = np.where(SIGNED, sign, 1.0) * np.where(ONCE & (step > 0), 0.0, 1.0)
         mirror = np.where(TURNS & (step < TURNED_FOR), -1.0, 1.0)
@@ -162,12 +163,15 @@ def run_side_by_side(
         first = corners[0] if step == 0 else first
         sums.append(rows.summed(_products(corners[0], first, corners[1], corners[2], corner)))
         at = landed
+        if memories:
+            now = jax.tree.leaves(states)
+            past.append({index: np.asarray(now[index]) for index, _ in memories})
         if gap:
             at = [part.copy() for part in landed]
             leaves = zip(rows.leaves(at), rows.leaves(begun), strict=True)
             shrunk = [_forward(leaf, was, gap / (step + 1 - began)) for leaf, was in leaves]
-            states = _remembered(states, memories, shrunk)
-            began, begun = step + 1, at
+            states = _remembered(states, past, memories, gap, shrunk)
+            past, began, begun = [], step + 1, at
     return {name: np.stack([of_step[name] for of_step in sums]) for name in sums[0]}
 
 
@@ -215,18 +219,33 @@ def _memories(states: Any, params: Params, coupled: list[bool]) -> list[tuple[in
     return found
 
 
-def _remembered(states: Any, memories: list[tuple[int, int]], shrunk: list[list[float]]) -> Any:
-    """The states after a gap: what differs between moving twins is remembered as large as it is in the weights."""
+def _remembered(
+    states: Any, past: list[dict[int, np.ndarray]], memories: list[tuple[int, int]], gap: int, shrunk: list[list[float]]
+) -> Any:
+    """The states after a gap: what moving twins remember alike goes on, what differs shrinks as the weights do."""
     if not memories:
         return states
     leaves, treedef = jax.tree.flatten(states)
+    apart = (len(past) - 1) // 2
     for index, owner in memories:
-        memory = np.array(leaves[index])
+        exact = np.complex128 if np.iscomplexobj(past[-1][index]) else np.float64
+        memory = past[-1][index].astype(exact)
         for first, factor in zip(MOVING, shrunk[owner], strict=True):
             half, middle = _halves(memory, first)
+            if apart and exact is np.float64:
+                begun, between = (_halves(past[-1 - back * apart][index].astype(exact), first)[1] for back in (2, 1))
+                middle = _gone_on(begun, between, middle, gap / apart)
             memory[first : first + 2] = middle + factor * half, middle - factor * half
-        leaves[index] = memory
+        leaves[index] = memory.astype(past[-1][index].dtype)
     return jax.tree.unflatten(treedef, leaves)
+
+
+def _gone_on(first: np.ndarray, second: np.ndarray, third: np.ndarray, times: float) -> np.ndarray:
+    """Where three values at equal distances lead `times` as far, each change being the same part of the one before."""
+    before, last = second - first, third - second
+    part = np.clip(np.divide(last, before, out=np.zeros_like(last), where=before != 0), 0, 1)
+    changes = np.where(part < 1, part * (1 - part**times) / np.where(part < 1, 1 - part, 1), times)
+    return third + last * changes
 
 
 class _Rows:
