@@ -91,7 +91,7 @@ def undisturbed(tmp_path_factory):
 def test_a_signal_saves_the_position_and_the_command_that_is_said_goes_on_from_it(
     tmp_path, interruptible, undisturbed, number
 ):
-    code, error = ended(tmp_path, number, "training net", 0.1, "--block", "sequential", "--no-tensorboard")
+    code, error = ended(tmp_path, number, "training net", 0.0, "--block", "sequential", "--no-tensorboard")
     assert code == 128 + number
     (sentence,) = error.splitlines()
     assert sentence.startswith("error: interrupted; what was trained so far is in runs/net, and this goes on from it: ")
