@@ -91,18 +91,22 @@ def undisturbed(tmp_path_factory):
 def test_a_signal_saves_the_position_and_the_command_that_is_said_goes_on_from_it(
     tmp_path, interruptible, undisturbed, number
 ):
-    code, error = ended(tmp_path, number, "training net", 0.0, "--block", "sequential", "--no-tensorboard")
-    assert code == 128 + number
+    tiles = tmp_path / "runs" / "net" / "tiles" / "net"
+    run = started(tmp_path, "--block", "sequential", "--no-tensorboard", *FAST)
+    while run.poll() is None and not [*tiles.glob("*.step*.npz")]:
+        time.sleep(0.01)
+    run.send_signal(number)
+    _, error = run.communicate()
+    assert run.returncode == 128 + number
     (sentence,) = error.splitlines()
     assert sentence.startswith("error: interrupted; what was trained so far is in runs/net, and this goes on from it: ")
-    tiles = tmp_path / "runs" / "net" / "tiles" / "net"
-    assert len([*tiles.glob("*.npz")]) == 1
+    assert [*tiles.glob("*.step*.npz")]
     command = sentence.partition("goes on from it: ")[2].partition(";")[0]
-    python, dash_m, name, *words = shlex.split(command)
-    assert (python, dash_m, name) == ("python", "-m", "net")
+    python, script, *words = shlex.split(command)
+    assert (python, script) == ("python", "net.py")
     assert re.search(r"training net from step \d+ on", finished(tmp_path, *words))
     assert_as(tmp_path / "runs" / "net", undisturbed)
-    assert not [*tiles.glob("*.npz"), *tiles.glob("*.claim")]
+    assert not [*tiles.glob("*.step*.npz"), *tiles.glob("*.claim")]
 
 
 def kill_at_random(folder, rng, times):
@@ -133,8 +137,8 @@ def test_what_is_killed_goes_on_to_the_same_end(tmp_path, undisturbed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
-def test_twenty_kills_at_random_moments_change_nothing(tmp_path, undisturbed, seed):
+@pytest.mark.parametrize("seed", range(2))
+def test_kills_at_random_moments_change_nothing(tmp_path, undisturbed, seed):
     """Five a case; the run that is left in the folder is that of one process."""
     kills = sum(kill_at_random(tmp_path, random.Random(seed), 5))
     assert kills
