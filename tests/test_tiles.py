@@ -329,7 +329,7 @@ def test_a_changed_bit_of_a_tile_is_found(tmp_path):
         said = sentence_of(read_tile, path)
         assert "is damaged: remove it and give the command again" in said or read_tile(path).identical(whole)
         found += bool(said)
-    assert found > 30
+    assert found > 15  # the rest changes times, padding and unused room
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="is damaged"):
         trained(descent(), tmp_path)
