@@ -102,7 +102,7 @@ def test_a_changed_bit_or_a_cut_is_found_and_the_position_before_is_taken(flips,
         expected = earlier if said else whole
         assert (position.step, cases.leaves_equal(position.members, expected[0].members)) == (expected[0].step, True)
         assert position.results.identical(expected[0].results)
-        assert all(sentence.startswith(f"{path.name} is damaged") for sentence in said)
+        assert all(f"{path} is damaged" in sentence and "passed over" in sentence for sentence in said)
         found += len(said)
     assert found > 0.9 * flips
 
@@ -112,5 +112,5 @@ def test_a_checkpoint_of_other_members_is_passed_over(tmp_path):
     populations = [make_plan(each, 2, 4, 10, all_devices(), Limits(blocks=(1,))).population for each in (arm, other)]
     write_checkpoint(tmp_path / "tile", next(positions(arm, populations[0])), {})
     (path,) = checkpoints(tmp_path / "tile")
-    with pytest.raises(UserError, match=r"is damaged .* and is passed over"):
+    with pytest.raises(UserError, match="is of other members"):
         read_checkpoint(path, populations[1].members)

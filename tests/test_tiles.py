@@ -12,12 +12,14 @@ from rich.console import Console
 
 import wd_research as wd
 from tests.training import cases
+from wd_research.arrays import read_arrays, read_said, write_arrays
 from wd_research.flags import UserError
 from wd_research.measuring import measure
 from wd_research.reporting.folder import read_confirming, read_results
 from wd_research.scheduling import IncompleteError, Share
 from wd_research.tiles import Wanted, missing, read_tile, united
 from wd_research.training.plan import Limits
+from wd_research.weights import member, read_weights
 
 DECAYS = (0.0, 0.5, 1.0, 1.5)
 
@@ -467,6 +469,49 @@ def test_an_arm_starts_from_the_weights_of_another_run(tmp_path):
 
 def final_loss(result):
     return wd.final(result.arms["net"], "train_loss").min()
+
+
+def test_keys_among_the_extras_of_a_task_cost_no_training_and_are_kept(tmp_path):
+    arm = cases.parabola((0.0, 1.0))
+    task = arm.task
+
+    def init(key):
+        return task.init(key)[0], {"noise": jax.random.fold_in(key, 7)}
+
+    def loss(hypers):
+        def of_batch(params, extras, batch, key):
+            value, (_, metrics) = task.loss(hypers)(params, {}, batch, key)
+            return value, (extras, metrics)
+
+        return of_batch
+
+    noisy = replace(arm, task=task._replace(init=init, loss=loss))
+    result = wd.run(descent(arms={"net": noisy}), tmp_path, wd.How(keep="all"), **QUIET)
+    (path,) = tmp_path.rglob("*.weights.npz")
+    kept = read_weights(path)
+    assert jax.random.key_data(kept.leaves["extras/noise"]).shape == (2, 2, 2)
+    _, extras = member(kept, noisy, 0, 1)
+    assert jax.random.bits(extras["noise"]).shape == ()
+    assert result.arms["net"].sizes["seed"] == 2
+
+
+def test_every_changed_bit_of_a_file_of_arrays_is_found_or_harmless(tmp_path):
+    """Every one, of the zip format's own words too: one says that a file is encrypted, one that it is compressed."""
+    path, arrays = tmp_path / "arrays.npz", {"w": np.ones(3, np.float32), "key": jax.random.key(0)}
+    write_arrays(path, {"said": 1}, arrays)
+    content, found = path.read_bytes(), 0
+    for bit in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        assert read_said(path) in ({}, {"said": 1})
+        said = sentence_of(read_arrays, path)
+        found += "is damaged" in said
+        if not said:
+            known, restored = read_arrays(path)
+            assert (known, restored["w"].tolist()) == ({"said": 1}, [1, 1, 1])
+            assert restored["key"] == jax.random.key(0)
+    assert found > 0.7 * 8 * len(content)
 
 
 def test_a_changed_bit_of_kept_weights_is_found(tmp_path):

@@ -143,7 +143,7 @@ def load(
         folder: Folder of a run.
         arm: The arm whose chosen point is meant; by default the first.
         seed: The seed of the member; by default the first that confirms, or 0 where none does.
-        out: A file such as weights.npz for the arrays, called Dense_0/kernel and so on.
+        out: A file such as weights.npz for the arrays, called params/Dense_0/kernel and so on.
     """
     import numpy as np
 
@@ -169,7 +169,7 @@ def load(
         kept, places = kept_of(folder / TILES / file_name(name), seed, point)
     except LookupError as error:
         raise UserError(str(error)) from error
-    leaves = {key: leaf[places] for key, leaf in {**kept.params, **kept.extras}.items()}
+    leaves = {key: leaf[places] for key, leaf in kept.leaves.items()}
     for key, leaf in leaves.items():
         print(f"  {key}  {leaf.dtype}{list(leaf.shape)}")
     if out:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wd_research.checkpoints import last_position, made_of_checkpoint, remove_checkpoints, write_checkpoint
+from wd_research.arrays import read_said
+from wd_research.checkpoints import last_position, remove_checkpoints, write_checkpoint
 from wd_research.evidence.choices import choose
 from wd_research.evidence.selection import can_be_tuned
 from wd_research.leases import Leases
@@ -149,7 +150,7 @@ class Training:
         folder = self.folder / file_name(name)
         there = {}
         for path in sorted(folder.glob("*.step*.npz")):
-            if path not in self.checked and (made := made_of_checkpoint(path)) is not None:
+            if path not in self.checked and (made := read_said(path)):
                 self.check(path, made, name, wanted.arm)
                 self.checked.add(path)
         for path in filter(is_tile, sorted(folder.glob("*.nc"))):
@@ -181,7 +182,7 @@ class Training:
         self,
         wanted: Mapping[str, Wanted],
         there: Mapping[str, Mapping[str, Results]],
-        rooms: Mapping[str, int] | None,
+        rooms: Mapping[str, int],
     ) -> tuple[list[Job], dict[tuple[str, Cut], Plan]]:
         """The tiles that are left to train, and the compiled plans of how."""
         cuts, blocks = {}, {}
@@ -192,7 +193,7 @@ class Training:
             covered += [overlap(members, cut) for cut in cuts[name]]
             for number, block in enumerate(missing(members, covered)):
                 blocks[f"{name} ({number + 1})" if number else name] = name, block, path
-        plans = self.planned({key: block for key, (_, block, _) in blocks.items()}, rooms or {})
+        plans = self.planned({key: block for key, (_, block, _) in blocks.items()}, rooms)
         made = {}
         for key, (name, block, path) in blocks.items():
             plan = plans[key]
@@ -276,13 +277,13 @@ class Training:
             else:
                 assert position is not None, "a tile has at least one step"
                 with booked(self.seconds, "write"):
-                    self.keep_weights(job, plan, position)
+                    self.keep_weights(job, position)
                     rescued(
                         partial(write_tile, made=self.made(job, plan, self.cost(before))), job.path, position.results
                     )
                 remove_checkpoints(stem)
 
-    def keep_weights(self, job: Job, plan: Plan, position: Position) -> None:
+    def keep_weights(self, job: Job, position: Position) -> None:
         """Keep the weights of a tile's best point, of all its points, or of none; where that fails it is said."""
         points = range(len(job.tile.points))
         if self.keep == "best" and not job.chosen:
@@ -290,7 +291,7 @@ class Training:
         if self.keep != "none" and points:
             state = position.members.state
             try:
-                write_weights(job.path.with_suffix(""), points, *plan.population.fetch((state.params, state.extras)))
+                write_weights(job.path.with_suffix(""), points, state.params, state.extras)
             except UnwritableError as error:
                 warn(f"{error}; the run goes on without these weights")
 

@@ -1,12 +1,9 @@
 """Weights: what members were at the end of training, kept beside their tiles.
 
-A file `tiles/ARM/TILE.weights.npz` has every array of the weights and of the extras with the axes [seed, point] in
-front, and the name of each; of NumPy's, whole or not at all, with the CRC-32 of the zip format for every array.
+A file `tiles/ARM/TILE.weights.npz` has every array of the weights and of the extras, by its name, with the axes [seed,
+point] in front.
 """
 
-import io
-import json
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,21 +13,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from wd_research.arrays import is_key, read_arrays, write_arrays
 from wd_research.flags import UserError
-from wd_research.reporting.files import memory, read_inside, write_whole
 from wd_research.results import describe_point
-from wd_research.tiles import read_tile
+from wd_research.tiles import is_tile, read_tile
 from wd_research.types import Arm, Extras, Params, Results
-
-KEEP = ("best", "all", "none")
 
 
 class Kept(NamedTuple):
     """The weights of some members: leaves with the axes [seed, point] in front, by their names."""
 
     points: Sequence[int]  # places in the tile
-    params: Mapping[str, np.ndarray]
-    extras: Mapping[str, np.ndarray]
+    leaves: Mapping[str, Any]  # `params/Dense_0/kernel`, `extras/...`
 
 
 def write_weights(tile: Path, points: Sequence[int], params: Params, extras: Extras) -> None:
@@ -38,18 +32,12 @@ def write_weights(tile: Path, points: Sequence[int], params: Params, extras: Ext
 
     Raises UnwritableError where the disk does.
     """
-    arrays, described = {}, []
-    for kind, tree in (("params", params), ("extras", extras)):
-        for name, leaf in named_leaves(tree):
-            if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):  # noise, which nothing outside training needs
-                continue
-            array = np.ascontiguousarray(np.asarray(leaf)[:, list(points)])
-            arrays[f"leaf{len(described)}"] = np.frombuffer(array.tobytes(), np.uint8)
-            described.append([kind, name, str(array.dtype), array.shape])
-    head = json.dumps({"points": list(points), "leaves": described})
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=False, head=np.frombuffer(head.encode(), np.uint8), **arrays)
-    write_whole(weights_of(tile), content.getbuffer())
+    places = list(points)
+    leaves = {
+        name: leaf[:, np.array(places)] if is_key(leaf) else np.asarray(leaf)[:, places]
+        for name, leaf in named_leaves(params, extras)
+    }
+    write_arrays(weights_of(tile), {"points": places}, leaves)
 
 
 def weights_of(tile: Path) -> Path:
@@ -57,24 +45,16 @@ def weights_of(tile: Path) -> Path:
     return tile.with_name(f"{tile.name}.weights.npz")
 
 
-def named_leaves(tree: Any) -> Iterator[tuple[str, Any]]:
-    """The leaves of a tree with their names, such as `Dense_0/kernel`."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+def named_leaves(params: Params, extras: Extras) -> Iterator[tuple[str, Any]]:
+    """The leaves of weights and extras with their names, such as `params/Dense_0/kernel`."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path({"params": params, "extras": extras}):
         yield jax.tree_util.keystr(path, simple=True, separator="/"), leaf
 
 
 def read_weights(path: Path) -> Kept:
     """What `write_weights` wrote. Raises UserError, naming the file, where it is damaged, FileNotFoundError without."""
-    content = read_inside(path.parent, path.name, memory())
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            head = json.loads(file["head"].tobytes())
-            trees: dict[str, dict[str, np.ndarray]] = {"params": {}, "extras": {}}
-            for number, (kind, name, dtype, shape) in enumerate(head["leaves"]):
-                trees[kind][name] = np.frombuffer(file[f"leaf{number}"].tobytes(), jnp.dtype(dtype)).reshape(shape)
-        return Kept(head["points"], **trees)
-    except (ValueError, KeyError, TypeError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}): remove it; the members train anew without their tile") from error
+    said, leaves = read_arrays(path)
+    return Kept(said["points"], leaves)
 
 
 def member(kept: Kept, arm: Arm, seed: int, point: int) -> tuple[Params, Extras]:
@@ -82,16 +62,15 @@ def member(kept: Kept, arm: Arm, seed: int, point: int) -> tuple[Params, Extras]
 
     Raises UserError where the task has other leaves.
     """
-    trees = []
-    for tree, leaves in zip(jax.eval_shape(arm.task.init, jax.random.key(0)), (kept.params, kept.extras), strict=True):
-        found = {}
-        for name, like in named_leaves(tree):
-            leaf = leaves.get(name)
-            if leaf is None or leaf.shape[2:] != like.shape:
-                raise UserError(f"the weights that were kept have no {name} of shape {like.shape}: the task is another")
-            found[name] = jnp.asarray(leaf[seed, point])
-        trees.append(jax.tree.unflatten(jax.tree.structure(tree), found.values()))
-    return tuple(trees)
+    drawn = dict(zip(("params", "extras"), jax.eval_shape(arm.task.init, jax.random.key(0)), strict=True))
+    found = []
+    for name, like in named_leaves(**drawn):
+        leaf = kept.leaves.get(name)
+        if leaf is None or leaf.shape[2:] != like.shape:
+            raise UserError(f"the weights that were kept have no {name} of shape {like.shape}: the task is another")
+        found.append(jnp.asarray(leaf[seed, point]))
+    trees = jax.tree.unflatten(jax.tree.structure(drawn), found)
+    return trees["params"], trees["extras"]
 
 
 def kept_of(folder: Path, seed: int, point: Mapping[str, float]) -> tuple[Kept, tuple[int, int]]:
@@ -99,7 +78,7 @@ def kept_of(folder: Path, seed: int, point: Mapping[str, float]) -> tuple[Kept, 
 
     Raises LookupError where none were kept, and UserError, naming the file, where it is damaged.
     """
-    for path in sorted(folder.glob("*.nc")):
+    for path in filter(is_tile, sorted(folder.glob("*.nc"))):
         with suppress(FileNotFoundError):
             kept = read_weights(weights_of(path.with_suffix("")))
             if places := places_of(read_tile(path), kept, seed, point):
