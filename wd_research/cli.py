@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -64,6 +65,9 @@ class RunFlags:
     """Train in this folder together with other processes, on any machines that share it; the last one concludes."""
     shard: str | None = None
     """Train every n-th tile from the i-th on, as 0/4, and stop; once all are there --join concludes."""
+    distributed: str | None = None
+    """Train every tile on the devices of several processes, each started by this command: auto where JAX finds them
+    (Slurm, Kubernetes, Cloud TPU), else i/n@HOST:PORT for the i-th of n; process 0 listens there, and alone writes."""
     tiles: int = 1
     """Cut the run into at least so many tiles, for other processes to share."""
     memory: float | None = None
@@ -83,11 +87,9 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
     given: dict[str, Any] = {}
 
     @functools.wraps(experiment)
-    def recorded(**flags: Any) -> "Experiment":
+    def recorded(**flags: Any) -> Callable[[], "Experiment"]:
         given.update(flags)
-        with held():
-            import wd_research.running  # noqa: F401  all that takes long to import
-        return experiment(**flags)
+        return partial(experiment, **flags)
 
     def command(
         experiment: Annotated[Any, tyro.conf.arg(constructor=recorded, name="")],
@@ -98,8 +100,17 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
     with ended_by_signals(), heeded():
         check_parameters(inspect.signature(experiment).parameters)
         check_renamed(sys.argv[1:], inspect.signature(experiment).parameters)
-        declared, flags = tyro.cli(command, prog=f"python -m {name}", description=module and module.__doc__)
+        declare, flags = tyro.cli(command, prog=f"python -m {name}", description=module and module.__doc__)
         check_run_flags(flags)
+        with held():
+            import wd_research.running  # noqa: F401  all that takes long to import
+        if flags.distributed:
+            from wd_research.training.devices import prepare_jax
+            from wd_research.training.hosts import join_processes
+
+            prepare_jax()
+            join_processes(flags.distributed)
+        declared = declare()
         staged = {"confirm": flags.confirm, "until_decided": flags.until_decided, "grow": flags.grow or None}
         declared = replace(declared, **{name: value for name, value in staged.items() if value is not None})
         if flags.conclude:
@@ -208,6 +219,8 @@ def check_run_flags(flags: RunFlags) -> None:
     if flags.shard and not flags.join and not flags.workdir:
         raise UserError("--shard trains a part of the run in a folder that all parts share: name it by --workdir")
     share_of(flags.shard)
+    if flags.distributed and (flags.audit or flags.plan):
+        raise UserError("--distributed is for training: leave it out to see the audit or the plan")
     if flags.conclude and flags != RunFlags(conclude=flags.conclude):
         raise UserError("--conclude takes no other flag of a run: leave them out, nothing is trained")
 
@@ -243,7 +256,8 @@ def declared_in(
         raise UserError(f"{folder} records a command that is none ({error}): conclude it from Python") from error
     if words[:2] != ["python", "-m"]:
         return experiment(**here)
-    declared, _ = tyro.cli(command, args=words[3:])
+    declare, _ = tyro.cli(command, args=words[3:])
+    declared = declare()
     for name, value in here.items():
         if value not in (parameters[name].default, given[name]):
             raise UserError(f"--conclude takes the flags of that run: leave out {flag(name)}")

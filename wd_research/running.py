@@ -18,6 +18,7 @@ from wd_research.reporting.hparams import write_members
 from wd_research.reporting.progress import progress
 from wd_research.reporting.record import read_record
 from wd_research.reporting.tensorboard import event_files
+from wd_research.training.hosts import together
 from wd_research.types import Observer
 
 
@@ -46,6 +47,7 @@ def run(
     console, leases = console or Console(), Leases()
     errors: dict[str, Exception] = {}
     with ExitStack() as closing:
+        closing.enter_context(together(experiment.trained))
         shown = closing.enter_context(progress(console))
         told = [*observers]
         if tensorboard:

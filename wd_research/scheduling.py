@@ -268,16 +268,16 @@ class Training:
                 self.advance((position.step - step) * len(tile.seeds) * len(tile.points))
                 step = position.step
                 if position.evaluated and tell:
-                    tell(position)
+                    tell(readable(position, plan))
                 if step < self.steps and (signalled() or time.monotonic() - saved >= self.checkpoint_every):
-                    self.save(stem, position, self.made(job, plan, self.cost(before)))
+                    self.save(stem, readable(position, plan), self.made(job, plan, self.cost(before)))
                     saved = time.monotonic()
                     if signalled():
                         break
             else:
                 assert position is not None, "a tile has at least one step"
                 with booked(self.seconds, "write"):
-                    self.keep_weights(job, position)
+                    self.keep_weights(job, readable(position, plan))
                     rescued(
                         partial(write_tile, made=self.made(job, plan, self.cost(before))), job.path, position.results
                     )
@@ -325,6 +325,11 @@ class Training:
             for observe in self.observers:
                 observe(f"{name}{stage}", Position(self.steps, None, results))
         return results
+
+
+def readable(position: Position, plan: Plan) -> Position:
+    """A position whose members this host can read."""
+    return position._replace(members=plan.population.on_host(position.members))
 
 
 def index_of_best(results: Results) -> list[int]:

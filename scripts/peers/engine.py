@@ -19,7 +19,7 @@ from wd_research.points import grid
 from wd_research.training import models
 from wd_research.training.data import Examples, Split
 from wd_research.training.member import Member, Seed, init_member
-from wd_research.training.population import Inputs, Population, all_devices, compile_population, fetch
+from wd_research.training.population import Inputs, Population, all_devices, compile_population, unpadded
 from wd_research.training.tasks import classification
 from wd_research.types import Arm, no_splits
 
@@ -91,7 +91,7 @@ def train(
 
     def weights() -> Weights:
         assert members is not None, "nothing was trained yet"
-        return flat(jax.tree.map(lambda leaf: leaf[0], fetch(members.state.params, arm)))
+        return flat(jax.tree.map(lambda leaf: leaf[0], unpadded(members.state.params, arm)))
 
     return Training(work.members, step, weights)
 

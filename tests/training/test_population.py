@@ -16,7 +16,7 @@ from jax.sharding import AxisType
 from tests.training.cases import KINDS, arm, assert_close, in_double, leaves_equal, parabola, points
 from wd_research.training import population
 from wd_research.training.member import INIT, NEVER, NOISE, ORDER
-from wd_research.training.population import _advance, all_devices, check_types, compile_population, fetch, put
+from wd_research.training.population import _advance, all_devices, check_types, compile_population, put, unpadded
 from wd_research.training.step import init_state, train_step
 from wd_research.types import Batch, no_splits
 
@@ -260,7 +260,7 @@ def test_points_are_padded_to_whole_blocks_and_nobody_sees_it(block):
 
 def test_what_is_fetched_is_what_was_computed_without_the_padding():
     table = np.arange(SEEDS * 4).reshape(SEEDS, 4)
-    fetched = fetch({"a": table, "b": (jnp.asarray(table)[..., None],)}, case())
+    fetched = unpadded({"a": table, "b": (jnp.asarray(table)[..., None],)}, case())
     assert fetched["a"].tolist() == table[:, :3].tolist()
     assert fetched["b"][0].tolist() == table[:, :3, None].tolist()
     assert isinstance(fetched["b"][0], np.ndarray)

@@ -11,7 +11,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from wd_research.flags import UserError
-from wd_research.training.population import Block, Compiled, Inputs, Population, all_devices, compile_population
+from wd_research.training.hosts import compile_here, mesh_here
+from wd_research.training.population import Block, Compiled, Inputs, Population
 from wd_research.types import Arm
 
 LONGEST = 1_000  # steps of a call: it draws the order of the data for as many, whatever it takes of them
@@ -66,7 +67,7 @@ def make_plans(
 
     Raises PlanError when one point per device does not fit.
     """
-    mesh, sizes = all_devices(), {name: (seeds[name], *size_of(arm)) for name, arm in arms.items()}
+    mesh, sizes = mesh_here(), {name: (seeds[name], *size_of(arm)) for name, arm in arms.items()}
     alike, chosen = Counter(sizes.values()), {}
     length, steps = call_length(segments), sum(length for _, length in segments)
     compiled, known, plans = {} if compiled is None else compiled, {}, {}
@@ -143,13 +144,13 @@ def fitted(arm: Arm, seeds: int, length: int, mesh: Mesh, limits: Limits, compil
 def planned(tile: Arm, seeds: int, length: int, mesh: Mesh, block: Block, compiled: Compiled) -> Plan:
     """The plan of one tile with this block, compiled, nothing of it run yet."""
     begin = perf_counter()
-    population = compile_population(tile, seeds, length, mesh, block, compiled)
+    population = compile_here(tile, seeds, length, mesh, block, compiled)
     return Plan(population, block, 1, 0.0, perf_counter() - begin)
 
 
 def plan_as(tile: Arm, seeds: int, length: int, block: Block, seconds_per_step: float, compiled: Compiled) -> Plan:
     """The plan of a tile that was made before, compiled."""
-    plan = planned(tile, seeds, length, all_devices(), block, compiled)
+    plan = planned(tile, seeds, length, mesh_here(), block, compiled)
     return plan._replace(seconds_per_step=seconds_per_step)
 
 

@@ -9,12 +9,13 @@ or seed by seed in blocks.
 import hashlib
 import re
 import uuid
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -55,12 +56,13 @@ class Population(NamedTuple):
     evaluate: Any  # (Members, Inputs) -> split -> metric -> f32[s, h, ...]
     put: Callable[..., Inputs]  # (arm, first seed = 0) -> the arm's inputs on the devices, its points padded
     put_back: Callable[[Any], Members]  # members on the host -> on the devices
-    fetch: Callable[[Any], Any]  # a tree of [s, h, ...] on the host, without the padding
+    fetch: Callable[[Any], Any]  # what an evaluation has made, a tree of [s, h, ...], on the host, without the padding
     points: int  # of a tile
     length: int  # steps that a call takes at most
     memory: int  # bytes that the largest of the three needs on all devices together, the members among them
     text: str  # the hash of the three programs
     members: Members  # their shapes and types, with those that fill up a tile
+    on_host: Callable[[Members], Members] = lambda members: members  # as this host can read them
 
 
 def compile_population(
@@ -90,7 +92,7 @@ def compile_population(
     memory = memory_of((init, advance, evaluate), mesh)
     back = partial(put_back, mesh=mesh)
     return Population(
-        init, advance, evaluate, to_devices, back, partial(fetch, arm=arm), arm.size, length, memory, text, members
+        init, advance, evaluate, to_devices, back, partial(unpadded, arm=arm), arm.size, length, memory, text, members
     )
 
 
@@ -161,9 +163,10 @@ def functions(arm: Arm, mesh: Mesh, block: Block = None) -> tuple[Any, Any, Any]
     )
 
 
-def all_devices() -> Mesh:
-    """A one-dimensional mesh of all devices."""
-    return jax.make_mesh((jax.device_count(),), ("points",), axis_types=(AxisType.Auto,))
+def all_devices(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A one-dimensional mesh of these devices, by default all of this process."""
+    devices = jax.local_devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), ("points",), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def put(arm: Arm, first: int = 0, *, seeds: int, mesh: Mesh, block: Block = None) -> Inputs:
@@ -175,19 +178,40 @@ def put(arm: Arm, first: int = 0, *, seeds: int, mesh: Mesh, block: Block = None
     keys = jax.vmap(jax.random.key)(np.array(numbers, np.uint32))
     shared = NamedSharding(mesh, SHARED)
     return Inputs(
-        jax.device_put(points, NamedSharding(mesh, POINTS)),
-        jax.device_put(arm.task.data, shared),
-        jax.device_put(splits, shared),
-        jax.device_put(keys, shared),
+        on_devices(points, NamedSharding(mesh, POINTS)),
+        on_devices(arm.task.data, shared),
+        on_devices(splits, shared),
+        on_devices(keys, shared),
     )
 
 
 def put_back(members: Members, *, mesh: Mesh) -> Members:
     """Put members that lie on the host, padding and all, on the mesh again; the next call may take them away."""
-    return jax.device_put(members, NamedSharding(mesh, MEMBERS), may_alias=False)
+    return on_devices(members, NamedSharding(mesh, MEMBERS), may_alias=False)
 
 
-def fetch(tree: Any, arm: Arm) -> Any:
+def on_devices(tree: Any, sharding: NamedSharding, **how: Any) -> Any:
+    """Put a tree that every process has on the devices of all."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding, **how)
+
+    def put(leaf: Any) -> Any:
+        here = np.asarray(leaf)
+        return jax.make_array_from_callback(here.shape, sharding, lambda part: here[part])
+
+    return jax.tree.map(partial(by_words, put), tree)
+
+
+def by_words(act: Callable[[Any], Any], leaf: Any) -> Any:
+    """Act on an array, or on its shape, and on keys by the numbers that they are made of."""
+    if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return act(leaf)
+    is_array = isinstance(leaf, jax.Array)
+    words = jax.random.key_data(leaf) if is_array else jax.eval_shape(jax.random.key_data, leaf)
+    return jax.random.wrap_key_data(act(words), impl=jax.random.key_impl(leaf))
+
+
+def unpadded(tree: Any, arm: Arm) -> Any:
     """Bring a tree of [s, h, ...] to the host without the padding behind the arm's points."""
     return jax.tree.map(lambda leaf: np.asarray(leaf)[:, : arm.size], tree)
 
