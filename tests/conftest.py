@@ -71,6 +71,16 @@ def users_code():
         yield
 
 
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """The folder of a run that nothing has disturbed."""
+    from tests.test_resuming import finished
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finished(folder, "--workdir", "run", "--block", "sequential")
+    return folder / "run"
+
+
 @pytest.fixture
 def interruptible():
     """Children can be told to end, even where these tests are a job in the background or under nohup, and ignore it."""

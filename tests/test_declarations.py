@@ -160,6 +160,7 @@ REFUSED = {
     ),
     "all of a split in a tuple": (lambda: task(lambda seed: tuple(drawn()(seed))), "the split is a tuple: give what"),
     "a dictionary for a split": (lambda: task(lambda seed: drawn()(seed)._asdict()), "the split is a dict: give what"),
+    "a split for all seeds": (lambda: task(drawn()(0)), "the split is a Split, and every seed draws its own: give a"),
     "no split": (lambda: task(lambda seed: None), "the split is a NoneType: give what wd.draw_split makes"),
     **{
         f"a {type(value).__name__} for a split's {name}": (

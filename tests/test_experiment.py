@@ -21,12 +21,12 @@ from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
 from wd_research.evidence.claims import Claim, everywhere
 from wd_research.experiment import Experiment
-from wd_research.measuring import How
 from wd_research.points import grid
 from wd_research.reporting import record
 from wd_research.reporting.sentences import verdicts
 from wd_research.results import labelled
 from wd_research.running import run
+from wd_research.scheduling import How
 from wd_research.training.plan import Limits
 
 

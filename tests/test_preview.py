@@ -6,6 +6,8 @@ import pytest
 
 from tests.training import cases
 from wd_research.experiment import Experiment
+from wd_research.flags import UserError
+from wd_research.measuring import measure
 from wd_research.preview import plan_text, then
 from wd_research.training.plan import Limits
 
@@ -31,3 +33,13 @@ def test_the_plan_ends_with_it():
     said = plan_text(EXPERIMENT, Limits(blocks=(1,)))
     assert "6 members" in said
     assert said.splitlines()[-1] == then(EXPERIMENT)[0]
+
+
+def test_the_plan_of_a_run_that_grows_says_what_is_there(tmp_path):
+    measure(EXPERIMENT, tmp_path / "run")
+    assert "are trained already" not in plan_text(EXPERIMENT, Limits(blocks=(1,)), tmp_path / "other")
+    wider = replace(EXPERIMENT, seeds=5)
+    said = plan_text(wider, Limits(blocks=(1,)), tmp_path / "run")
+    assert f"6 of the 10 members are trained already, in {tmp_path / 'run'}" in said
+    with pytest.raises(UserError, match="trained for 4 steps"):
+        plan_text(replace(EXPERIMENT, steps=8), Limits(blocks=(1,)), tmp_path / "run")

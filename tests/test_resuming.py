@@ -78,13 +78,6 @@ def assert_as(folder, undisturbed):
         assert results.identical(found[name]), name
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    finished(folder, "--workdir", "run", "--block", "sequential")
-    return folder / "run"
-
-
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)], ids=["SIGTERM", "SIGINT"]
 )

@@ -142,22 +142,22 @@ def act(experiment: "Experiment", flags: RunFlags, name: str, given: Mapping[str
     from rich.console import Console
 
     from wd_research.concluding import conclude
-    from wd_research.measuring import How
     from wd_research.occupancy import has_trained
     from wd_research.preview import audited, plan_text
     from wd_research.running import run
-    from wd_research.scheduling import IncompleteError
+    from wd_research.scheduling import How, IncompleteError
     from wd_research.training.plan import Limits
 
     memory, share = None if flags.memory is None else flags.memory * 1e9, share_of(flags.shard)
     tiles = max(flags.tiles, share.of if share else 1)
     blocks = {"auto": (), "sequential": (1,), "vmapped": (None,)}[flags.block]
     limits = Limits(memory, blocks, -(-tiles // max(1, len(experiment.trained))))
+    given_folder = flags.join or flags.workdir
     how = How(limits, flags.checkpoint_every, flags.keep, share, bool(flags.join))
     if flags.audit:
         print(audited(experiment), end="")
     elif flags.plan:
-        print(plan_text(experiment, limits), end="")
+        print(plan_text(experiment, limits, given_folder and given_folder.expanduser()), end="")
     elif flags.conclude:
         conclude(experiment, flags.conclude, Console())
     else:
@@ -166,7 +166,6 @@ def act(experiment: "Experiment", flags: RunFlags, name: str, given: Mapping[str
             "flags": given,
             "seconds": {"import": seconds_since_start()},
         }
-        given_folder = flags.join or flags.workdir
         folder = given_folder.expanduser() if given_folder else new_folder(Path("runs"), name.rpartition(".")[2])
         again = given_command() + ("" if given_folder else f" --workdir {shlex.quote(str(folder))}")
         try:

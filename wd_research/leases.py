@@ -147,12 +147,15 @@ def process_space() -> str:
 
 
 def started(process: object = None) -> float | None:
-    """When a process of this machine was started, by default this one; None where it is gone."""
+    """When a process of this machine was started, by default this one; None where it is gone.
+
+    In seconds since the machine was: its clock may be set meanwhile.
+    """
     import psutil
 
     if not isinstance(process, int | None):
         return None
     try:
-        return psutil.Process(process).create_time()
+        return round(psutil.Process(process).create_time() - psutil.boot_time(), 2)
     except (psutil.Error, ValueError, OverflowError):
         return None

@@ -3,36 +3,26 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from wd_research.audit.arms import audit_text
 from wd_research.evidence.measured import Evidence
 from wd_research.experiment import Experiment
+from wd_research.jobs import Announce
 from wd_research.leases import Leases
 from wd_research.occupancy import begun, occupied
 from wd_research.reporting.checksums import seal
 from wd_research.reporting.files import write_text
 from wd_research.reporting.folder import AUDIT, CONFIRMING, RESULTS, rescued, write_confirming, write_results
 from wd_research.reporting.record import surroundings, versions
-from wd_research.scheduling import Announce, Share, Training
+from wd_research.scheduling import How, Training
 from wd_research.stages import confirm, explore, explored, grow
 from wd_research.training.checks import check_arm
 from wd_research.training.devices import prepare_jax
 from wd_research.training.loop import booked
-from wd_research.training.plan import Limits
 from wd_research.types import Observer, Results
 
 Save = Callable[[Any], None]  # what was measured so far -> written
-
-
-class How(NamedTuple):
-    """How a run trains, whatever its experiment is."""
-
-    limits: Limits = Limits()
-    checkpoint_every: float = 60.0  # seconds after which a position is written that a killed run goes on from
-    keep: str = "best"  # whose weights: "best" of chosen points, "all", or "none"
-    share: Share | None = None  # of the tiles, which alone are trained
-    join: bool = False  # other processes, which may train in the folder at the same time
 
 
 def measure(
@@ -61,12 +51,11 @@ def measure(
     for name, arm in experiment.trained.items():
         check_arm(name, arm)
     train_in = partial(
-        Training, folder, experiment.segments, how.limits, versions(), leases=leases,
-        announce=announce, advance=advance, checkpoint_every=how.checkpoint_every, keep=how.keep,
-    )  # fmt: skip
+        Training, folder, experiment.segments, versions=versions(), leases=leases, announce=announce, advance=advance
+    )
     if how.share or how.join:
-        measured(experiment, train_in(share=how.share), nowhere, nowhere)
-    training = train_in(observers=observers)
+        measured(experiment, train_in(how), nowhere, nowhere)
+    training = train_in(how._replace(share=None), observers=observers)
     training.seconds |= launch.pop("seconds", {})
     record = {
         "question": experiment.question,
@@ -79,7 +68,7 @@ def measure(
     }
     with occupied(folder, leases, bool(how.share or how.join), announce), begun(folder, record):
         for name, wanted in explored(experiment.arms, experiment.seeds).items():
-            training.read(name, wanted)  # another experiment's tiles are refused before anything is written
+            training.jobs.read(name, wanted)  # another experiment's tiles are refused before anything is written
         announce("auditing")
         with booked(training.seconds, "audit"):
             write_text(folder / AUDIT, audit_text(experiment.trained, experiment.steps))

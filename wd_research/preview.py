@@ -1,8 +1,13 @@
 """Previews: what decay would do in a run and what the run would take, before it is started."""
 
+from pathlib import Path
+
 from wd_research.audit.arms import audit_text
 from wd_research.experiment import Experiment
-from wd_research.stages import BEYOND, GROWTHS
+from wd_research.jobs import Jobs
+from wd_research.reporting.record import versions
+from wd_research.stages import BEYOND, GROWTHS, explored
+from wd_research.tiles import cells, missing
 from wd_research.training.devices import prepare_jax
 from wd_research.training.plan import Limits, format_block, make_plans
 
@@ -13,8 +18,11 @@ def audited(experiment: Experiment) -> str:
     return audit_text(experiment.trained, experiment.steps)
 
 
-def plan_text(experiment: Experiment, limits: Limits) -> str:
-    """What a run would take: memory, time, compilations, tiles and blocks, after compiling and timing a few steps."""
+def plan_text(experiment: Experiment, limits: Limits, folder: Path | None = None) -> str:
+    """What a run would take: memory, time, compilations, tiles and blocks, after compiling and timing a few steps.
+
+    Of a run that goes on in a folder it says how much is there. Raises UserError where that is another experiment's.
+    """
     prepare_jax()
     seeds = dict.fromkeys(experiment.trained, experiment.seeds)
     plans = make_plans(experiment.trained, seeds, experiment.segments, limits, print)
@@ -29,7 +37,18 @@ def plan_text(experiment: Experiment, limits: Limits) -> str:
         f"{len(distinct)} program(s), compiled in {sum(plan.compile_seconds for plan in distinct):.1f} s; "
         f"{experiment.members:,} members, {sum(seconds.values()):.0f} s of training; evaluating and writing come on top"
     )
-    return "\n".join([*lines, total, *then(experiment)]) + "\n"
+    return "\n".join([*lines, total, *there(experiment, limits, folder), *then(experiment)]) + "\n"
+
+
+def there(experiment: Experiment, limits: Limits, folder: Path | None) -> list[str]:
+    """How many of the exploring members are trained already in a folder; nothing is said where none is."""
+    if folder is None or not folder.is_dir():
+        return []
+    jobs, trained = Jobs(folder, experiment.segments, limits, versions(), print), 0
+    for name, wanted in explored(experiment.arms, experiment.seeds).items():
+        left = missing(wanted, [cells(wanted, tile)[0] for tile in jobs.read(name, wanted).values()])
+        trained += len(wanted.seeds) * len(wanted.points) - sum(len(b.seeds) * len(b.points) for b in left)
+    return [f"{trained:,} of the {experiment.members:,} members are trained already, in {folder}"] if trained else []
 
 
 def then(experiment: Experiment) -> list[str]:

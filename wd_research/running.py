@@ -10,7 +10,7 @@ from rich.console import Console
 from wd_research.concluding import Result, concluded
 from wd_research.experiment import Experiment
 from wd_research.leases import Leases
-from wd_research.measuring import How, measure
+from wd_research.measuring import measure
 from wd_research.occupancy import occupied
 from wd_research.reporting.errors import forgiven, kept
 from wd_research.reporting.folder import new_folder
@@ -18,6 +18,7 @@ from wd_research.reporting.hparams import write_members
 from wd_research.reporting.progress import progress
 from wd_research.reporting.record import read_record
 from wd_research.reporting.tensorboard import event_files
+from wd_research.scheduling import How
 from wd_research.training.hosts import together
 from wd_research.types import Observer
 

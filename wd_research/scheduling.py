@@ -1,7 +1,6 @@
-"""Scheduling: which tiles are trained here, from where on, and who is told of it.
+"""Scheduling: who trains which tile, from where on, and who is told of it.
 
-Of the members that are wanted those that lie in the folder are read; the rest is cut into tiles, and every tile that no
-other process holds is trained from its last checkpoint on.
+Every tile that is left, and that no other process holds, is trained from its last checkpoint on.
 """
 
 import sys
@@ -14,42 +13,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wd_research.arrays import read_said
 from wd_research.checkpoints import last_position, remove_checkpoints, write_checkpoint
 from wd_research.evidence.choices import choose
 from wd_research.evidence.selection import can_be_tuned
+from wd_research.jobs import Announce, Job, Jobs
 from wd_research.leases import Leases
 from wd_research.reporting.files import UnwritableError
 from wd_research.reporting.folder import rescued
-from wd_research.reporting.tensorboard import file_name
 from wd_research.signals import held
-from wd_research.tiles import (
-    TILES,
-    Cut,
-    Maker,
-    Wanted,
-    cells,
-    check_made,
-    cost_of,
-    is_tile,
-    made_of,
-    maker,
-    missing,
-    overlap,
-    read_cuts,
-    read_tile,
-    united,
-    write_cuts,
-    write_tile,
-)
+from wd_research.tiles import Cut, Wanted, cost_of, read_tile, united, write_tile
 from wd_research.training.loop import PIECE, Pace, Seconds, booked, train_tile
-from wd_research.training.plan import Limits, Plan, Segments, call_length, format_block, make_plans, plan_as, points_at
-from wd_research.types import Arm, ComputedArm, Observer, Position, Results
+from wd_research.training.plan import Limits, Plan, Segments
+from wd_research.types import ComputedArm, Observer, Position, Results
 from wd_research.weights import write_weights
 
 COSTS = ("train", "evaluate")
 WAITING = 1.0  # seconds between two looks at tiles that other processes train
-Announce = Callable[..., None]  # (what begins now, how many member-steps come with it = 0)
 
 
 class IncompleteError(Exception):
@@ -63,15 +42,14 @@ class Share(NamedTuple):
     of: int = 1
 
 
-class Job(NamedTuple):
-    """A tile to train, and how."""
+class How(NamedTuple):
+    """How a run trains, whatever its experiment is."""
 
-    name: str  # of the arm
-    tile: Wanted
-    cut: Cut
-    number: int  # among all tiles of the arm that are wanted
-    chosen: bool  # whether its points are chosen ones
-    path: Path  # of the tile when it is finished
+    limits: Limits = Limits()
+    checkpoint_every: float = 60.0  # seconds after which a position is written that a killed run goes on from
+    keep: str = "best"  # whose weights: "best" of chosen points, "all", or "none"
+    share: Share | None = None  # of the tiles, which alone are trained
+    join: bool = False  # other processes, which may train in the folder at the same time
 
 
 def warn(sentence: str) -> None:
@@ -84,20 +62,16 @@ class Training:
     """How the members of a run are trained, whichever they are; what is trained stays in a folder of tiles."""
 
     def __init__(
-        self, folder: Path, segments: Segments, limits: Limits, versions: Mapping[str, str], *,
-        leases: Leases | None = None, observers: Sequence[Observer] = (), checkpoint_every: float = 60.0,
-        announce: Announce = lambda what, member_steps=0: None, keep: str = "best", share: Share | None = None,
+        self, folder: Path, segments: Segments, how: How, versions: Mapping[str, str], *, leases: Leases | None = None,
+        observers: Sequence[Observer] = (), announce: Announce = lambda what, member_steps=0: None,
         advance: Callable[[int], None] = lambda member_steps: None,
     ) -> None:  # fmt: skip
         """For tiles below a folder; observers are told of every evaluation, `advance` of every piece."""
-        self.folder, self.segments, self.limits, self.versions = folder / TILES, segments, limits, versions
+        self.jobs = Jobs(folder, segments, how.limits, versions, announce)
+        self.segments, self.how, self.leases = segments, how, leases or Leases()
         self.observers, self.announce, self.advance = observers, announce, advance
-        self.checkpoint_every, self.keep, self.share = checkpoint_every, keep, share or Share()
         self.seconds: Seconds = dict.fromkeys(("audit", "compile", "train", "evaluate", "write"), 0.0)
         self.plans: dict[str, Plan] = {}  # of the arms on exploring seeds
-        self.leases, self.makers, self.compiled = leases or Leases(), {}, {}
-        self.known: dict[Path, Results] = {}  # tiles that were read
-        self.checked: set[Path] = set()  # checkpoints that may be gone on from
         self.costs: dict[tuple[str, str], Seconds] = {}  # of every tile that was used, whoever trained it
 
     @property
@@ -113,12 +87,12 @@ class Training:
         A program is compiled for `rooms` points, by default for as many as are wanted. Raises UserError where the
         folder holds members of another experiment, and IncompleteError where others are to train what is left.
         """
-        there = {name: self.read(name, members) for name, members in wanted.items()}
+        there = {name: self.jobs.read(name, members) for name, members in wanted.items()}
         with booked(self.seconds, "compile"):
-            jobs, plans = self.jobs(wanted, there, rooms or {})
+            jobs, plans = self.jobs.left(wanted, there, rooms or {})
         if not stage:
             self.plans |= {job.name: plans[job.name, job.cut] for job in jobs}
-        share = Share() if stage else self.share  # what explores is shared; who comes last goes on
+        share = Share() if stage else self.how.share or Share()  # what explores is shared; who comes last goes on
         mine = [job for job in jobs if job.number % share.of == share.number]
         for name, members in wanted.items():
             of_arm = [job for job in mine if job.name == name]
@@ -142,89 +116,6 @@ class Training:
         """What went into what: training and evaluating in all processes, the rest in this one."""
         return self.seconds | {name: sum(cost.get(name, 0.0) for cost in self.costs.values()) for name in COSTS}
 
-    def read(self, name: str, wanted: Wanted) -> dict[str, Results]:
-        """The finished tiles that hold members which are wanted, by their names.
-
-        Raises UserError where a tile of the arm, whatever it holds, is damaged or another experiment's.
-        """
-        folder = self.folder / file_name(name)
-        there = {}
-        for path in sorted(folder.glob("*.step*.npz")):
-            if path not in self.checked and (made := read_said(path)):
-                self.check(path, made, name, wanted.arm)
-                self.checked.add(path)
-        for path in filter(is_tile, sorted(folder.glob("*.nc"))):
-            if path not in self.known:
-                tile = read_tile(path)
-                self.check(path, made_of(tile), name, wanted.arm)
-                self.known[path] = tile
-            (rows, columns), _ = cells(wanted, self.known[path])
-            if len(rows) and len(columns):
-                there[path.stem] = self.known[path]
-        return there
-
-    def check(self, path: Path, made: Mapping[str, Any], name: str, arm: Arm) -> None:
-        """Raise UserError unless what was made so is what training an arm here would make."""
-        check_made(path, made, arm, self.maker(name, arm), self.at)
-
-    @property
-    def at(self) -> list[int]:
-        """The steps after which there is an evaluation."""
-        return [start + length for start, length in self.segments]
-
-    def maker(self, name: str, arm: Arm) -> Maker:
-        """What makes the members of an arm, which does not depend on the points."""
-        if name not in self.makers:
-            self.makers[name] = maker(arm, self.versions)
-        return self.makers[name]
-
-    def jobs(
-        self,
-        wanted: Mapping[str, Wanted],
-        there: Mapping[str, Mapping[str, Results]],
-        rooms: Mapping[str, int],
-    ) -> tuple[list[Job], dict[tuple[str, Cut], Plan]]:
-        """The tiles that are left to train, and the compiled plans of how."""
-        cuts, blocks = {}, {}
-        for name, members in wanted.items():
-            path = self.folder / file_name(name) / f"{members.name}.json"
-            cuts[name] = read_cuts(path, members)
-            covered = [cells(members, tile)[0] for tile in there[name].values()]
-            covered += [overlap(members, cut) for cut in cuts[name]]
-            for number, block in enumerate(missing(members, covered)):
-                blocks[f"{name} ({number + 1})" if number else name] = name, block, path
-        plans = self.planned({key: block for key, (_, block, _) in blocks.items()}, rooms)
-        made = {}
-        for key, (name, block, path) in blocks.items():
-            plan = plans[key]
-            room, count = plan.population.points, min(plan.tiles, len(block.points))
-            cut = Cut(block.seeds, tuple(block.points), count, room, plan.block, plan.seconds_per_step)
-            cuts[name] = write_cuts(path, wanted[name], [*cuts[name], cut])
-            made[name, cut] = plan
-        jobs, chosen = [], bool(rooms)
-        for name, members in wanted.items():
-            tiles = [(tile, cut) for cut in cuts[name] for tile in cut.tiles(members)]
-            paths = [self.folder / file_name(name) / f"{tile.name}.nc" for tile, _ in tiles]
-            jobs += [
-                Job(name, *tiles[k], k, chosen, path) for k, path in enumerate(paths) if path.stem not in there[name]
-            ]
-        length = call_length(self.segments)
-        for job in jobs:
-            if (job.name, job.cut) not in made:
-                self.announce(f"compiling {job.name}")
-                how = job.cut.points_at_once, job.cut.seconds_per_step, self.compiled
-                made[job.name, job.cut] = plan_as(filled(job.tile, job.cut.room), len(job.tile.seeds), length, *how)
-        return jobs, made
-
-    def planned(self, blocks: Mapping[str, Wanted], rooms: Mapping[str, int]) -> dict[str, Plan]:
-        """Plan and compile blocks of members."""
-        arms = {}
-        for key, block in blocks.items():
-            room = max(rooms.get(key, 0), len(block.points))
-            arms[key] = filled(block, room)
-        seeds = {key: len(block.seeds) for key, block in blocks.items()}
-        return make_plans(arms, seeds, self.segments, self.limits, self.announce, self.compiled)
-
     def finished(
         self, jobs: Sequence[Job], plans: Mapping[tuple[str, Cut], Plan], there: Mapping[str, Results],
         tell: "Telling | None",
@@ -244,7 +135,7 @@ class Training:
                 if not job.path.exists():
                     taken.append(job)
                     continue
-                there[job.path.stem] = self.known[job.path] = read_tile(job.path)
+                there[job.path.stem] = self.jobs.known[job.path] = read_tile(job.path)
                 yield job.path.stem, there[job.path.stem]
             if len(taken) == len(left):
                 self.announce(f"waiting for {len(left)} tile(s) that other processes train")
@@ -269,8 +160,8 @@ class Training:
                 step = position.step
                 if position.evaluated and tell:
                     tell(readable(position, plan))
-                if step < self.steps and (signalled() or time.monotonic() - saved >= self.checkpoint_every):
-                    self.save(stem, readable(position, plan), self.made(job, plan, self.cost(before)))
+                if step < self.steps and (signalled() or time.monotonic() - saved >= self.how.checkpoint_every):
+                    self.save(stem, readable(position, plan), self.jobs.made(job, plan, self.cost(before)))
                     saved = time.monotonic()
                     if signalled():
                         break
@@ -278,17 +169,16 @@ class Training:
                 assert position is not None, "a tile has at least one step"
                 with booked(self.seconds, "write"):
                     self.keep_weights(job, readable(position, plan))
-                    rescued(
-                        partial(write_tile, made=self.made(job, plan, self.cost(before))), job.path, position.results
-                    )
+                    made = self.jobs.made(job, plan, self.cost(before))
+                    rescued(partial(write_tile, made=made), job.path, position.results)
                 remove_checkpoints(stem)
 
     def keep_weights(self, job: Job, position: Position) -> None:
         """Keep the weights of a tile's best point, of all its points, or of none; where that fails it is said."""
         points = range(len(job.tile.points))
-        if self.keep == "best" and not job.chosen:
+        if self.how.keep == "best" and not job.chosen:
             points = index_of_best(position.results)
-        if self.keep != "none" and points:
+        if self.how.keep != "none" and points:
             state = position.members.state
             try:
                 write_weights(job.path.with_suffix(""), points, state.params, state.extras)
@@ -306,11 +196,6 @@ class Training:
                 write_checkpoint(stem, position, made)
         except UnwritableError as error:
             warn(f"{error}; training goes on without this checkpoint")
-
-    def made(self, job: Job, plan: Plan, cost: Seconds) -> dict[str, Any]:
-        """What a tile says of how it was made: what its numbers depend on, and what they cost."""
-        how = {"block": format_block(plan.block), "room": job.cut.room, "seconds": cost}
-        return {**self.maker(job.name, job.tile.arm).of(job.tile.arm, job.tile.seeds, self.at), **how}
 
     def compute(
         self, name: str, arm: ComputedArm, seeds: range, points: Sequence[int] | None = None, stage: str = ""
@@ -337,11 +222,6 @@ def index_of_best(results: Results) -> list[int]:
     if not can_be_tuned(results):
         return []
     return np.flatnonzero(results["point"].to_numpy() == choose(results).point).tolist()
-
-
-def filled(block: Wanted, room: int) -> Arm:
-    """The arm with the points of a block, and copies of the last until there are so many."""
-    return points_at(block.arm, np.pad(block.points, (0, room - len(block.points)), mode="edge"))
 
 
 class Telling:

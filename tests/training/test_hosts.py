@@ -33,7 +33,7 @@ def started(folder: Path, processes: int, devices: int, *words: str) -> list[sub
             runs.append(
                 subprocess.Popen(
                     [sys.executable, "net.py", *SHORT, *where, *words], cwd=folder, env=here, stdout=said, stderr=said
-                )  # fmt: skip
+                )
             )
     return runs
 

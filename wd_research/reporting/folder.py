@@ -38,12 +38,13 @@ def make_folder(workdir: Path) -> None:
     """Make the folder of a run. Raises UserError, with one sentence, when it cannot be made or written."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
+        code = errno.EROFS if os.statvfs(workdir).f_flag & os.ST_RDONLY else errno.EACCES
         writable = os.access(workdir, os.W_OK | os.X_OK)
     except (OSError, ValueError) as error:  # the latter where a path has a NUL in it
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"--workdir {workdir} cannot be written: {reason}; name a folder that can") from error
     if not writable:
-        raise UserError(f"--workdir {workdir} cannot be written: {os.strerror(errno.EACCES)}; name a folder that can")
+        raise UserError(f"--workdir {workdir} cannot be written: {os.strerror(code)}; name a folder that can")
 
 
 def claim_folder(workdir: Path) -> Path:

@@ -84,7 +84,7 @@ def together(arms: Mapping[str, Arm]) -> Iterator[None]:
 
     In the others SystemExit takes its place, once they have done what it says. In one process nothing is special.
     """
-    if jax.process_count() == 1 or _leading:
+    if not jax.distributed.is_initialized() or _leading:  # to count processes would start JAX
         yield
         return
     host = Host(arms)
@@ -158,7 +158,8 @@ class Host:
 
     def __init__(self, arms: Mapping[str, Arm]) -> None:
         """For the arms of an experiment."""
-        self.arms, self.compiled = dict(arms), {}
+        self.arms: Mapping[str, Arm] = arms
+        self.compiled: Compiled = {}
         self.populations: list[tuple[Arm, Population]] = []
         self.inputs: Any = None
         self.members: Any = None

@@ -163,7 +163,7 @@ def functions(arm: Arm, mesh: Mesh, block: Block = None) -> tuple[Any, Any, Any]
     )
 
 
-def all_devices(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def all_devices(devices: Sequence[Any] | None = None) -> Mesh:
     """A one-dimensional mesh of these devices, by default all of this process."""
     devices = jax.local_devices() if devices is None else devices
     return jax.make_mesh((len(devices),), ("points",), axis_types=(AxisType.Auto,), devices=devices)

@@ -138,6 +138,9 @@ def supervised(
 
 def drawn_once(split: Callable[[int], Split], examples: Examples) -> Callable[[int], Split]:
     """The split of each seed, drawn and checked when it is first asked for; so a seed has one, whatever is drawn."""
+    if not callable(split):
+        raise UserError(f"the split is a {type(split).__name__}, and every seed draws its own: give a function of the "
+                        "seed, such as lambda seed: wd.draw_split(examples, seed, 200, 100)")  # fmt: skip
     drawn: dict[int, Split] = {}
 
     def of_seed(seed: int) -> Split:
