@@ -19,6 +19,7 @@ from wd_research.cli import main
 from wd_research.decay.masks import matching
 from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
+from wd_research.evidence.choices import choose
 from wd_research.evidence.claims import Claim, everywhere
 from wd_research.experiment import Experiment
 from wd_research.points import grid
@@ -85,8 +86,9 @@ def test_both_kinds_of_arm_stand_side_by_side_and_each_is_answered_as_it_can_be(
     assert list(result.summary["best"]) == ["trained"]
     assert set(result.arms) == {"ridge", "trained"}
     assert result.summary["speed"]["members"] == 3 * 3
-    audit = (tmp_path / "audit.txt").read_text()
-    assert audit.startswith("trained, at learning rate 0.01, decay 1, dropout 0\n")
+    audit, trained = (tmp_path / "audit.txt").read_text(), result.arms["trained"]
+    decay = trained["decay"].to_numpy()[choose(trained, trained["decay"].to_numpy() > 0).point]
+    assert audit.startswith(f"trained, at learning rate 0.01, decay {decay:g}, dropout 0\n")
     assert "Dense_0/kernel  61x8   kernel  name: kernel  decoupled  w " in audit
     assert json.loads((tmp_path / "experiment.json").read_text())["seconds"]["audit"] > 0
 

@@ -5,22 +5,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wd_research.audit.arms import audit_text
+from wd_research.audit.arms import auditing
+from wd_research.evidence.choices import choose
 from wd_research.evidence.measured import Evidence
+from wd_research.evidence.selection import can_be_tuned
 from wd_research.experiment import Experiment
 from wd_research.jobs import Announce
 from wd_research.leases import Leases
 from wd_research.occupancy import begun, occupied
 from wd_research.reporting.checksums import seal
+from wd_research.reporting.errors import kept
 from wd_research.reporting.files import write_text
 from wd_research.reporting.folder import AUDIT, CONFIRMING, RESULTS, rescued, write_confirming, write_results
 from wd_research.reporting.record import surroundings, versions
+from wd_research.results import has_value
 from wd_research.scheduling import How, Training
 from wd_research.stages import confirm, explore, explored, grow
 from wd_research.training.checks import check_arm
 from wd_research.training.devices import prepare_jax
 from wd_research.training.loop import booked
-from wd_research.types import Observer, Results
+from wd_research.types import Arm, Hypers, Observer, Results
 
 Save = Callable[[Any], None]  # what was measured so far -> written
 
@@ -71,9 +75,12 @@ def measure(
             training.jobs.read(name, wanted)  # another experiment's tiles are refused before anything is written
         announce("auditing")
         with booked(training.seconds, "audit"):
-            write_text(folder / AUDIT, audit_text(experiment.trained, experiment.steps))
+            audit = auditing(experiment.trained, experiment.steps)
+            write_text(folder / AUDIT, audit())
         save = partial(replace_results, folder, record)
         evidence = measured(experiment, training, save, partial(rescued, write_confirming, folder / CONFIRMING))
+        with booked(training.seconds, "audit"), kept({}, "the audit of what was chosen"):
+            write_text(folder / AUDIT, audit(chosen_points(experiment.trained, evidence)))
         plans = training.plans
         record |= {
             "members": evidence.members(experiment.trained),
@@ -94,6 +101,17 @@ def measured(experiment: Experiment, training: Training, save: Save, save_confir
         arms |= grown
         save(results)
     return confirm(arms, results, experiment.claims, experiment.looks, training, save_confirming)
+
+
+def chosen_points(arms: Mapping[str, Arm], results: Mapping[str, Results]) -> dict[str, Hypers]:
+    """What the exploring seeds find best of each arm that has validation data, among its points with decay."""
+    chosen = {}
+    for name, arm in arms.items():
+        decays = ~has_value(results[name], 0)
+        if can_be_tuned(results[name]) and decays.any() and (choice := choose(results[name], decays)).has_score:
+            point = results[name].isel(point=choice.point)
+            chosen[name] = type(arm.points)(*(point[field].to_numpy() for field in arm.points._fields))
+    return chosen
 
 
 def replace_results(folder: Path, record: Mapping[str, Any], results: Mapping[str, Results]) -> None:

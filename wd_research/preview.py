@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wd_research.audit.arms import audit_text
+from wd_research.audit.arms import auditing
 from wd_research.experiment import Experiment
 from wd_research.jobs import Jobs
 from wd_research.reporting.record import versions
@@ -15,7 +15,7 @@ from wd_research.training.plan import Limits, format_block, make_plans
 def audited(experiment: Experiment) -> str:
     """The audit of the experiment's arms, before any run. Raises DecayError when a decay does not fit."""
     prepare_jax()
-    return audit_text(experiment.trained, experiment.steps)
+    return auditing(experiment.trained, experiment.steps)()
 
 
 def plan_text(experiment: Experiment, limits: Limits, folder: Path | None = None) -> str:

@@ -616,7 +616,7 @@ KEPT_CSV = {
     "a comma at the end of rows": ("my.csv", re.sub(r"([ab])\n", r"\1,\n", ROWS).encode()),
     "quoted": ("my.csv", re.sub(r"([^,\n]+)", r'"\1"', ROWS).encode()),
     "blank lines": ("my.csv", b"\n\n" + ROWS.encode() + b"\n\n"),
-    "compressed": ("my.csv.gz", gzip.compress(ROWS.encode())),
+    "compressed": ("my.csv.gz", gzip.compress(ROWS.encode(), mtime=0)),
     "zipped": ("my.csv.zip", zipped(**{"my.csv": ROWS})),
 }
 
@@ -756,8 +756,8 @@ def test_no_field_is_left_out_where_warnings_are_not_shown(tmp_path):
     ("name", "content"),
     [
         ("no.csv.gz", ROWS.encode()),
-        ("torn.csv.gz", gzip.compress(ROWS.encode())[:-12]),
-        ("spoiled.csv.gz", spoiled(gzip.compress(ROWS.encode()), 20)),
+        ("torn.csv.gz", gzip.compress(ROWS.encode(), mtime=0)[:-12]),
+        ("spoiled.csv.gz", spoiled(gzip.compress(ROWS.encode(), mtime=0), 20)),
         ("no.csv.zip", ROWS.encode()),
         ("two.csv.zip", zipped(a=ROWS, b=ROWS)),
         ("no.csv.bz2", ROWS.encode()),
@@ -811,7 +811,7 @@ def openml(request, *_, **__):
     """What OpenML says of a data set of four rows."""
     address = request if isinstance(request, str) else request.full_url
     if "download" in address:
-        return Answer(gzip.compress(ARFF.encode()))
+        return Answer(gzip.compress(ARFF.encode(), mtime=0))
     for path, answer in ANSWERS.items():
         if re.search(rf"json/{path}(/|$|\?)", address):
             return Answer(gzip.compress(json.dumps(answer).encode()))

@@ -1,5 +1,6 @@
-"""The audit of an experiment: every arm that is trained, at the middle of its grid."""
+"""The audit of an experiment: every arm that is trained, at the middle of its grid or at a point that was chosen."""
 
+import types
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -13,22 +14,30 @@ from wd_research.results import describe_point
 from wd_research.types import Arm, Array, Batch, Extras, Hypers, Params
 
 
-def audit_text(arms: Mapping[str, Arm], steps: int) -> str:
-    """What decay will do in each arm over a run of `steps` steps, as `audit.txt` has it.
+def auditing(arms: Mapping[str, Arm], steps: int) -> Callable[..., str]:
+    """What decay does in each arm over a run of `steps` steps, as `audit.txt` says it: a function of `chosen` points.
 
-    Arms that share their functions share what is compiled. Raises DecayError, with one sentence, when a mask or a tree
-    of rates does not fit the params.
+    An arm that has none is audited at the middle of its grid. Arms that share their functions, and audits of an arm at
+    several points, share what is compiled. The function raises DecayError, with one sentence, when a mask or a tree of
+    rates does not fit the params.
     """
-    firsts, auditors, sections = {}, {}, []
-    for name, arm in arms.items():
-        point, task = middle(arm), arm.task
+    firsts, auditors, found = {}, {}, {}
+
+    def of_arm(name: str, arm: Arm, point: Hypers) -> str:
+        task, said = arm.task, describe_point(point._asdict())
         functions, program = (task.init, task.order, task.gather), (arm.minimised, arm.optimizer)
         firsts[functions] = firsts.get(functions) or first_of(*functions)
         auditors[program] = auditors.get(program) or auditor_of(arm)
-        params, extras, batch = firsts[functions](task.data, task.split(0))
-        found = auditors[program]((point, extras), params, batch, steps)
-        sections.append(f"{name}, at {describe_point(point._asdict())}\n\n{as_text(found)}")
-    return "\n".join(sections) or "nothing is trained, so nothing decays\n"
+        if (name, said) not in found:
+            params, extras, batch = firsts[functions](task.data, task.split(0))
+            found[name, said] = as_text(auditors[program]((point, extras), params, batch, steps))
+        return f"{name}, at {said}\n\n{found[name, said]}"
+
+    def text(chosen: Mapping[str, Hypers] = types.MappingProxyType({})) -> str:
+        sections = [of_arm(name, arm, chosen.get(name) or middle(arm)) for name, arm in arms.items()]
+        return "\n".join(sections) or "nothing is trained, so nothing decays\n"
+
+    return text
 
 
 def first_of(
