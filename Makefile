@@ -29,12 +29,13 @@ check: $(VENV)/ready
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/ready
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,data,bench]'
 	$(BIN)/python scripts/bench.py
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,data]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps plotnine
 	touch $@
 
 clean:

@@ -2,6 +2,7 @@ from . import flags
 from .audit.leaves import Audit, audit_decay
 from .cli import main
 from .concluding import Result, conclude
+from .decay import cores, schedules
 from .decay.masks import (
     DecayError,
     all_but,
@@ -58,8 +59,12 @@ from .reporting.figures import all_figures
 from .reporting.sentences import by_verdicts, sentence
 from .results import axis_values, final, has_value, joined, labelled, stopped_early, surviving
 from .running import run
+from .training import texts
 from .training.data import Examples, Split, check_sizes, digits, draw_split
+from .training.datasets import diamonds, mnist_5k
+from .training.decoder import Decoder
 from .training.devices import prepare_jax
+from .training.language import epochs_of, language
 from .training.ledger import ledger
 from .training.loading import describe_columns, from_arrays, from_csv, from_frame, from_npz, from_openml, windows
 from .training.models import ConvolutionalNet, Dropout, Mlp, Transformer, dense
@@ -77,6 +82,7 @@ from .training.tasks import (
     with_metrics,
     with_start,
 )
+from .training.wrappers import accumulated, with_average, with_weights_of
 from .types import (
     Arm,
     Array,
@@ -118,6 +124,7 @@ __all__ = [
     "ComputedArm",
     "ConvolutionalNet",
     "DecayError",
+    "Decoder",
     "Dropout",
     "Estimate",
     "Evidence",
@@ -149,6 +156,7 @@ __all__ = [
     "Transformer",
     "Unit",
     "UserError",
+    "accumulated",
     "all_but",
     "all_figures",
     "as_net",
@@ -167,6 +175,7 @@ __all__ = [
     "coefficients",
     "conclude",
     "constant",
+    "cores",
     "corrected",
     "coupled",
     "cross_entropy",
@@ -178,6 +187,7 @@ __all__ = [
     "dense",
     "describe",
     "describe_columns",
+    "diamonds",
     "difference",
     "digits",
     "distance",
@@ -192,6 +202,7 @@ __all__ = [
     "elastic_threshold",
     "embeddings",
     "entries",
+    "epochs_of",
     "everything",
     "everywhere",
     "final",
@@ -215,6 +226,7 @@ __all__ = [
     "l1",
     "l2",
     "labelled",
+    "language",
     "ledger",
     "main",
     "mark_zero",
@@ -223,6 +235,7 @@ __all__ = [
     "means",
     "measure",
     "measured",
+    "mnist_5k",
     "no_settings",
     "normalized",
     "norms",
@@ -241,6 +254,7 @@ __all__ = [
     "run",
     "saliency",
     "scheduled",
+    "schedules",
     "score",
     "score_by_halves",
     "sensitivity",
@@ -255,11 +269,14 @@ __all__ = [
     "summed",
     "supervised",
     "surviving",
+    "texts",
     "toward",
     "toward_zero",
     "train_step",
     "tuned",
     "windows",
+    "with_average",
     "with_metrics",
     "with_start",
+    "with_weights_of",
 ]

@@ -113,6 +113,18 @@ def supervised(
             "test": standardised(data, split, split.test, data.targets[split.test]),
         }
 
+    def order(key: Key, start: Array, steps: int) -> Array:
+        return shuffled_epochs(key, start, steps, train_size, batch_size)
+
+    loss, evaluate, predict = of_net(net, measure, settings)
+    return Task(examples, split, init, order, gather, loss, splits, evaluate, predict, scaled)
+
+
+def of_net(
+    net: Net, measure: Callable[[Array, Numbers], Metrics], settings: Callable[[Hypers], Mapping[str, Any]]
+) -> tuple[Callable[[Hypers], Loss], Callable[..., Metrics], Callable[..., Array]]:
+    """A task's loss, its metrics of a part and its predictions, from what measure(outputs, targets) says of a net."""
+
     def loss(hypers: Hypers) -> Loss:
         numbers = settings(hypers)
 
@@ -130,10 +142,7 @@ def supervised(
         del name
         return measure(predict(params, extras, batch.inputs), batch.targets)
 
-    def order(key: Key, start: Array, steps: int) -> Array:
-        return shuffled_epochs(key, start, steps, train_size, batch_size)
-
-    return Task(examples, split, init, order, gather, loss, splits, evaluate, predict, scaled)
+    return loss, evaluate, predict
 
 
 def drawn_once(split: Callable[[int], Split], examples: Examples) -> Callable[[int], Split]:
