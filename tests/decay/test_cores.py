@@ -20,10 +20,8 @@ THEIRS = {
     "lion": (cores.lion(), lambda decay: optax.lion(0.1, weight_decay=decay)),
     "momentum": (cores.momentum(0.9), lambda decay: optax.chain(
         optax.trace(0.9), optax.add_decayed_weights(decay), optax.scale(-0.1))),
-    "muon": (cores.muon(rest=cores.adam(0.9, 0.999)), lambda decay: optax.contrib.muon(
-        0.1, weight_decay=decay, adam_weight_decay=decay, consistent_rms=0.2,
-        muon_weight_dimension_numbers=lambda params: jax.tree.map(
-            lambda taken: optax.contrib.MuonDimensionNumbers() if taken else None, wd.kernels(params)))),
+    "muon": (cores.muon(mask=wd.matrices, rest=optax.scale_by_adam(nesterov=True)), lambda decay: optax.contrib.muon(
+        0.1, weight_decay=decay, adam_weight_decay=decay, consistent_rms=0.2)),
 }  # fmt: skip
 
 

@@ -270,15 +270,15 @@ def test_what_is_trained_learns(tmp_path):
     assert (loss[..., -1] < loss[..., 0]).all()
 
 
-def test_weights_of_another_precision_stay_so(dtype=jnp.bfloat16):
+def test_weights_of_another_precision_stay_so():
     from wd_research.training.member import Seed, draw_order, init_member, train_segment
 
-    one = arm(with_weights_of(task(), dtype))
+    one = arm(with_weights_of(task(), jnp.bfloat16))
     seed, hypers = Seed(one.task.data, one.task.split(0), jax.random.key(0)), jax.tree.map(lambda x: x[1], one.points)
     member = init_member(one, seed, hypers)
     order = draw_order(one, seed.key, jnp.int32(0), 2)
     after = train_segment(one, seed, order, jnp.int32(0), jnp.int32(2), jnp.bool_(True), member, hypers)
-    assert {leaf.dtype for leaf in jax.tree.leaves(after.state.params)} == {jnp.dtype(dtype)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(after.state.params)} == {jnp.dtype(jnp.bfloat16)}
     moved = jax.tree.map(lambda a, b: (a != b).any(), member.state.params, after.state.params)
     assert all(jax.tree.leaves(moved))
     with pytest.raises(UserError, match="weights of type int32 have no gradients"):

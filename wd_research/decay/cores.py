@@ -48,6 +48,9 @@ def muon(
     def labels(params: Params) -> Any:
         return jax.tree.map(lambda taken: "muon" if np.any(taken) else "rest", coefficients(mask, params))
 
+    def all_matrices(updates: optax.Updates) -> Any:
+        return jax.tree.map(lambda update: contrib.MuonDimensionNumbers(), updates)
+
     as_adam = optax.stateless(lambda updates, params: jax.tree.map(lambda u: SIZE * max(u.shape) ** 0.5 * u, updates))
-    chosen = optax.chain(contrib.scale_by_muon(beta=beta), as_adam)
+    chosen = optax.chain(contrib.scale_by_muon(beta=beta, weight_dimension_numbers=all_matrices), as_adam)
     return optax.partition({"muon": chosen, "rest": rest or adam()}, labels)
