@@ -65,7 +65,7 @@ def _after(warmup: int, steps: int, schedule: optax.Schedule) -> optax.Schedule:
                         "has")  # fmt: skip
 
     def share(step: Any) -> Any:
-        behind = schedule(step - warmup)
+        behind = schedule(jnp.maximum(step - warmup, 0))
         return jnp.where(step < warmup, step / warmup, behind) if warmup else behind
 
     return share
