@@ -172,7 +172,7 @@ def of_parameter(name):
 
 RUN_FLAGS = ["workdir", "tensorboard", "no_tensorboard", "audit", "plan", "conclude", "member_runs", "confirm",
              "until_decided", "grow", "checkpoint_every", "keep", "join", "shard", "tiles", "memory", "block",
-             "help"]  # fmt: skip
+             "distributed", "no_audit", "help"]  # fmt: skip
 
 
 def test_the_flags_of_a_run_are_these():
@@ -193,7 +193,7 @@ def test_a_parameter_with_the_name_of_a_runs_flag_is_one_sentence(name, words, m
     )
 
 
-@pytest.mark.parametrize("name", ["my_confirm", "tile", "run", "experiment", "no_audit", "looks", "flipped"])
+@pytest.mark.parametrize("name", ["my_confirm", "tile", "run", "experiment", "no_plan", "looks", "flipped"])
 def test_a_parameter_with_another_name_is_a_flag(name, monkeypatch, capsys):
     """Names that a flag of a run had once are free."""
     monkeypatch.setattr("sys.argv", ["stranger", f"--{name.replace('_', '-')}", "7"])

@@ -43,6 +43,8 @@ class RunFlags:
     """Write TensorBoard event files."""
     audit: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print which leaves decay, where and by how much, and stop."""
+    no_audit: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Train without that audit."""
     plan: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print what the run would take (memory, time, programs to compile, tiles), and stop."""
     conclude: Path | None = None
@@ -153,7 +155,7 @@ def act(experiment: "Experiment", flags: RunFlags, name: str, given: Mapping[str
     blocks = {"auto": (), "sequential": (1,), "vmapped": (None,)}[flags.block]
     limits = Limits(memory, blocks, -(-tiles // max(1, len(experiment.trained))))
     given_folder = flags.join or flags.workdir
-    how = How(limits, flags.checkpoint_every, flags.keep, share, bool(flags.join))
+    how = How(limits, flags.checkpoint_every, flags.keep, share, bool(flags.join), not flags.no_audit)
     if flags.audit:
         print(audited(experiment), end="")
     elif flags.plan:

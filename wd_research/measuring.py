@@ -75,7 +75,7 @@ def measure(
             training.jobs.read(name, wanted)  # another experiment's tiles are refused before anything is written
         announce("auditing")
         with booked(training.seconds, "audit"):
-            audit = auditing(experiment.trained, experiment.steps)
+            audit = auditing(experiment.trained, experiment.steps) if how.audit else unaudited
             write_text(folder / AUDIT, audit())
         save = partial(replace_results, folder, record)
         evidence = measured(experiment, training, save, partial(rescued, write_confirming, folder / CONFIRMING))
@@ -101,6 +101,12 @@ def measured(experiment: Experiment, training: Training, save: Save, save_confir
         arms |= grown
         save(results)
     return confirm(arms, results, experiment.claims, experiment.looks, training, save_confirming)
+
+
+def unaudited(chosen: Any = None) -> str:
+    """What `audit.txt` says of a run that was not audited."""
+    del chosen
+    return "not audited\n"
 
 
 def chosen_points(arms: Mapping[str, Arm], results: Mapping[str, Results]) -> dict[str, Hypers]:

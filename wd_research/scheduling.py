@@ -50,6 +50,7 @@ class How(NamedTuple):
     keep: str = "best"  # whose weights: "best" of chosen points, "all", or "none"
     share: Share | None = None  # of the tiles, which alone are trained
     join: bool = False  # other processes, which may train in the folder at the same time
+    audit: bool = True  # what decay does, before the run and at the best decay
 
 
 def warn(sentence: str) -> None:

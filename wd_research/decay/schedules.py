@@ -62,7 +62,7 @@ def inverse(steps: int, warmup: int = 0, scale: float = 0.1) -> optax.Schedule:
 
 
 def _after(warmup: int, steps: int, make: Callable[[int], optax.Schedule]) -> optax.Schedule:
-    """The schedule that `make` makes of so many steps, behind a warm-up. Raises UserError where the warm-up takes all of the run."""
+    """A schedule of so many steps behind a warm-up. Raises UserError where the warm-up takes all of the run."""
     whole("warmup", warmup)
     whole("steps", steps)
     if not 0 <= warmup < steps:
