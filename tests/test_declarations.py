@@ -191,7 +191,7 @@ def test_whole_numbers_of_numpy_are_those_of_python(kind):
     assert made == experiment(**whole)
     assert {name: type(getattr(made, name)) for name in whole} == dict.fromkeys(whole, int)
     assert type(replace(made, seeds=kind(5)).seeds) is int
-    assert (made.looks, made.segments) == ([2, 4], [(0, 2), (2, 2), (4, 2)])
+    assert (made.looks, made.segments_of(None)) == ([2, 4], [(0, 2), (2, 2), (4, 2)])
 
 
 def test_an_experiment_of_numpys_numbers_runs(tmp_path):

@@ -114,7 +114,7 @@ def test_the_question_is_the_first_line_of_the_module_that_declares_it():
 
 @pytest.mark.parametrize(("steps", "segments"), [(7, [(0, 3), (3, 3), (6, 1)]), (2, [(0, 1), (1, 1)])])
 def test_segments_are_of_one_length_but_for_the_last(steps, segments):
-    assert Experiment({"ridge": ridge}, seeds=2, steps=steps, evaluations=3).segments == segments
+    assert Experiment({"ridge": ridge}, seeds=2, steps=steps, evaluations=3).segments_of(ridge) == segments
 
 
 def by_command_line(experiment, *words):

@@ -20,7 +20,7 @@ def leave(folder, arm, claim=0.5):
     write_json(folder / "summary.json", {"best": {"arm": {"decay": 0.1}}, "comparisons": {}, "claims": [judged]})
     write_results(folder / RESULTS, {"arm": arm})
     write_confirming(folder / CONFIRMING, {"arm": [arm.isel(point=[2])]})
-    with event_files(folder / "tensorboard", 200) as observe:
+    with event_files(folder / "tensorboard") as observe:
         observe("arm", Position(200, None, arm))
 
 

@@ -58,7 +58,7 @@ def test_functions_that_read_another_argument_have_other_hashes_in_a_population(
     plans = make_plans(
         {"first": arm("first"), "second": arm("second")},
         {"first": 2, "second": 2},
-        [(0, 4)],
+        lambda arm: [(0, 4)],
         Limits(),
         lambda what: None,
     )

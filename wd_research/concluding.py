@@ -199,7 +199,8 @@ def judged(
         answer = experiment.answer(summary)
     seconds = {"compile": 0.0, "train": 0.0, **record.get("seconds", {})}
     members = arms.members(experiment.trained)
-    rate = members * experiment.steps / seconds["train"] if seconds["train"] else None
+    taken = sum(arms.members([name]) * experiment.steps_of(arm) for name, arm in experiment.trained.items())
+    rate = taken / seconds["train"] if seconds["train"] else None
     return {
         "question": experiment.question,
         "answer": answer,

@@ -81,11 +81,15 @@ class Experiment:
         """The numbers of confirming seeds after which claims are judged."""
         return list(range(self.confirm, (self.until_decided or self.confirm) + 1, self.confirm)) if self.confirm else []
 
-    @property
-    def segments(self) -> list[tuple[int, int]]:
+    def steps_of(self, arm: Arm | ComputedArm) -> int:
+        """How many steps an arm takes: its own, or those of the experiment."""
+        return (isinstance(arm, Arm) and arm.steps) or self.steps
+
+    def segments_of(self, arm: Arm | ComputedArm) -> list[tuple[int, int]]:
         """The first step and the length of every segment: all of one length, but for the last where they do not divide.
 
         After each of them there is an evaluation.
         """
-        length = -(-self.steps // self.evaluations)
-        return [(start, min(length, self.steps - start)) for start in range(0, self.steps, length)]
+        steps = self.steps_of(arm)
+        length = -(-steps // self.evaluations)
+        return [(start, min(length, steps - start)) for start in range(0, steps, length)]

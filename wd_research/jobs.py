@@ -28,7 +28,16 @@ from wd_research.tiles import (
     read_tile,
     write_cuts,
 )
-from wd_research.training.plan import Limits, Plan, Segments, call_length, format_block, make_plans, plan_as, points_at
+from wd_research.training.plan import (
+    Limits,
+    Plan,
+    SegmentsOf,
+    call_length,
+    format_block,
+    make_plans,
+    plan_as,
+    points_at,
+)
 from wd_research.types import Arm, Results
 
 Announce = Callable[..., None]  # (what begins now, how many member-steps come with it = 0)
@@ -49,10 +58,10 @@ class Jobs:
     """What is there of a run, and what is left to train."""
 
     def __init__(
-        self, folder: Path, segments: Segments, limits: Limits, versions: Mapping[str, str], announce: Announce
+        self, folder: Path, segments_of: SegmentsOf, limits: Limits, versions: Mapping[str, str], announce: Announce
     ) -> None:  # fmt: skip
         """For the tiles below a folder."""
-        self.folder, self.segments, self.limits, self.versions = folder / TILES, segments, limits, versions
+        self.folder, self.segments_of, self.limits, self.versions = folder / TILES, segments_of, limits, versions
         self.announce, self.makers, self.compiled = announce, {}, {}
         self.known: dict[Path, Results] = {}  # tiles that were read
         self.checked: set[Path] = set()  # checkpoints that may be gone on from
@@ -80,12 +89,11 @@ class Jobs:
 
     def check(self, path: Path, made: Mapping[str, Any], name: str, arm: Arm) -> None:
         """Raise UserError unless what was made so is what training an arm here would make."""
-        check_made(path, made, arm, self.maker(name, arm), self.at)
+        check_made(path, made, arm, self.maker(name, arm), self.at(arm))
 
-    @property
-    def at(self) -> list[int]:
-        """The steps after which there is an evaluation."""
-        return [start + length for start, length in self.segments]
+    def at(self, arm: Arm) -> list[int]:
+        """The steps after which an arm is evaluated."""
+        return [start + length for start, length in self.segments_of(arm)]
 
     def maker(self, name: str, arm: Arm) -> Maker:
         """What makes the members of an arm, which does not depend on the points."""
@@ -123,11 +131,11 @@ class Jobs:
             jobs += [
                 Job(name, *tiles[k], k, chosen, path) for k, path in enumerate(paths) if path.stem not in there[name]
             ]
-        length = call_length(self.segments)
         for job in jobs:
             if (job.name, job.cut) not in made:
                 self.announce(f"compiling {job.name}")
                 how = job.cut.points_at_once, job.cut.seconds_per_step, self.compiled
+                length = call_length(self.segments_of(job.tile.arm))
                 made[job.name, job.cut] = plan_as(filled(job.tile, job.cut.room), len(job.tile.seeds), length, *how)
         return jobs, made
 
@@ -138,12 +146,12 @@ class Jobs:
             room = max(rooms.get(key, 0), len(block.points))
             arms[key] = filled(block, room)
         seeds = {key: len(block.seeds) for key, block in blocks.items()}
-        return make_plans(arms, seeds, self.segments, self.limits, self.announce, self.compiled)
+        return make_plans(arms, seeds, self.segments_of, self.limits, self.announce, self.compiled)
 
     def made(self, job: Job, plan: Plan, cost: Mapping[str, float]) -> dict[str, Any]:
         """What a tile says of how it was made: what its numbers depend on, and what they cost."""
         how = {"block": format_block(plan.block), "room": job.cut.room, "seconds": cost}
-        return {**self.maker(job.name, job.tile.arm).of(job.tile.arm, job.tile.seeds, self.at), **how}
+        return {**self.maker(job.name, job.tile.arm).of(job.tile.arm, job.tile.seeds, self.at(job.tile.arm)), **how}
 
 
 def filled(block: Wanted, room: int) -> Arm:

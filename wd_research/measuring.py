@@ -55,7 +55,7 @@ def measure(
     for name, arm in experiment.trained.items():
         check_arm(name, arm)
     train_in = partial(
-        Training, folder, experiment.segments, versions=versions(), leases=leases, announce=announce, advance=advance
+        Training, folder, experiment.segments_of, versions=versions(), leases=leases, announce=announce, advance=advance
     )
     if how.share or how.join:
         measured(experiment, train_in(how), nowhere, nowhere)
@@ -75,7 +75,7 @@ def measure(
             training.jobs.read(name, wanted)  # another experiment's tiles are refused before anything is written
         announce("auditing")
         with booked(training.seconds, "audit"):
-            audit = auditing(experiment.trained, experiment.steps) if how.audit else unaudited
+            audit = auditing(experiment.trained, experiment.steps_of) if how.audit else unaudited
             write_text(folder / AUDIT, audit())
         save = partial(replace_results, folder, record)
         evidence = measured(experiment, training, save, partial(rescued, write_confirming, folder / CONFIRMING))

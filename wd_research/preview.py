@@ -15,7 +15,7 @@ from wd_research.training.plan import Limits, format_block, make_plans
 def audited(experiment: Experiment) -> str:
     """The audit of the experiment's arms, before any run. Raises DecayError when a decay does not fit."""
     prepare_jax()
-    return auditing(experiment.trained, experiment.steps)()
+    return auditing(experiment.trained, experiment.steps_of)()
 
 
 def plan_text(experiment: Experiment, limits: Limits, folder: Path | None = None) -> str:
@@ -25,8 +25,11 @@ def plan_text(experiment: Experiment, limits: Limits, folder: Path | None = None
     """
     prepare_jax()
     seeds = dict.fromkeys(experiment.trained, experiment.seeds)
-    plans = make_plans(experiment.trained, seeds, experiment.segments, limits, print)
-    seconds = {name: plan.seconds_per_step * plan.tiles * experiment.steps for name, plan in plans.items()}
+    plans = make_plans(experiment.trained, seeds, experiment.segments_of, limits, print)
+    seconds = {
+        name: plan.seconds_per_step * plan.tiles * experiment.steps_of(experiment.arms[name])
+        for name, plan in plans.items()
+    }
     distinct = {plan.population.text: plan for plan in plans.values()}.values()
     lines = [
         f"{name}: {plan.population.memory / 1e9:.2g} GB, {plan.tiles} tile(s) of {plan.population.points} points at "
@@ -44,7 +47,7 @@ def there(experiment: Experiment, limits: Limits, folder: Path | None) -> list[s
     """How many of the exploring members are trained already in a folder; nothing is said where none is."""
     if folder is None or not folder.is_dir():
         return []
-    jobs, trained = Jobs(folder, experiment.segments, limits, versions(), print), 0
+    jobs, trained = Jobs(folder, experiment.segments_of, limits, versions(), print), 0
     for name, wanted in explored(experiment.arms, experiment.seeds).items():
         left = missing(wanted, [cells(wanted, tile)[0] for tile in jobs.read(name, wanted).values()])
         trained += len(wanted.seeds) * len(wanted.points) - sum(len(b.seeds) * len(b.points) for b in left)

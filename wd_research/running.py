@@ -52,7 +52,7 @@ def run(
         shown = closing.enter_context(progress(console))
         told = [*observers]
         if tensorboard:
-            told.append(closing.enter_context(event_files(folder / "tensorboard", experiment.steps)))
+            told.append(closing.enter_context(event_files(folder / "tensorboard")))
         told = [forgiven(observe, errors) for observe in told]
         arms = measure(experiment, folder, how, observers=told, announce=shown.announce, advance=shown.advance,
                        launch=launch, leases=leases)  # fmt: skip

@@ -23,7 +23,7 @@ from wd_research.reporting.folder import rescued
 from wd_research.signals import held
 from wd_research.tiles import Cut, Wanted, cost_of, read_tile, united, write_tile
 from wd_research.training.loop import PIECE, Pace, Seconds, booked, train_tile
-from wd_research.training.plan import Limits, Plan, Segments
+from wd_research.training.plan import Limits, Plan, SegmentsOf
 from wd_research.types import ComputedArm, Observer, Position, Results
 from wd_research.weights import write_weights
 
@@ -63,22 +63,17 @@ class Training:
     """How the members of a run are trained, whichever they are; what is trained stays in a folder of tiles."""
 
     def __init__(
-        self, folder: Path, segments: Segments, how: How, versions: Mapping[str, str], *, leases: Leases | None = None,
-        observers: Sequence[Observer] = (), announce: Announce = lambda what, member_steps=0: None,
+        self, folder: Path, segments_of: SegmentsOf, how: How, versions: Mapping[str, str], *,
+        leases: Leases | None = None, observers: Sequence[Observer] = (), announce: Announce = lambda what, member_steps=0: None,
         advance: Callable[[int], None] = lambda member_steps: None,
     ) -> None:  # fmt: skip
         """For tiles below a folder; observers are told of every evaluation, `advance` of every piece."""
-        self.jobs = Jobs(folder, segments, how.limits, versions, announce)
-        self.segments, self.how, self.leases = segments, how, leases or Leases()
+        self.jobs = Jobs(folder, segments_of, how.limits, versions, announce)
+        self.segments_of, self.how, self.leases = segments_of, how, leases or Leases()
         self.observers, self.announce, self.advance = observers, announce, advance
         self.seconds: Seconds = dict.fromkeys(("audit", "compile", "train", "evaluate", "write"), 0.0)
         self.plans: dict[str, Plan] = {}  # of the arms on exploring seeds
         self.costs: dict[tuple[str, str], Seconds] = {}  # of every tile that was used, whoever trained it
-
-    @property
-    def steps(self) -> int:
-        """Steps of training."""
-        return sum(length for _, length in self.segments)
 
     def train(
         self, wanted: Mapping[str, Wanted], stage: str = "", rooms: Mapping[str, int] | None = None
@@ -99,7 +94,7 @@ class Training:
             of_arm = [job for job in mine if job.name == name]
             left = sum(len(job.tile.seeds) * len(job.tile.points) for job in of_arm)
             if left:
-                self.announce(f"training {name}{stage}", left * self.steps)
+                self.announce(f"training {name}{stage}", left * self.jobs.at(members.arm)[-1])
             tell = Telling(self, f"{name}{stage}", members)
             last = len(of_arm) == sum(job.name == name for job in jobs)
             for tile, results in self.finished(of_arm, plans, there[name], tell if last else None):
@@ -145,7 +140,7 @@ class Training:
 
     def train_one(self, job: Job, plan: Plan, tell: Callable[[Position], None] | None) -> None:
         """Train a tile to its end and write it, and tell of its evaluations."""
-        tile, stem = job.tile, job.path.with_suffix("")
+        tile, stem, segments = job.tile, job.path.with_suffix(""), self.segments_of(job.tile.arm)
         since, made = last_position(stem, plan.population.members, warn)
         cost = made.get("seconds", {})
         before = {name: self.seconds[name] - cost.get(name, 0.0) for name in COSTS}
@@ -155,13 +150,13 @@ class Training:
         step, saved, position = since.step if since else 0, time.monotonic(), since
         pace = Pace(max(1, int(PIECE / plan.seconds_per_step)) if plan.seconds_per_step else 1)
         with held() as signalled:
-            for position in train_tile(plan.population, tile.arm, tile.points, self.segments, self.seconds,
+            for position in train_tile(plan.population, tile.arm, tile.points, segments, self.seconds,
                                        tile.seeds.start, pace, since):  # fmt: skip
                 self.advance((position.step - step) * len(tile.seeds) * len(tile.points))
                 step = position.step
                 if position.evaluated and tell:
                     tell(readable(position, plan))
-                if step < self.steps and (signalled() or time.monotonic() - saved >= self.how.checkpoint_every):
+                if step < sum(segments[-1]) and (signalled() or time.monotonic() - saved >= self.how.checkpoint_every):
                     self.save(stem, readable(position, plan), self.jobs.made(job, plan, self.cost(before)))
                     saved = time.monotonic()
                     if signalled():
@@ -209,7 +204,7 @@ class Training:
             )
         with booked(self.seconds, "write"):
             for observe in self.observers:
-                observe(f"{name}{stage}", Position(self.steps, None, results))
+                observe(f"{name}{stage}", Position(int(results["step"][-1]), None, results))
         return results
 
 

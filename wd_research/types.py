@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import optax
 
-from wd_research.flags import UserError
+from wd_research.flags import UserError, counts
 from wd_research.names import check_name
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ class Arm:
     axis: str
     objective: Callable[[Hypers], Loss] | None = None
     observe: Observe = no_metrics
+    steps: int | None = None  # of training, where they are others than the experiment's
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, Task):
@@ -153,6 +154,8 @@ class Arm:
             made = type(self.optimizer).__name__
             raise UserError("an arm needs a function of the hyperparameters that makes its optimizer, and this is a "
                             f"{made}: write lambda h: optax.adamw(h.learning_rate)")  # fmt: skip
+        if self.steps is not None:
+            counts(steps=self.steps)
         check_points(self.points)
         if self.axis not in self.points._fields:
             raise UserError(f"the points have no {self.axis}: the axis is one of {', '.join(self.points._fields)}")

@@ -49,7 +49,7 @@ def figures(measured, found, folder):
 
 
 def event_texts(measured, found, folder):
-    with event_files(folder, 200) as observe:
+    with event_files(folder) as observe:
         for name, tiles in {"arm": [measured["arm"]], "arm, confirming": measured.confirming.get("arm", [])}.items():
             for tile in tiles:
                 observe(name, Position(200, None, tile))

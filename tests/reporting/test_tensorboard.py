@@ -35,7 +35,7 @@ def arm():
 def ask(tmp_path_factory, arm):
     """Ask the real server about a folder that was written as a run writes it, evaluation by evaluation."""
     folder = tmp_path_factory.mktemp("tensorboard")
-    with event_files(folder, 300) as observe:
+    with event_files(folder) as observe:
         for position in positions(arm):
             observe("decoupled", position)
         for tile in CONFIRMED:
@@ -48,8 +48,9 @@ def ask(tmp_path_factory, arm):
 
 def positions(results):
     """What an observer is told of points that train together."""
-    for number, step in enumerate(results["step"].to_numpy().tolist(), start=1):
-        yield Position(step, None, results.isel(step=slice(number)))
+    steps = results["step"].to_numpy().tolist()
+    for number, step in enumerate(steps, start=1):
+        yield Position(step, None, results.isel(step=slice(number)).assign_attrs(steps=steps[-1]))
 
 
 def picture():
@@ -163,7 +164,7 @@ def test_a_run_that_goes_on_has_every_evaluation_once(tmp_path, arm, judged):
     """It is told of what there was before, and what its earlier process wrote is removed."""
     arm = arm if judged else arm.drop_vars(["validation_accuracy", "validation_loss"])
     for until in (2, 3):
-        with event_files(tmp_path / "run", 300) as observe:
+        with event_files(tmp_path / "run") as observe:
             for position in list(positions(arm))[:until]:
                 observe("arm", position)
     runs = sorted((tmp_path / "run").iterdir())
@@ -178,7 +179,7 @@ def test_a_server_that_runs_meanwhile_sees_neither_a_gap_nor_a_duplicate(tmp_pat
     events = EventAccumulator(str(tmp_path / "run" / "arm"), {"scalars": 0})
     with served(tmp_path / "run") as address:
         for until, expected in ((2, [100, 200]), (3, [100, 200, 300])):
-            with event_files(tmp_path / "run", 300) as observe:
+            with event_files(tmp_path / "run") as observe:
                 for position in list(positions(arm))[:until]:
                     observe("arm", position)
             events.Reload()
@@ -195,7 +196,7 @@ def test_a_server_that_runs_meanwhile_sees_neither_a_gap_nor_a_duplicate(tmp_pat
 
 
 def test_a_grown_grid_has_runs_of_its_own_and_none_without_decay(tmp_path, arm):
-    with event_files(tmp_path, 300) as observe:
+    with event_files(tmp_path) as observe:
         for position in positions(arm.isel(point=[3, 8])):
             observe("arm, growth 1", position)
     assert [run.name for run in tmp_path.iterdir()] == ["arm, growth 1"]

@@ -76,7 +76,9 @@ def test_arms_of_one_size_choose_their_block_once(monkeypatch):
     monkeypatch.setattr("wd_research.training.plan.make_plan", make)
     arms = {"a": wide(), "b": wide(constant=2.0), "fewer": wide(3)}
     segments = [(0, STEPS), (STEPS, 10**9 - STEPS)]
-    plans = make_plans(arms, dict.fromkeys(arms, SEEDS), segments, Limits(blocks=(1, None)), lambda *_: None)
+    plans = make_plans(
+        arms, dict.fromkeys(arms, SEEDS), lambda arm: segments, Limits(blocks=(1, None)), lambda *_: None
+    )
     both = (1, None)
     assert told == [(2 * 10**9, both), (2 * 10**9, (plans["a"].block,)), (10**9, both)]
     assert plans["a"].block == plans["b"].block
@@ -84,7 +86,7 @@ def test_arms_of_one_size_choose_their_block_once(monkeypatch):
 
 def test_arms_that_compute_the_same_share_plan_and_program():
     arms = {"a": wide(), "b": wide()}
-    plans = make_plans(arms, dict.fromkeys(arms, SEEDS), [(0, STEPS)], Limits(blocks=(1,)), lambda *_: None)
+    plans = make_plans(arms, dict.fromkeys(arms, SEEDS), lambda arm: [(0, STEPS)], Limits(blocks=(1,)), lambda *_: None)
     assert plans["a"].population.text == plans["b"].population.text
     assert plans["a"].seconds_per_step == plans["b"].seconds_per_step
 

@@ -14,8 +14,8 @@ from wd_research.results import describe_point
 from wd_research.types import Arm, Array, Batch, Extras, Hypers, Params
 
 
-def auditing(arms: Mapping[str, Arm], steps: int) -> Callable[..., str]:
-    """What decay does in each arm over a run of `steps` steps, as `audit.txt` says it: a function of `chosen` points.
+def auditing(arms: Mapping[str, Arm], steps_of: Callable[[Arm], int]) -> Callable[..., str]:
+    """What decay does in each arm over its run of so many steps, for `audit.txt`: a function of the `chosen` points.
 
     An arm that has none is audited at the middle of its grid. Arms that share their functions, and audits of an arm at
     several points, share what is compiled. The function raises DecayError, with one sentence, when a mask or a tree of
@@ -30,7 +30,7 @@ def auditing(arms: Mapping[str, Arm], steps: int) -> Callable[..., str]:
         auditors[program] = auditors.get(program) or auditor_of(arm)
         if (name, said) not in found:
             params, extras, batch = firsts[functions](task.data, task.split(0))
-            found[name, said] = as_text(auditors[program]((point, extras), params, batch, steps))
+            found[name, said] = as_text(auditors[program]((point, extras), params, batch, steps_of(arm)))
         return f"{name}, at {said}\n\n{found[name, said]}"
 
     def text(chosen: Mapping[str, Hypers] = types.MappingProxyType({})) -> str:

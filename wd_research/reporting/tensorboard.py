@@ -100,8 +100,8 @@ def file_name(name: str) -> str:
 
 
 @contextmanager
-def event_files(folder: Path, steps: int) -> Iterator[Observer]:
-    """Yield the observer that writes event files of the arms of a run of `steps` steps.
+def event_files(folder: Path) -> Iterator[Observer]:
+    """Yield the observer that writes event files of the arms of a run.
 
     Each round of confirming seeds has runs of its own. A run that goes on is told of all that was there, and writes it
     again: readers forget what they have read of it before. Runs that are none any more are removed in the end.
@@ -115,7 +115,7 @@ def event_files(folder: Path, steps: int) -> Iterator[Observer]:
         if key not in runs:
             runs[key] = runs_of(folder, name, evaluation)
         runs[key].write(evaluation)
-        if position.step == steps:
+        if position.step == evaluation.attrs.get("steps", position.step):
             runs[key].end(evaluation)
 
     try:

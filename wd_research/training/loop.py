@@ -61,7 +61,7 @@ def train_tile(
                     now = now.isel(point=slice(len(numbers))).assign_coords(
                         point=np.asarray(numbers), seed=now["seed"] + first
                     )
-                    results = followed(results, now)
+                    results = followed(results, now.assign_attrs(steps=sum(segments[-1])))
             yield Position(step, members, results)
 
 

@@ -18,6 +18,7 @@ from wd_research.types import Arm
 LONGEST = 1_000  # steps of a call: it draws the order of the data for as many, whatever it takes of them
 CHOOSING = 0.04  # the share of a run's time that choosing the block may take
 Segments = Sequence[tuple[int, int]]  # the first step and the length of each
+SegmentsOf = Callable[[Arm], Segments]
 
 
 class PlanError(UserError):
@@ -59,7 +60,7 @@ def format_block(block: Block) -> str:
 
 
 def make_plans(
-    arms: Mapping[str, Arm], seeds: Mapping[str, int], segments: Segments, limits: Limits,
+    arms: Mapping[str, Arm], seeds: Mapping[str, int], segments_of: SegmentsOf, limits: Limits,
     announce: Callable[[str], None], compiled: Compiled | None = None,
 ) -> dict[str, Plan]:  # fmt: skip
     """Plan and compile every arm for so many seeds; arms whose programs have equal texts share them, and the block is
@@ -69,11 +70,11 @@ def make_plans(
     """
     mesh, sizes = mesh_here(), {name: (seeds[name], *size_of(arm)) for name, arm in arms.items()}
     alike, chosen = Counter(sizes.values()), {}
-    length, steps = call_length(segments), sum(length for _, length in segments)
     compiled, known, plans = {} if compiled is None else compiled, {}, {}
     for name, arm in arms.items():
         announce(f"compiling {name}")
-        size = sizes[name]
+        size, segments = sizes[name], segments_of(arm)
+        length, steps = call_length(segments), sum(segments[-1])
         within = limits._replace(blocks=chosen.get(size, limits.blocks or blocks_here()))
         plan = make_plan(arm, seeds[name], length, steps * alike[size], mesh, within, compiled, known)
         plans[name], chosen[size] = plan, (plan.block,)
