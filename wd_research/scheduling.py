@@ -64,7 +64,8 @@ class Training:
 
     def __init__(
         self, folder: Path, segments_of: SegmentsOf, how: How, versions: Mapping[str, str], *,
-        leases: Leases | None = None, observers: Sequence[Observer] = (), announce: Announce = lambda what, member_steps=0: None,
+        leases: Leases | None = None, observers: Sequence[Observer] = (),
+        announce: Announce = lambda what, member_steps=0: None,
         advance: Callable[[int], None] = lambda member_steps: None,
     ) -> None:  # fmt: skip
         """For tiles below a folder; observers are told of every evaluation, `advance` of every piece."""
