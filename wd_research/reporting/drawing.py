@@ -106,7 +106,7 @@ def mark_zero(panel: Axes, results: Results, among: np.ndarray) -> None:
 
 
 def draw_against_axis(
-    panel: Axes, results: Results, among: np.ndarray, name: str, label: str, color: str, linestyle: str
+    panel: Axes, results: Results, among: np.ndarray, name: str, label: str, color: str, linestyle: Any
 ) -> np.ndarray:
     """A band over the values of the axis but 0, and a bar at 0; the means with their intervals, f64[k, 3]."""
     x, values, off = places(results), surviving(results, name), has_value(results, 0)

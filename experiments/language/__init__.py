@@ -1,0 +1,1 @@
+"""Decoder-only transformers on text: where decay is used today."""

@@ -1,0 +1,358 @@
+"""How does the best decay of a language model depend on how often its data repeat?
+
+python -m experiments.language.repeated_data
+
+python -m experiments.language.repeated_data --minutes 20     # fewer sizes, lengths and seeds, as many as fit
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import optax
+
+import wd_research as wd
+from wd_research.training.plan import make_plans
+
+WINDOW, BATCH = 64, 8  # tokens, windows: 512 tokens a step
+DEPTH, HEADS = 2, 4
+OFTEN = 5.0  # passes over the data from which on they repeat
+USUAL = 0.1  # the decay that most recipes have
+CLIP = 1.0
+COMPILING = 20.0  # seconds an arm, on one core
+BESIDE = 1.3  # what evaluating, writing and confirming add to training
+
+
+class Hypers(NamedTuple):
+    """The hyperparameters of a language model."""
+
+    learning_rate: wd.Array  # f32[]
+    decay: wd.Array  # f32[], decoupled
+
+
+class Case(NamedTuple):
+    """One way to train: so many characters, so wide a net, so many times the steps."""
+
+    characters: int
+    width: int
+    length: int
+
+    @property
+    def name(self) -> str:
+        """`64k, width 32, 2 times the steps`."""
+        longer = f", {self.length} times the steps" if self.length > 1 else ""
+        return f"{self.size}, width {self.width}{longer}"
+
+    @property
+    def size(self) -> str:
+        """`64k`, of 1,024 characters each."""
+        return f"{self.characters // 1024}k"
+
+
+def experiment(
+    *,
+    characters: tuple[int, ...] = (16_384, 32_768, 65_536, 131_072, 262_144, 1_048_576),
+    widths: tuple[int, ...] = (32, 16, 64),
+    lengths: tuple[int, ...] = (1, 2, 4, 8),
+    middle: int = 65_536,
+    decays: tuple[float, ...] = (0, 0.03, 0.1, 0.2, 0.4, 0.7, 1.2, 2, 4, 7, 12, 25),
+    learning_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2),
+    seeds: int = 4,
+    steps: int = 1_000,
+    minutes: float | None = None,
+) -> wd.Experiment:
+    """AdamW on the King James Bible, a character a token: sizes of the text at equal steps, widths, and lengths.
+
+    Args:
+        characters: How much of the text is trained on, for the first width, at equal steps.
+        widths: Widths of the decoder; the first at every size, the others at `middle` and the smallest size.
+        lengths: How many times the steps, at `middle` characters and the first width; 1 among them.
+        middle: The size at which widths and lengths are compared.
+        decays: Decay rates, multiplied by learning rate and schedule; 0 and 0.1 among them.
+        learning_rates: Peak learning rates; they rise in a twentieth of the steps and fall to 0 by a line.
+        seeds: Each has its own blocks of the text, initial weights and order of the windows.
+        steps: Steps of the shortest training, of 512 tokens each.
+        minutes: Take as many sizes, lengths and seeds as fit in about so many minutes on this machine.
+    """
+    wd.flags.decays(decays=decays)
+    wd.flags.positive(learning_rates=learning_rates, characters=characters, widths=widths, lengths=lengths)
+    wd.flags.counts(steps=steps, middle=middle)
+    wd.flags.seeds(seeds)
+    check(characters, lengths, middle, decays, minutes)
+    text = wd.texts.kjv()
+    arm = partial(arm_of, text, decays, learning_rates, steps)
+    cases = cases_of(characters, widths, lengths, middle)
+    if minutes is not None:
+        cases, seeds = within(60 * minutes, arm, cases, seeds, steps)
+    return wd.Experiment(
+        arms={case.name: arm(case) for case in cases},
+        seeds=seeds,
+        steps=steps,
+        evaluations=4,
+        confirm=4,
+        claims=claims_of(cases, steps, widths),
+        figures=partial(figures, cases, steps),
+        answer=wd.by_verdicts,
+    )
+
+
+def check(
+    characters: Sequence[int], lengths: Sequence[int], middle: int, decays: Sequence[float], minutes: float | None
+) -> None:
+    """Raise UserError for flags that cannot be together."""
+    if middle not in characters:
+        raise wd.UserError(f"--middle {middle} is none of the --characters {characters}: give one of them")
+    if 1 not in lengths:
+        raise wd.UserError("--lengths has no 1: include it, longer training is compared with it")
+    if USUAL not in decays:
+        raise wd.UserError(f"--decays has no {USUAL}: include it, the best decay is compared with it")
+    if minutes is not None and not minutes > 0:
+        raise wd.UserError(f"--minutes {minutes:g} cannot be: give minutes above 0")
+
+
+def cases_of(
+    characters: Sequence[int], widths: Sequence[int], lengths: Sequence[int], middle: int
+) -> list[Case]:  # fmt: skip
+    """Every size at the first width, two sizes at the others, and one at every length."""
+    sizes = [Case(size, widths[0], 1) for size in sorted(characters)]
+    others = [Case(size, width, 1) for width, size in product(widths[1:], sorted({min(characters), middle}))]
+    longer = [Case(middle, widths[0], length) for length in sorted(lengths) if length > 1]
+    return [*sizes, *others, *longer]
+
+
+def arm_of(
+    text: wd.texts.Text, decays: Sequence[float], learning_rates: Sequence[float], steps: int, case: Case
+) -> wd.Arm:
+    """AdamW, clipped, with a warm-up and a line to 0, on so much of the text."""
+    steps *= case.length
+    net = wd.Decoder(text.vocabulary, case.width, DEPTH, HEADS)
+    schedule = wd.schedules.linear(steps, steps // 20)
+
+    def optimizer(h: Hypers) -> optax.GradientTransformation:
+        adamw = wd.decoupled(wd.cores.adam(), wd.decay_weights(h.decay), h.learning_rate, schedule)
+        return optax.chain(optax.clip_by_global_norm(CLIP), adamw)
+
+    task = wd.language(net, text, WINDOW, BATCH, case.characters, evaluated=128)
+    return wd.Arm(task, optimizer, wd.grid(Hypers, learning_rate=learning_rates, decay=decays), "decay", steps=steps)
+
+
+# What fits
+
+
+def within(
+    seconds: float, arm: Callable[[Case], wd.Arm], cases: list[Case], seeds: int, steps: int
+) -> tuple[list[Case], int]:
+    """The largest part of the cases, and as many seeds, that train within so many seconds here.
+
+    Raises UserError where not even three sizes on two seeds do.
+    """
+    cost = {case.width: seconds_of(arm, case) for case in cases if case.length == 1}
+
+    def taken(chosen: Sequence[Case], seeds: int) -> float:
+        return sum(BESIDE * seeds * steps * case.length * cost[case.width] + COMPILING / 2 for case in chosen)
+
+    for chosen, count in product(parts_of(cases), range(seeds, 1, -1)):
+        if taken(chosen, count) <= seconds:
+            return chosen, count
+    least = taken(parts_of(cases)[-1], 2) / 60
+    raise wd.UserError(f"--minutes {seconds / 60:g} is too little: the smallest part takes about {least:.0f} here")
+
+
+def parts_of(cases: list[Case]) -> list[list[Case]]:
+    """All cases, and smaller parts of them: without the longest trainings, then with every second size, then fewer."""
+    longest, sizes = max(case.length for case in cases), sorted({case.characters for case in cases})
+    middle = next((case.characters for case in cases if case.length > 1), sizes[len(sizes) // 2])
+    shorter = [[case for case in cases if case.length <= most] for most in (longest, 4, 2)]
+    fewer = [case for case in shorter[-1] if case.characters in (*sizes[::2], middle)]
+    fewest = [case for case in fewer if case.characters == middle or case.width == cases[0].width]
+    return [*shorter, fewer, fewest, [case for case in fewest if case.length == 1]]
+
+
+def seconds_of(arm: Callable[[Case], wd.Arm], case: Case) -> float:
+    """How long a step of all points of a seed takes here, after compiling and timing a few of them."""
+    wd.prepare_jax()
+    of_case = arm(case)
+    plans = make_plans({"": of_case}, {"": 1}, lambda arm: [(0, 100)], wd.Limits(blocks=(1,)), lambda what: None)
+    return plans[""].seconds_per_step
+
+
+# What is measured
+
+Arms = Mapping[str, wd.Results]
+
+
+def best_shares(results: wd.Results) -> np.ndarray:
+    """The share of a weight that the best decay removes at the peak, learning rate * decay, seed by seed; f64[s].
+
+    Of a seed's validation losses the lowest is taken over learning rates and decays; at its learning rate, the vertex
+    of the parabola through it and its neighbours over the logarithm of the decay.
+    """
+    loss = np.where(results["diverged_at"].to_numpy() < 0, wd.final(results, "validation_loss"), np.inf)
+    rates, decays = (results[name].to_numpy().astype(float) for name in ("learning_rate", "decay"))
+    return np.array([share_of(row, rates, decays) for row in loss])
+
+
+def share_of(loss: np.ndarray, rates: np.ndarray, decays: np.ndarray) -> float:
+    """Learning rate times decay at the least of the losses f64[h] of one seed."""
+    best = int(np.argmin(np.where(decays > 0, loss, np.inf)))
+    at_rate = np.flatnonzero((rates == rates[best]) & (decays > 0))
+    at_rate = at_rate[np.argsort(decays[at_rate])]
+    place = int(np.flatnonzero(at_rate == best)[0])
+    around = at_rate[max(0, place - 1) : place + 2]
+    if len(around) < 3 or not np.isfinite(loss[around]).all():
+        return rates[best] * decays[best]
+    x = np.log(decays[around])
+    curvature, slope, _ = np.polyfit(x - x[1], loss[around], 2)
+    vertex = x[1] - slope / (2 * curvature) if curvature > 0 else x[1]
+    return rates[best] * float(np.exp(np.clip(vertex, x[0], x[2])))
+
+
+def passes(case: Case, steps: int) -> float:
+    """How often a training sees its text."""
+    return wd.epochs_of(steps * case.length, WINDOW, BATCH, case.characters)
+
+
+def epochs_scale(case: Case, steps: int, results: wd.Results) -> np.ndarray:
+    """The best time scale, 1 / share, in passes over the text; f64[s]."""
+    return passes(case, steps) / (steps * case.length) / best_shares(results)
+
+
+def slope_over(cases: Sequence[Case], quantity: str, arms: Arms) -> dict[str, np.ndarray]:
+    """The slope of log best share over the logarithm of a quantity of the cases, seed by seed."""
+    x = np.log([getattr(case, quantity) for case in cases])
+    shares = np.log([best_shares(arms[case.name]) for case in cases])
+    return {"slope": np.polyfit(x, shares, 1)[0]}
+
+
+def scales(cases: Sequence[Case], steps: int, arms: Arms) -> dict[str, np.ndarray]:
+    """Each case's time scale in epochs against the geometric mean of all, in powers of two."""
+    found = {case.name: np.log2(epochs_scale(case, steps, arms[case.name])) for case in cases}
+    middle = np.mean(list(found.values()), axis=0)
+    return {name: scale - middle for name, scale in found.items()}
+
+
+def wider(cases: Sequence[Case], decay: float | None, arms: Arms) -> dict[str, wd.Scores]:
+    """How much lower the test loss of each wider net is, at the best decay or at a given one; nats."""
+    narrowest, *others = sorted(cases, key=lambda case: case.width)
+
+    def loss(case: Case) -> wd.Scores:
+        results = arms[case.name]
+        among = None if decay is None else wd.has_value(results, float(np.float32(decay)))
+        return wd.tuned(results, "test_loss", among, by="loss")
+
+    return {f"width {case.width} against {narrowest.width}": loss(narrowest) - loss(case) for case in others}
+
+
+def lost(cases: Sequence[Case], arms: Arms) -> dict[str, wd.Scores]:
+    """What the usual decay loses against the best one, both at their best learning rate; nats of test loss."""
+
+    def of_case(results: wd.Results) -> wd.Scores:
+        usual = wd.has_value(results, float(np.float32(USUAL)))
+        return wd.tuned(results, "test_loss", usual, by="loss") - wd.tuned(results, "test_loss", by="loss")
+
+    return {case.name: of_case(arms[case.name]) for case in cases}
+
+
+MARIN = "Kim et al. (2509.14786)"
+EPOCHS = "Wang & Aitchison (2405.13698)"
+NORMALIZED = "Loshchilov & Hutter (1711.05101), section 4"
+
+
+def claims_of(cases: Sequence[Case], steps: int, widths: Sequence[int]) -> tuple[wd.Claim, ...]:
+    """The claims that the cases can decide; what is expected was stated before the run."""
+    repeated = [case for case in cases if case.length == 1 and passes(case, steps) > OFTEN]
+    often = [case for case in repeated if case.width == widths[0]]
+    least = min((case.characters for case in cases), default=0)
+    wide = [case for case in repeated if case.characters == least]
+    data = {case.characters for case in cases if case.length > 1}
+    longer = [case for case in cases if case.width == widths[0] and case.characters in data]
+    where, slope = f"Where data repeat more than {OFTEN:g} times", partial(slope_over, longer, "length")
+    claims = {
+        "usual-loses": (often, f"{where}, a decay of {USUAL:g} loses more than .02 nats to the best one.", MARIN,
+                        partial(lost, often), (0.02, np.inf), wd.NATS),
+        "a-slope": (often[1:], f"{where}, the best share falls as the data grow: the slope of their logarithms is -1 "
+                    "within .2.", EPOCHS, partial(slope_over, often, "characters"), (-1.2, -0.8), wd.NUMBER),
+        "b-epochs": (longer, "At fixed data the best share does not move with the length of training: a slope of 0 "
+                     "within .25.", EPOCHS, slope, (-0.25, 0.25), wd.NUMBER),
+        "b-root": (longer, "At fixed data the best share falls as the root of the length: a slope of -.5 within .25.",
+                   NORMALIZED, slope, (-0.75, -0.25), wd.NUMBER),
+        "c-constant": (repeated[1:], "The best time scale in epochs is constant within a factor of two over sizes and "
+                       "widths (powers of two from their mean).", EPOCHS, partial(scales, repeated, steps),
+                       (-0.5, 0.5), wd.NUMBER),
+        "d-tuned": (wide[1:], "With the best decay the test loss falls with the width.", MARIN,
+                    partial(wider, wide, None), (0.0, np.inf), wd.NATS),
+        "d-usual": (wide[1:], f"With a decay of {USUAL:g} the test loss does not fall with the width.", MARIN,
+                    partial(wider, wide, USUAL), (-np.inf, 0.0), wd.NATS),
+    }  # fmt: skip
+    return tuple(
+        wd.Claim(name, statement, source, measure, expected, wd.everywhere, unit)
+        for name, (of, statement, source, measure, expected, unit) in claims.items() if of
+    )  # fmt: skip
+
+
+# What is drawn
+
+
+def figures(cases: Sequence[Case], steps: int, arms: wd.Evidence) -> dict[str, wd.Figure]:
+    """The best share over data, widths and lengths, and test loss over decay."""
+    return {"best_decay": best_decay(cases, steps, arms), "loss_over_decay": loss_over_decay(cases, arms)}
+
+
+def best_decay(cases: Sequence[Case], steps: int, arms: wd.Evidence) -> wd.Figure:
+    """The best share of a weight per step over the data and over the length, with the lines that are predicted."""
+    figure, ((left, right),) = wd.panel_grid(1, 2, width=3.6, height=3.2, share=False)
+    drawn = {"characters": (left, lambda case: case.length == 1), "length": (right, lambda case: True)}
+    for quantity, (panel, belongs) in drawn.items():
+        chosen = [case for case in cases if belongs(case)]
+        if quantity == "length":
+            data = {case.characters for case in cases if case.length > 1} or {cases[0].characters}
+            chosen = [case for case in chosen if case.characters in data and case.width == cases[0].width]
+        for number, width in enumerate(sorted({case.width for case in chosen})):
+            row = [case for case in chosen if case.width == width]
+            shares = np.stack([best_shares(arms[case.name]) for case in row], axis=1)
+            x = np.array([getattr(case, quantity) for case in row], float)
+            estimates = np.exp(wd.means(np.log(shares)))
+            wd.draw_measured(panel, x * 1.04**number, estimates, wd.STYLES[number % len(wd.STYLES)], f"width {width}")
+        first = best_shares(arms[chosen[0].name])
+        anchor, at = float(np.exp(np.log(first).mean())), float(getattr(chosen[0], quantity))
+        grid = np.geomspace(at, max(getattr(case, quantity) for case in chosen), 50)
+        for slope, dashes, label in ((-1.0, "--", "as 1 / data"),) if quantity == "characters" else (
+            (0.0, "--", "time scale in epochs"), (-0.5, ":", "lambda_norm")):  # fmt: skip
+            panel.plot(grid, anchor * (grid / at) ** slope, color="#555555", linestyle=dashes, linewidth=1, label=label)
+        panel.set_xscale("log")
+        panel.set_xticks(sorted({getattr(case, quantity) for case in chosen}),
+                         list(dict.fromkeys(case.size if quantity == "characters" else str(case.length) for case in
+                                            sorted(chosen))))  # fmt: skip
+        panel.set_xticks([], minor=True)
+        panel.set(yscale="log", xlabel="characters trained on" if quantity == "characters" else
+                  "times the steps, at fixed data", ylabel="best learning rate * decay")  # fmt: skip
+        panel.legend(fontsize=7)
+        panel.grid(alpha=0.3)
+    figure.supxlabel(f"exploring seeds; {steps:,} steps of {WINDOW * BATCH} characters", fontsize=8)
+    return figure
+
+
+def loss_over_decay(cases: Sequence[Case], arms: wd.Evidence) -> wd.Figure:
+    """Test loss over decay at the best learning rate of each, a line for every size of the text."""
+    figure, ((panel,),) = wd.panel_grid(1, 1, width=5.2, height=3.4, share=False)
+    sizes = [case for case in cases if case.width == cases[0].width and case.length == 1]
+    for number, case in enumerate(sizes):
+        results = arms[case.name]
+        loss, decays = wd.surviving(results, "test_loss").mean(axis=0), results["decay"].to_numpy()
+        among = np.zeros(len(decays), bool)
+        for decay in np.unique(decays):
+            at = np.flatnonzero(decays == decay)
+            among[at[np.argmin(np.nan_to_num(loss[at], nan=np.inf))]] = True
+        wd.draw_against_axis(panel, results, among, "test_loss", case.size, *wd.LINES[number % len(wd.LINES)])
+    wd.mark_zero(panel, arms[sizes[0].name], np.ones(arms[sizes[0].name].sizes["point"], bool))
+    panel.set(xlabel="decay", ylabel="test loss, nats a character")
+    panel.legend(fontsize=7, title="characters", title_fontsize=7)
+    panel.grid(alpha=0.3)
+    figure.supxlabel("exploring seeds, each decay at the learning rate that is best for it on them", fontsize=8)
+    return figure
+
+
+if __name__ == "__main__":
+    wd.main(experiment)
