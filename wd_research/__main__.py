@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from wd_research.cli import stop
 from wd_research.decay.rescaling import Quantity, Rescaled, rescale
-from wd_research.decay.units import Row, Setting, effect, table
+from wd_research.decay.units import BITS, Row, Setting, effect, find, moved, share_of, table
 from wd_research.flags import UserError, flag
 
 FAMILIES = {
@@ -88,12 +88,24 @@ def effect_sentence(number: float, source: str, setting: Setting) -> str:
     done = effect(number, source, setting)
     if done is None:
         return f"Under {setting.optimizer} it removes no share of its own: that depends on the gradients too."
+    rounded = moved(share_of(number, find(source), setting), setting.dtype)
+    if rounded == "no":
+        least = f"2^-{BITS[setting.dtype] + 1}"
+        return (
+            f"In {setting.dtype} no weight moves by decay alone: at its peak a step takes less than {least} of it, "
+            "which rounds back. Keep weights in float32, or decay more at a time and less often."
+        )
     half = "" if done.half is None else f", half of it within {done.half:.0f}"
     run = "this one step removes" if setting.steps == 1 else f"these {setting.steps} steps remove"
     return (
         f"Without gradients {run} {100 * done.removed:.4g} % of a weight{half}; the time "
         f"scale, 1 / (mean share a step), is {done.time_scale:.6g} steps ({done.time_scale / setting.steps:.3g} x the "
         "run)."
+        + (
+            f" In {setting.dtype} rounding takes decay away from many weights, and doubles it for others."
+            if rounded == "some"
+            else ""
+        )
     )
 
 

@@ -15,13 +15,14 @@ from sklearn.linear_model import LogisticRegression, Ridge, SGDRegressor
 from sklearn.neural_network import MLPRegressor
 from sklearn.svm import LinearSVC
 
-from wd_research.decay import units
+from wd_research.decay import schedules, units
 from wd_research.decay.masks import everything
 from wd_research.decay.penalties import l2, penalized
 from wd_research.decay.places import constant, coupled, decoupled, independent
 from wd_research.decay.rescaling import RULES, rescale
 from wd_research.decay.transforms import decay_weights
 from wd_research.decay.units import UNITS, Setting, convert, effect, find, obstacle, table
+from wd_research.flags import UserError
 
 ETA, STEPS, BATCH, EXAMPLES = 0.05, 20, 4, 12
 OPTIMIZERS, SCHEDULES = ("sgd", "momentum", "adam"), ("constant", "cosine")
@@ -516,3 +517,35 @@ def test_a_warm_up_always_ends_before_a_shorter_run_does(warmup, steps, kept):
 def test_a_run_without_learning_rate_and_steps_can_be_rescaled():
     for one in rescale(1e-3, "big-vision", Setting(width=256), "width", 1_024):
         assert (one.setting.learning_rate, one.setting.steps, one.learning_rate) == (None, None, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("cosine", schedules.cosine(500, 50)),
+        ("linear", schedules.linear(500, 50)),
+        ("wsd", schedules.stable(500, 50, 0.3)),
+        ("inverse-root", schedules.inverse_root(500, 50)),
+    ],
+)
+def test_the_schedules_of_the_units_are_those_that_train(name, ours):
+    setting = Setting(steps=500, warmup=50, schedule=name, cooldown=0.3)
+    steps = np.arange(500)
+    assert np.allclose(units.schedule(steps.astype(float), setting), [ours(int(step)) for step in steps], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"schedule": "inverse-root"}, "an inverse root falls from the end of the warm-up on"),
+        ({"schedule": "wsd", "cooldown": 0.0}, "a cool-down of 0 does not fit the run"),
+        (
+            {"schedule": "wsd", "warmup": 60, "cooldown": 0.5},
+            "a cool-down of 0.5 does not fit the run: give a share above 0",
+        ),
+    ],
+)
+def test_a_schedule_that_does_not_fit_is_one_sentence(changes, says):
+    with pytest.raises(UserError) as raised:
+        table(0.1, "torch-adamw", Setting(learning_rate=1e-3, steps=100)._replace(**changes))
+    assert says in str(raised.value)

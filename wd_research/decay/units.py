@@ -32,8 +32,9 @@ class Setting(NamedTuple):
     """The learning rate at the peak of its schedule."""
     steps: int | None = None
     """Steps of the run."""
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
-    """What follows the warm-up: nothing, or a fall to 0 at the end."""
+    schedule: Literal["constant", "cosine", "linear", "wsd", "inverse-root"] = "constant"
+    """What follows the warm-up: nothing, a fall to 0 at the end, such a fall in the last share of the run alone (wsd),
+    or one by the root of the step."""
     warmup: int = 0
     """Steps in which the learning rate rises linearly from 0."""
     optimizer: Literal["sgd", "momentum", "adam"] = "adam"
@@ -44,6 +45,10 @@ class Setting(NamedTuple):
     """Training examples."""
     width: int | None = None
     """Width of the hidden layers."""
+    cooldown: float = 0.2
+    """The last share of the run, in which wsd falls to 0."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """The type of the weights that decay is taken from."""
 
 
 class Unit(NamedTuple):
@@ -57,6 +62,10 @@ class Unit(NamedTuple):
     share: Callable[..., float]  # (x, *needs) -> share of a weight removed per step at the peak
     number: Callable[..., float]  # (share, *needs) -> x
 
+
+# Bits of a number that count: a step between half of the last one, relative to the largest and to the smallest number
+# of a binade, moves some weights, one below it none.
+BITS = {"float32": 24, "bfloat16": 8, "float16": 11}
 
 ITSELF = ((), "x", lambda x: x, lambda share: share)
 ETA = (("learning_rate",), "eta x", lambda x, eta: eta * x, lambda share, eta: share / eta)
@@ -227,13 +236,30 @@ def effect(number: float, source: str, setting: Setting) -> Effect | None:
 def schedule(step: np.ndarray, setting: Setting) -> np.ndarray:
     """The learning rate as a share of its peak at steps f64[t]; f64[t].
 
-    Those of `optax.warmup_constant_schedule`, `optax.warmup_cosine_decay_schedule` and, for the linear one, the same
-    with `optax.linear_schedule` after the warm-up; `setting.steps` must be known.
+    Those of `optax.warmup_constant_schedule`, `optax.warmup_cosine_decay_schedule`, and of `schedules.linear`, `stable`
+    and `inverse_root`; `setting.steps` must be known.
     """
     assert setting.steps is not None
     done = (step - setting.warmup) / (setting.steps - setting.warmup)
-    falls = {"constant": np.ones_like(done), "cosine": (1 + np.cos(math.pi * done)) / 2, "linear": 1 - done}
+    rest = setting.steps - setting.warmup
+    falls = {
+        "constant": np.ones_like(done),
+        "cosine": (1 + np.cos(math.pi * done)) / 2,
+        "linear": 1 - done,
+        "wsd": np.minimum(1, (1 - done) * rest / max(1, round(setting.cooldown * setting.steps))),
+        "inverse-root": np.sqrt(setting.warmup / np.maximum(step, max(setting.warmup, 1))),
+    }
     return np.where(step < setting.warmup, step / max(setting.warmup, 1), falls[setting.schedule])
+
+
+def moved(share: float, dtype: str) -> Literal["all", "some", "no"]:
+    """Which weights of a type move at all where a step takes this share of each away and adds nothing.
+
+    w (1 - share) rounds back to w where the share is below half the distance of w to the next number, which is
+    2^-(p+1) to 2^-p of w for p bits that count: all weights move from 2^-p on, and none below 2^-(p+1).
+    """
+    bits = BITS[dtype]
+    return "all" if share > 2.0**-bits else "no" if share < 2.0 ** -(bits + 1) else "some"
 
 
 def is_constant(setting: Setting) -> bool:
@@ -288,6 +314,13 @@ def check(setting: Setting) -> None:
             raise UserError(f"the {_words((name,))} cannot be {count}: give a whole number from 1 to {MOST:g}")
     if not 0 <= setting.warmup < (setting.steps or math.inf):
         raise UserError(f"the warm-up cannot take {setting.warmup} steps: give 0 or more, and fewer than the run has")
+    if setting.schedule == "inverse-root" and not setting.warmup:
+        raise UserError("an inverse root falls from the end of the warm-up on, and there is none: give --warmup")
+    free = 1 - setting.warmup / setting.steps if setting.steps else 1.0
+    if setting.schedule == "wsd" and not 0 < setting.cooldown <= free:
+        raise UserError(
+            f"a cool-down of {setting.cooldown:g} does not fit the run: give a share above 0, up to {free:.2g}"
+        )
     if setting.batch_size and setting.examples and setting.batch_size > setting.examples:
         raise UserError(f"a batch of {setting.batch_size} cannot be drawn from {setting.examples} training examples")
 
