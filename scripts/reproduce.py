@@ -1,6 +1,6 @@
 """Run the experiments from nothing and write the results: docs/evidence.md, with a figure of each.
 
-    python scripts/reproduce.py                         # all of them, into docs/evidence.md and docs/evidence/
+    python scripts/reproduce.py                         # all but those of language models, into docs/evidence.md
     python scripts/reproduce.py --quick                 # two seeds explore, two confirm; into runs/evidence-quick/
     python scripts/reproduce.py data_regimes choosing   # these anew, the others as they were run last
 
@@ -35,6 +35,7 @@ from wd_research.results import humanize
 
 ROOT = Path(__file__).parent.parent
 QUICK_SEEDS = 2
+LONG = "experiments.language."  # hours each, so only when they are named
 
 
 class Finished(NamedTuple):
@@ -66,7 +67,7 @@ def main() -> None:
         parser.error(f"no experiment is called {', '.join(sorted(unknown))}: choose among {', '.join(modules)}")
     runs = ROOT / "runs" / ("evidence-quick" if flags.quick else "evidence")
     begin = perf_counter()
-    names = flags.names or list(modules)
+    names = flags.names or [name for name, module in modules.items() if not module.startswith(LONG)]
     # In little, most of the time is compilation, on one core: two at a time. Evidence is measured one after the other.
     with ThreadPoolExecutor(2 if flags.quick else 1) as several:
         ends = several.map(lambda name: run(modules[name], runs, flags.quick), names)
