@@ -38,10 +38,12 @@ FUNC, FUNC_EAGER = "torch.func ensemble, compiled", "torch.func ensemble, eager"
 LOOP, LOOPS, LOOP_COMPILED = "PyTorch loop, two threads", "PyTorch loop, two processes", "PyTorch loop, compiled"
 LOOP_EAGER = "PyTorch loop, eager"  # on a GPU
 STEPS, SCAN = "flax and optax, a jitted step", "flax and optax, a jitted run"
+STEPS_TWICE = "flax and optax, a jitted step, two processes"
 KERAS, GRID = "Keras 3 on JAX", "scikit-learn GridSearchCV, two jobs"
 FLAX_CONVOLUTION = "engine with flax's convolution"
 LIMIT = "best matrix product"
 GATED = (SEQUENTIAL, VMAPPED, FUNC, FUNC_EAGER, LOOP, LOOP_EAGER, LOOP_COMPILED, STEPS, SCAN, FLAX_CONVOLUTION)
+TWICE = (LOOPS, STEPS_TWICE)  # two processes side by side
 JOB_EPOCHS = 20
 
 
@@ -81,6 +83,11 @@ def cells_of(part: str) -> list[Cell]:
         return [Cell(peer, Work("transformer", 0, 128, members), 20)
                 for peer, members in ((SEQUENTIAL, 16), (VMAPPED, 16), (FUNC, 16),
                                       (LOOP, 1), (LOOPS, 1), (LOOP_COMPILED, 1))]  # fmt: skip
+    if part == "language":
+        return [Cell(peer, Work("decoder", 128, width, members), steps)
+                for width, steps in ((48, 10), (128, 3))
+                for peer, members in ((SEQUENTIAL, 16), (VMAPPED, 16), (STEPS, 1), (STEPS_TWICE, 1), (LOOP, 1),
+                                      (LOOPS, 1), (LOOP_COMPILED, 1))]  # fmt: skip
     populations = {32: (1024, 262_144), 128: (32, 1024, 65_536), 512: (1024,)}
     each = {32: 4_000_000, 128: 1_000_000, 512: 100_000}
     peers = ((FUNC, 1024), (LOOP_EAGER, 1))
@@ -90,14 +97,14 @@ def cells_of(part: str) -> list[Cell]:
             for peer, members in (*((VMAPPED, size) for size in sizes), *of_width[width])]  # fmt: skip
 
 
-PARTS = ("digits", "synthetic", "growth", "jobs", "experiment", "convolution", "transformer")
+PARTS = ("digits", "synthetic", "growth", "jobs", "experiment", "convolution", "transformer", "language")
 
 
 def training(cell: Cell, device: str, given: bool = False) -> Training:
     """The peer of a cell, ready to be advanced; only its own libraries are imported."""
     peer, work = cell.peer, cell.work
     length = cell.steps or JOB_EPOCHS * (EXAMPLES // BATCH)
-    if peer in (SEQUENTIAL, AGAIN, VMAPPED, PLAIN, FLAX_CONVOLUTION, STEPS, SCAN):
+    if peer in (SEQUENTIAL, AGAIN, VMAPPED, PLAIN, FLAX_CONVOLUTION, STEPS, STEPS_TWICE, SCAN):
         from wd_research.training.devices import prepare_jax
 
         if peer in (SEQUENTIAL, AGAIN, VMAPPED, FLAX_CONVOLUTION):
@@ -268,7 +275,7 @@ def measure(part: str, rounds: int, device: str) -> Iterator[dict[str, Any]]:
 
 def of_processes(cell: Cell, device: str) -> list[dict[str, Any]]:
     """What a cell's process says, or its two side by side; how long it took is `wall`."""
-    side_by_side = 2 if cell.peer == LOOPS else 1
+    side_by_side = 2 if cell.peer in TWICE else 1
     share = cell.work if cell.steps else cell.work._replace(members=cell.work.members // side_by_side)
     arguments = ["--cell", json.dumps(cell._replace(work=share)), "--device", device]
     with tempfile.TemporaryDirectory() as empty:

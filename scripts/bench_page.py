@@ -14,12 +14,14 @@ TITLES = {
     "experiment": "The main experiment from the shell",
     "convolution": "A small convolutional net",
     "transformer": "A one-layer transformer on modular addition",
+    "language": "A decoder on text, 1,024 tokens a step",
     "gpu": "On a GPU",
 }
 NETS = {
     "mlp": "mlp {size}-{width}-{width}-10",
     "convolution": "{size}x{size} images, convolutions of {width} and twice {width} channels",
     "transformer": "tokens of {width} numbers, 4 heads",
+    "decoder": "windows of {size} tokens, {width} numbers each, 4 heads",
 }
 Row = Mapping[str, Any]
 

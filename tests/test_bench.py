@@ -11,26 +11,31 @@ from scripts.peers.work import Work, examples, first_weights, least_bytes, opera
 from wd_research.types import Batch
 
 
-@pytest.mark.parametrize("work", [Work("mlp", 64, 128), Work("convolution", 8, 16), Work("transformer", 0, 128)])
+@pytest.mark.parametrize(
+    "work", [Work("mlp", 64, 128), Work("convolution", 8, 16), Work("transformer", 0, 128), Work("decoder", 128, 128)]
+)
 def test_operations_counted_by_hand_are_what_xla_counts(work):
     """In products and convolutions; XLA counts elementwise work too, the loss, and lookups as products."""
     arm = engine.arm_of(work)
-    inputs, targets = (jnp.asarray(part[:64]) for part in examples(work))
+    inputs, targets = (jnp.asarray(part[: work.batch]) for part in examples(work))
     params = jax.eval_shape(lambda key: arm.task.init(key)[0], jax.random.key(0))
     loss = lambda params: arm.minimised(None)(params, {}, Batch(inputs, targets), jax.random.key(0))[0]  # noqa: E731
     counted = jax.jit(jax.grad(loss)).lower(params).compile().cost_analysis()["flops"]
-    lookups = 4 * 64 * 3 * (59 + 1) * 128 if work.net == "transformer" else 0  # one-hot products, no gradient of tokens
+    # one-hot products, no gradient of tokens
+    lookups = {"transformer": 4 * 64 * 3 * 60 * 128, "decoder": 4 * 1024 * 68 * 128}.get(work.net, 0)
     assert operations(work) + lookups == pytest.approx(counted, rel=0.12)
 
 
-@pytest.mark.parametrize("work", [Work("mlp", 784, 32), Work("convolution", 16, 16), Work("transformer", 0, 128)])
+@pytest.mark.parametrize(
+    "work", [Work("mlp", 784, 32), Work("convolution", 16, 16), Work("transformer", 0, 128), Work("decoder", 128, 48)]
+)
 def test_the_weights_given_are_those_of_the_net(work):
     params, _ = jax.eval_shape(engine.arm_of(work).task.init, jax.random.key(0))
     assert {name: leaf.shape for name, leaf in engine.flat(params).items()} == shapes(work)
     assert all(np.abs(weight).min() > 0 for weight in first_weights(work).values())
 
 
-@pytest.mark.parametrize("kind", ["convolution", "transformer"])
+@pytest.mark.parametrize("kind", ["convolution", "transformer", "decoder"])
 def test_nets_of_any_kind_train_the_same_vmapped_and_sequentially(kind):
     work, weights = Work(kind, 8, 32, 4), []
     for block in (1, None):

@@ -146,32 +146,35 @@ def within(
 ) -> tuple[list[Case], int]:
     """The largest part of the cases, and as many seeds, that train within so many seconds here.
 
-    Raises UserError where not even three sizes on two seeds do.
+    Raises UserError where not even two sizes on three seeds do: fewer decide nothing.
     """
     cost = {case.width: seconds_of(arm, case) for case in cases if case.length == 1}
 
     def taken(chosen: Sequence[Case], seeds: int) -> float:
         return sum(BESIDE * seeds * steps * case.length * cost[case.width] + COMPILING / 2 for case in chosen)
 
-    for chosen, count in product(parts_of(cases), range(seeds, 1, -1)):
+    for chosen, count in product(parts_of(cases), range(seeds, 2, -1)):
         if taken(chosen, count) <= seconds:
             return chosen, count
-    least = taken(parts_of(cases)[-1], 2) / 60
+    least = taken(parts_of(cases)[-1], 3) / 60
     raise wd.UserError(f"--minutes {seconds / 60:g} is too little: the smallest part takes about {least:.0f} here")
 
 
 def parts_of(cases: list[Case]) -> list[list[Case]]:
-    """All cases, and smaller parts of them: without the longest trainings, then with every second size, then fewer."""
-    longest, sizes = max(case.length for case in cases), sorted({case.characters for case in cases})
+    """All cases, and smaller parts of them: without the longest trainings, with every second size, then with two."""
+    sizes = sorted({case.characters for case in cases})
     middle = next((case.characters for case in cases if case.length > 1), sizes[len(sizes) // 2])
-    shorter = [[case for case in cases if case.length <= most] for most in (longest, 4, 2)]
+    shorter = [[case for case in cases if case.length <= most] for most in (8, 4, 2)]
     fewer = [case for case in shorter[-1] if case.characters in (*sizes[::2], middle)]
-    fewest = [case for case in fewer if case.characters == middle or case.width == cases[0].width]
-    return [*shorter, fewer, fewest, [case for case in fewest if case.length == 1]]
+    two = [case for case in fewer if case.characters in (sizes[0], middle)]
+    wide = [case for case in two if case.width == cases[0].width or case.characters == sizes[0]]
+    lean = [case for case in wide if case.width <= cases[0].width]
+    return [*shorter, fewer, two, wide, lean, [case for case in lean if case.width == cases[0].width]]
 
 
 def seconds_of(arm: Callable[[Case], wd.Arm], case: Case) -> float:
     """How long a step of all points of a seed takes here, after compiling and timing a few of them."""
+    print(f"timing a step at width {case.width}", flush=True)
     wd.prepare_jax()
     of_case = arm(case)
     plans = make_plans({"": of_case}, {"": 1}, lambda arm: [(0, 100)], wd.Limits(blocks=(1,)), lambda what: None)

@@ -18,6 +18,7 @@ from wd_research.decay.transforms import decay_weights
 from wd_research.points import grid
 from wd_research.training import models
 from wd_research.training.data import Examples, Split
+from wd_research.training.decoder import Decoder
 from wd_research.training.member import Member, Seed, init_member
 from wd_research.training.population import Inputs, Population, all_devices, compile_population, unpadded
 from wd_research.training.tasks import classification
@@ -35,6 +36,8 @@ def net_of(work: Work) -> nn.Module:
     """The net of the work as a user would take it."""
     if work.net == "convolution":
         return models.ConvolutionalNet((work.width, 2 * work.width), the.CLASSES)
+    if work.net == "decoder":
+        return Decoder(the.VOCABULARY, work.width, work.depth, the.HEADS)
     if work.net == "transformer":
         return models.Transformer(the.MODULUS + 1, the.MODULUS, work.width, the.HEADS)
     return models.Mlp((work.width, work.width), the.CLASSES)
@@ -48,9 +51,9 @@ def arm_of(work: Work, given: bool = False, net: nn.Module | None = None) -> Arm
     everyone, some, others = np.split(np.arange(len(pool.targets), dtype=np.int32), (len(targets), len(targets) + 200))
     still = np.zeros((), inputs.dtype), np.ones((), inputs.dtype)  # mean and scale: what is given is standardised
     split = Split(everyone, some, others, targets, *still)
-    task = classification(net or net_of(work), pool, lambda seed: split, the.BATCH)
+    task = classification(net or net_of(work), pool, lambda seed: split, work.batch)
     if given:
-        weights, order = nested(the.first_weights(work)), the.batches()
+        weights, order = nested(the.first_weights(work)), the.batches(work)
         task = task._replace(
             init=lambda key: (jax.tree.map(jnp.asarray, weights), {}),
             order=lambda key, start, length: jax.lax.dynamic_slice_in_dim(jnp.asarray(order), start, length),

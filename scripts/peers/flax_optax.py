@@ -12,6 +12,7 @@ import optax
 from scripts.peers import work as the
 from scripts.peers.engine import flat, nested
 from scripts.peers.work import Training, Work
+from wd_research.training.decoder import turned, unit
 
 
 class PlainMlp(nn.Module):
@@ -39,11 +40,44 @@ class PlainConvolutionalNet(nn.Module):
         return nn.Dense(the.CLASSES)(hidden.mean(axis=(1, 2)))
 
 
+class PlainDecoder(nn.Module):
+    """The same net with flax's own layers, a lookup, and JAX's attention."""
+
+    width: int
+    depth: int
+
+    @nn.compact
+    def __call__(self, tokens, train=False):
+        batch, length = tokens.shape
+        heads = batch, length, the.HEADS, -1
+        stream = self.param("embedding", nn.initializers.normal(1.0), (the.VOCABULARY, self.width))[tokens]
+        for number in range(self.depth):
+            name = f"block_{number}"
+            normed = nn.RMSNorm(name=f"{name}_attention_norm")(stream)
+            query, key, value = (
+                nn.Dense(self.width, use_bias=False, name=f"{name}_{part}")(normed).reshape(*heads)
+                for part in ("query", "key", "value")
+            )
+            seen = jax.nn.dot_product_attention(turned(unit(query)), turned(unit(key)), value, is_causal=True)
+            stream += nn.Dense(self.width, use_bias=False, name=f"{name}_out")(seen.reshape(batch, length, -1))
+            normed = nn.RMSNorm(name=f"{name}_mlp_norm")(stream)
+            hidden = jnp.square(nn.relu(nn.Dense(4 * self.width, use_bias=False, name=f"{name}_up")(normed)))
+            stream += nn.Dense(self.width, use_bias=False, name=f"{name}_down")(hidden)
+        return nn.Dense(the.VOCABULARY, use_bias=False, name="head")(nn.RMSNorm(name="norm")(stream))
+
+
+def net_of(work: Work) -> nn.Module:
+    """The net of the work as most people write it."""
+    if work.net == "decoder":
+        return PlainDecoder(work.width, work.depth)
+    return PlainMlp(work.width) if work.net == "mlp" else PlainConvolutionalNet(work.width)
+
+
 def train(work: Work, length: int, whole: bool) -> Training:
     """Member after member; `whole`: calls of `length` steps in one scan, else a call per step."""
-    net = PlainMlp(work.width) if work.net == "mlp" else PlainConvolutionalNet(work.width)
+    net = net_of(work)
     inputs, targets = map(jnp.asarray, the.examples(work))
-    order = jnp.asarray(the.batches())
+    order = jnp.asarray(the.batches(work))
     mask = partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
 
     def optimizer(decay: Any) -> optax.GradientTransformation:

@@ -14,7 +14,7 @@ def train(work: Work, threads: int = 2, compiled: bool = False, device: str = "c
     """All members in turn, each for all the steps of a call."""
     torch.set_num_threads(threads)
     inputs, targets = nets.examples(work, device)
-    order = torch.tensor(the.batches(), device=device, dtype=torch.long)
+    order = torch.tensor(the.batches(work), device=device, dtype=torch.long)
     loss = partial(nets.loss, work)
     loss = torch.compile(loss, dynamic=False) if compiled else loss
     trained = [start(work, float(decay), device) for decay in work.decays]

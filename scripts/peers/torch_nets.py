@@ -72,9 +72,42 @@ def transformer(w: Tensors, tokens: torch.Tensor) -> torch.Tensor:
     return functional.linear(stream[:, -1], w["unembedding/kernel"])
 
 
-NETS = {"mlp": mlp, "convolution": convolution, "transformer": transformer}
+def decoder(w: Tensors, tokens: torch.Tensor) -> torch.Tensor:
+    """Pre-norm blocks with RMSNorm, rotary positions, QK norm and squared ReLU; logits of what follows every token."""
+    stream = functional.embedding(tokens, w["embedding"])
+    batch, length, width = stream.shape
+    half = width // the.HEADS // 2
+    angles = torch.arange(length, device=tokens.device)[:, None] * 10_000.0 ** (
+        -torch.arange(half, device=tokens.device) / half
+    )
+    cos, sin = angles.cos(), angles.sin()
+
+    def normed(name: str, inputs: torch.Tensor) -> torch.Tensor:
+        return functional.rms_norm(inputs, (width,), w[name], 1e-6)
+
+    def turned(inputs: torch.Tensor) -> torch.Tensor:  # of [b, heads, t, d], at a root mean square of 1
+        one, other = functional.rms_norm(inputs, inputs.shape[-1:], None, 1e-6).chunk(2, -1)
+        return torch.cat([one * cos - other * sin, one * sin + other * cos], -1)
+
+    for number in range(sum(name.endswith("_up/kernel") for name in w)):
+        name = f"block_{number}"
+        inputs = normed(f"{name}_attention_norm/scale", stream)
+        query, key, value = (
+            functional.linear(inputs, w[f"{name}_{part}/kernel"]).reshape(batch, length, the.HEADS, -1).transpose(1, 2)
+            for part in ("query", "key", "value")
+        )
+        seen = functional.scaled_dot_product_attention(turned(query), turned(key), value, is_causal=True)
+        stream = stream + functional.linear(seen.transpose(1, 2).reshape(batch, length, width), w[f"{name}_out/kernel"])
+        inputs = normed(f"{name}_mlp_norm/scale", stream)
+        hidden = functional.relu(functional.linear(inputs, w[f"{name}_up/kernel"])).square()
+        stream = stream + functional.linear(hidden, w[f"{name}_down/kernel"])
+    return functional.linear(normed("norm/scale", stream), w["head/kernel"])
+
+
+NETS = {"decoder": decoder, "mlp": mlp, "convolution": convolution, "transformer": transformer}
 
 
 def loss(work: Work, weights: Tensors, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The mean cross entropy."""
-    return functional.cross_entropy(NETS[work.net](weights, inputs), targets)
+    logits = NETS[work.net](weights, inputs)
+    return functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))

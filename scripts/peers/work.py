@@ -15,6 +15,8 @@ BATCH, LEARNING_RATE, BETA1, BETA2, EPSILON = 64, 1e-3, 0.9, 0.999, 1e-5
 EXAMPLES = 1_000  # of training: 15 whole batches an epoch
 CLASSES = 10
 LONGEST = 10_000  # steps in the order of the batches, after which it begins anew
+VOCABULARY = 68  # characters of the text that the decoder reads, 1,024 a step
+TOKENS = 1_024
 MODULUS = 59  # of the addition that the transformer learns: its tokens are the numbers and one sign for "="
 HEADS = 4
 
@@ -24,10 +26,20 @@ Weights = dict[str, np.ndarray]
 class Work(NamedTuple):
     """One cell's work: `members` nets, which differ in their decay alone."""
 
-    net: str = "mlp"  # or "convolution" or "transformer"
-    size: int = 64  # inputs of the mlp, pixels a side of the images; the transformer has none
+    net: str = "mlp"  # or "convolution" or "transformer" or "decoder"
+    size: int = 64  # inputs of the mlp, pixels a side of the images, tokens of a window; the transformer has none
     width: int = 128  # units, channels of the first convolution, or numbers a token
     members: int = 32
+
+    @property
+    def batch(self) -> int:
+        """Examples of a step."""
+        return TOKENS // self.size if self.net == "decoder" else BATCH
+
+    @property
+    def depth(self) -> int:
+        """Blocks of the decoder: two in the small one, four in the large one."""
+        return 2 if self.width < 100 else 4
 
     @property
     def decays(self) -> np.ndarray:
@@ -56,6 +68,14 @@ def shapes(work: Work) -> dict[str, tuple[int, ...]]:
             "Convolution_1/kernel": (3, 3, width, 2 * width), "Convolution_1/bias": (2 * width,),
             "Dense_0/kernel": (2 * width, CLASSES), "Dense_0/bias": (CLASSES,),
         }  # fmt: skip
+    if work.net == "decoder":
+        gains = {f"block_{i}_{part}_norm/scale": (width,) for i in range(work.depth) for part in ("attention", "mlp")}
+        squares = {f"block_{i}_{part}/kernel": (width, width)
+                   for i in range(work.depth) for part in ("query", "key", "value", "out")}  # fmt: skip
+        hidden = {f"block_{i}_{part}/kernel": shape for i in range(work.depth)
+                  for part, shape in (("up", (width, 4 * width)), ("down", (4 * width, width)))}  # fmt: skip
+        return {"embedding": (VOCABULARY, width), **gains, **squares, **hidden, "norm/scale": (width,),
+                "head/kernel": (width, VOCABULARY)}  # fmt: skip
     projections = {f"{name}/kernel": (width, width) for name in ("query", "key", "value", "out")}
     return {
         "embedding": (MODULUS + 1, width), "position": (3, width), **projections,
@@ -73,8 +93,13 @@ def first_weights(work: Work) -> Weights:
 
 
 def examples(work: Work) -> tuple[np.ndarray, np.ndarray]:
-    """The training examples: f32[n, size] or f32[n, size, size, 1] or i32[n, 3], and targets i32[n]."""
+    """The training examples: f32[n, size] or f32[n, size, size, 1] or i32[n, 3], and targets i32[n]; or windows of a
+    text, i32[n, size], and what follows each of their tokens.
+    """
     rng = np.random.default_rng(1)
+    if work.net == "decoder":
+        text = rng.integers(0, VOCABULARY, (EXAMPLES, work.size + 1), dtype=np.int32)
+        return text[:, :-1], text[:, 1:]
     if work.net == "transformer":
         chosen = rng.permutation(MODULUS**2)[:EXAMPLES]
         pairs = np.stack([chosen // MODULUS, chosen % MODULUS, np.full(EXAMPLES, MODULUS)], 1)
@@ -92,11 +117,11 @@ def examples(work: Work) -> tuple[np.ndarray, np.ndarray]:
     return inputs, targets.astype(np.int32)
 
 
-def batches() -> np.ndarray:
-    """The examples of each step: i32[10_000, 64], epochs of 15 batches each in an order of its own."""
-    rng, per_epoch = np.random.default_rng(2), EXAMPLES // BATCH
-    epochs = [rng.permutation(EXAMPLES)[: per_epoch * BATCH] for _ in range(-(-LONGEST // per_epoch))]
-    return np.concatenate(epochs).reshape(-1, BATCH)[:LONGEST].astype(np.int32)
+def batches(work: Work) -> np.ndarray:
+    """The examples of each step: i32[10_000, b], epochs of whole batches each in an order of its own."""
+    rng, per_epoch = np.random.default_rng(2), EXAMPLES // work.batch
+    epochs = [rng.permutation(EXAMPLES)[: per_epoch * work.batch] for _ in range(-(-LONGEST // per_epoch))]
+    return np.concatenate(epochs).reshape(-1, work.batch)[:LONGEST].astype(np.int32)
 
 
 def further(clock: int, steps: int) -> int:
@@ -116,7 +141,11 @@ def operations(work: Work) -> float:
         pixels, width = work.size**2, work.width
         first, second = 4 * pixels * 9 * width, 6 * pixels / 4 * 9 * width * 2 * width
         return rows * (first + second + 6 * 2 * width * CLASSES)
-    width, tokens = work.width, 3
+    width = work.width
+    if work.net == "decoder":  # attention counts as if every token saw every token, which all peers compute
+        of_block = 6 * 12 * width**2 + 6 * 2 * work.size * width
+        return TOKENS * (work.depth * of_block + 6 * width * VOCABULARY)
+    tokens = 3
     of_tokens = 6 * tokens * (4 * width * width + 8 * width * width) + 6 * 2 * tokens * tokens * width
     return rows * (of_tokens + 6 * width * MODULUS)
 
