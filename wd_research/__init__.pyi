@@ -71,6 +71,7 @@ from .training.models import ConvolutionalNet, Dropout, Mlp, Transformer, dense
 from .training.nets import Net, as_net, of_functions, of_linen, of_nnx
 from .training.plan import Limits
 from .training.probes import effective_number, effective_rank, saliency, sensitivity
+from .training.resnet import ResNet
 from .training.step import init_state, train_step
 from .training.tasks import (
     classification,
@@ -147,6 +148,7 @@ __all__ = [
     "Params",
     "Penalty",
     "Position",
+    "ResNet",
     "Result",
     "Results",
     "Scores",

@@ -124,6 +124,9 @@ class Task(NamedTuple):
     prepare: Callable[[Any, Numbers], Numbers] = as_they_are  # (split, raw inputs) -> inputs as the net sees them
     measure: Callable[[Params, Extras], Metrics] = no_metrics  # of the weights alone, whatever the examples
     loss_unit: str = ""  # of the metric "loss": "nats" where it is a cross entropy
+    # (seed, first step, steps) -> [steps, ...], which the host makes in the meantime and which takes the place of
+    # `order`: where data are larger than a device, the examples themselves
+    pool: Callable[[int, int, int], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)

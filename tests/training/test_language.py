@@ -12,9 +12,10 @@ import pytest
 
 import wd_research as wd
 from wd_research.flags import UserError
+from wd_research.training import loop
 from wd_research.training.decoder import Decoder, causal_attention, turned
-from wd_research.training.language import BLOCK, check_sizes, epochs_of, language, spread, windows_at
-from wd_research.training.texts import Text
+from wd_research.training.language import BLOCK, Windows, check_sizes, epochs_of, language, spread
+from wd_research.training.texts import Text, from_bin
 from wd_research.training.wrappers import accumulated, with_average, with_weights_of
 
 WINDOW, BATCH = 100, 4
@@ -77,10 +78,9 @@ def test_a_window_is_of_the_text_and_its_targets_are_what_follows():
 
 
 def test_a_part_is_evaluated_on_windows_spread_over_its_blocks():
-    part = np.array([7, 3, 11], np.int32)
-    starts = np.asarray(spread(part, 20, WINDOW, 6))
-    assert (starts // BLOCK).tolist() == [7, 7, 3, 3, 11, 11]
-    every = np.asarray(spread(part, 20, WINDOW, 1_000))
+    part, cut = np.array([7, 3, 11], np.int32), Windows(WINDOW, BATCH, 30, 10, 3, 6)
+    assert (spread(part, cut) // BLOCK).tolist() == [7, 7, 3, 3, 11, 11]
+    every = spread(part, cut._replace(evaluated=1_000))
     assert len(set(every.tolist())) == 60
 
 
@@ -125,6 +125,65 @@ def test_what_does_not_fit_is_said_before_anything_is_compiled(changes, says):
 def test_a_short_text_has_no_block():
     with pytest.raises(UserError, match="has 0 blocks"):
         check_sizes(TEXT._replace(tokens=TEXT.tokens[:100]), 10, 10, 10)
+
+
+# A text that is larger than a device
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    """The text, in a file of 16-bit tokens."""
+    (tmp_path / "text.bin").write_bytes(TEXT.tokens.astype("<u2").tobytes())
+    return from_bin(tmp_path / "text.bin", 20)
+
+
+def streamed(text, **changes):
+    given = {"window": WINDOW, "batch_size": BATCH, "train_tokens": 10 * BLOCK, "held_out": 3 * BLOCK, "evaluated": 8}
+    return language(NET(), text, **(given | changes))
+
+
+def test_what_the_host_reads_is_every_window_of_the_training_blocks_once_an_epoch(on_disk):
+    one, tokens = streamed(on_disk), np.asarray(TEXT.tokens)
+    per_epoch = 10 * ((BLOCK - 1) // WINDOW) // BATCH
+    train = Windows(WINDOW, BATCH, 30, 10, 3, 8).split(5).train
+    where = {tokens[start : start + WINDOW + 1].tobytes(): start for start in range(30 * BLOCK - WINDOW)}
+    for epoch in range(2):
+        windows = one.pool(5, epoch * per_epoch, per_epoch).reshape(-1, WINDOW + 1)
+        starts = np.array([where[window.astype(np.uint8).tobytes()] for window in windows])
+        assert len(set(starts.tolist())) == len(starts) == per_epoch * BATCH
+        assert set((starts // BLOCK).tolist()) == set(train.tolist())
+        assert (starts % BLOCK + WINDOW < BLOCK).all()
+    assert not np.array_equal(one.pool(5, 0, 3), one.pool(6, 0, 3))
+    assert np.array_equal(one.pool(5, 0, 9)[4:], one.pool(5, 4, 5))
+
+
+def test_parts_are_those_of_the_text_in_memory(on_disk):
+    one, other = streamed(on_disk), task()
+    params, extras = one.init(jax.random.key(1))
+    for name, part in other.splits(other.data, other.split(2)).items():
+        mine = one.splits(one.data, one.split(2))[name]
+        assert np.array_equal(mine.inputs, part.inputs)
+        assert one.evaluate(params, extras, mine, name)["loss"] == other.evaluate(params, extras, part, name)["loss"]
+
+
+@pytest.mark.parametrize("piece", [1e-6, 0.01, 100.0])
+def test_it_trains_to_the_same_bits_whatever_a_call_takes(on_disk, tmp_path, monkeypatch, piece):
+    monkeypatch.setattr(loop, "PIECE", piece)
+    found = run_of(streamed(on_disk), tmp_path / "run", steps=12).arms["arm"]
+    monkeypatch.setattr(loop, "PIECE", 0.1)
+    whole = run_of(streamed(on_disk), tmp_path / "other", steps=12).arms["arm"]
+    assert found.equals(whole)
+    assert np.isfinite(found["test_loss"].to_numpy()).all()
+
+
+def test_a_device_holds_the_windows_of_one_call_and_not_the_text(on_disk):
+    from wd_research.training.population import all_devices, put
+
+    one = arm(streamed(on_disk))
+    inputs = put(one, seeds=2, mesh=all_devices(), length=7)
+    assert inputs.pool.shape == (2, 7, BATCH, WINDOW + 1)
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves((inputs.data, inputs.splits, inputs.pool)))
+    assert held < on_disk.tokens.nbytes / 2
 
 
 # The decoder
@@ -293,5 +352,4 @@ def test_a_linen_net_of_ones_own_is_a_language_model_too():
 
     one = task(net=Bigrams())
     assert jax.eval_shape(one.init, jax.random.key(0))[0]["Embed_0"]["embedding"].shape == (20, 20)
-    assert windows_at(one.data, jnp.array([0, 5]), WINDOW).inputs.shape == (2, WINDOW)
     assert replace(arm(one), axis="decay").size == 2

@@ -141,6 +141,7 @@ def compile_here(
         advance=lambda members, inputs, *clock: act("advance", number, *(value.item() for value in clock)),
         evaluate=lambda members, inputs: act("evaluate", number),
         put=lambda arm, first=0: act("put", number, columns_of(arm), first),
+        feed=lambda inputs, first, start, steps: act("feed", number, first, start, steps),
         put_back=put_back,
         fetch=lambda evaluated: unpadded(act("fetch"), arm),
         on_host=lambda members: act("read"),
@@ -191,6 +192,11 @@ class Host:
         """Put inputs on the devices."""
         arm, population = self.populations[number]
         self.inputs = population.put(with_columns(arm, columns), first)
+        return self.inputs
+
+    def feed(self, number: int, first: int, start: int, steps: int) -> Any:
+        """Put what the host has for some steps on the devices."""
+        self.inputs = self.populations[number][1].feed(self.inputs, first, start, steps)
         return self.inputs
 
     def init(self, number: int) -> Any:

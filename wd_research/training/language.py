@@ -1,8 +1,8 @@
-"""Language modelling: windows of one text that lies on the devices once, whatever is drawn from it."""
+"""Language modelling: windows of one text, which lies on the devices once, or on the disk where it is too large."""
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -28,6 +28,47 @@ class Blocks(NamedTuple):
     test: Numbers  # i32[n_held_out]
 
 
+class Windows(NamedTuple):
+    """How a text is cut."""
+
+    window: int  # tokens
+    batch: int  # windows of a step
+    blocks: int  # of the text
+    train: int  # blocks that are trained on
+    held_out: int  # blocks for validation, and as many for testing
+    evaluated: int  # windows of a part
+
+    @property
+    def per_block(self) -> int:
+        """Windows that a block has."""
+        return (BLOCK - 1) // self.window
+
+    @property
+    def slack(self) -> int:
+        """Places from which an epoch can cut a block into as many windows."""
+        return BLOCK - self.per_block * self.window
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps of an epoch."""
+        return max(1, self.train * self.per_block // self.batch)
+
+    @property
+    def of_step(self) -> int:
+        """Windows that a step takes, fewer where the text has fewer."""
+        return min(self.batch, self.train * self.per_block)
+
+    def place(self, items: Any, shifts: Any) -> Any:
+        """Where windows lie among a seed's training blocks, by their numbers and the places their epoch begins at."""
+        return items // self.per_block * BLOCK + items % self.per_block * self.window + shifts
+
+    def split(self, seed: int) -> Blocks:
+        """The blocks of a seed."""
+        order = np.random.default_rng(seed).permutation(self.blocks).astype(np.int32)
+        held_out = 2 * self.held_out
+        return Blocks(order[held_out:][: self.train], *np.split(order[:held_out], 2))
+
+
 def language(
     model: nn.Module | Net,
     text: Text,
@@ -44,7 +85,8 @@ def language(
     `train_tokens` others are trained on, and smaller trainings see parts of larger ones. An epoch cuts every block into
     windows from a place of its own on, and takes each once. The net makes logits f32[b, t, vocabulary]. A part is
     evaluated on `evaluated` windows, the same at every point and step: "loss" in nats per token and, where the size of
-    a token is known, "bits_per_byte".
+    a token is known, "bits_per_byte". A text in memory lies on the devices once; of one on the disk (`texts.from_bin`)
+    the host reads the windows of the next steps while a device trains.
 
     Raises UserError, with one sentence, where the text is too short, a window longer than a block, or the net makes
     logits of another shape.
@@ -52,35 +94,10 @@ def language(
     counts(window=window, batch_size=batch_size, train_tokens=train_tokens, held_out=held_out, evaluated=evaluated)
     net, blocks = as_net(model), check_sizes(text, window, train_tokens, held_out)
     check_logits(net, text, window)
-    train_blocks, held_out_blocks = -(-train_tokens // BLOCK), -(-held_out // BLOCK)
-    per_block = (BLOCK - 1) // window
-    slack = BLOCK - per_block * window  # places from which an epoch can cut a block into as many windows
-    at_once = math.gcd(batch_size, min(evaluated, held_out_blocks * per_block, train_blocks * per_block))
-    data = np.asarray(text.tokens[: blocks * BLOCK])
-
-    def split(seed: int) -> Blocks:
-        order = np.random.default_rng(seed).permutation(blocks).astype(np.int32)
-        return Blocks(order[2 * held_out_blocks :][:train_blocks], *np.split(order[: 2 * held_out_blocks], 2))
+    cut = Windows(window, batch_size, blocks, -(-train_tokens // BLOCK), -(-held_out // BLOCK), evaluated)
 
     def init(key: Key) -> tuple[Params, Extras]:
         return net.init(key, jnp.zeros((1, window), jnp.int32))
-
-    def order(key: Key, start: Array, steps: int) -> Array:
-        items, per_epoch = train_blocks * per_block, max(1, train_blocks * per_block // batch_size)
-        drawn = shuffled_epochs(key, start, steps, items, min(batch_size, items))
-        epochs = (start + jnp.arange(steps)) // per_epoch
-
-        def shift(epoch: Array) -> Array:
-            return jax.random.randint(jax.random.fold_in(jax.random.fold_in(key, epoch), SHIFT), (), 0, slack)
-
-        return drawn // per_block * BLOCK + drawn % per_block * window + jax.vmap(shift)(epochs)[:, None]
-
-    def gather(data: Any, split: Blocks, places: Array) -> Batch:
-        return windows_at(data, jnp.asarray(split.train)[places // BLOCK] * BLOCK + places % BLOCK, window)
-
-    def splits(data: Any, split: Blocks) -> dict[str, Batch]:
-        return {name: windows_at(data, spread(part, per_block, window, evaluated), window)
-                for name, part in split._asdict().items()}  # fmt: skip
 
     def measure(logits: Array, targets: Numbers) -> Metrics:
         nats = cross_entropy(logits, targets)
@@ -91,24 +108,93 @@ def language(
 
     def evaluate(params: Params, extras: Extras, batch: Batch, name: str) -> Metrics:
         # As many windows at a time as a step has: all at once leave a CPU's cache (docs/benchmarks.md).
+        at_once = math.gcd(batch_size, len(batch.targets))
         pieces = jax.tree.map(lambda leaf: leaf.reshape(-1, at_once, *leaf.shape[1:]), batch)
         found = jax.lax.map(lambda piece: of_windows(params, extras, piece, name), pieces)
         return jax.tree.map(partial(jnp.mean, axis=0), found)
 
-    return Task(data, split, init, order, gather, loss, splits, evaluate, predict, loss_unit="nats")
+    source = (on_disk if isinstance(text.tokens, np.memmap) else in_memory)(text, cut)
+    return Task(init=init, loss=loss, evaluate=evaluate, predict=predict, loss_unit="nats", **source)
 
 
-def windows_at(data: Array, starts: Array, window: int) -> Batch:
-    """The windows of a text that begin at some places, and what follows each of their tokens; i32[b, window] both."""
-    cut = jax.vmap(lambda start: jax.lax.dynamic_slice(jnp.asarray(data), (start,), (window + 1,)))(starts)
-    return Batch(cut[:, :-1].astype(jnp.int32), cut[:, 1:].astype(jnp.int32))
+def in_memory(text: Text, cut: Windows) -> dict[str, Any]:
+    """What a task reads of a text that lies on the devices; the order of the windows is drawn there."""
+
+    def order(key: Key, start: Array, steps: int) -> Array:
+        drawn = shuffled_epochs(key, start, steps, cut.train * cut.per_block, cut.of_step)
+        epochs = (start + jnp.arange(steps)) // cut.per_epoch
+
+        def shift(epoch: Array) -> Array:
+            return jax.random.randint(jax.random.fold_in(jax.random.fold_in(key, epoch), SHIFT), (), 0, cut.slack)
+
+        return cut.place(drawn, jax.vmap(shift)(epochs)[:, None])
+
+    def at(data: Array, starts: Array) -> Batch:
+        tokens, length = jnp.asarray(data), cut.window + 1
+        return batch_of(jax.vmap(lambda start: jax.lax.dynamic_slice(tokens, (start,), (length,)))(starts))
+
+    def gather(data: Any, split: Blocks, places: Array) -> Batch:
+        return at(data, jnp.asarray(split.train)[places // BLOCK] * BLOCK + places % BLOCK)
+
+    def splits(data: Any, split: Blocks) -> dict[str, Batch]:
+        return {name: at(data, spread(jnp.asarray(part), cut)) for name, part in split._asdict().items()}
+
+    data = np.asarray(text.tokens[: cut.blocks * BLOCK])
+    return {"data": data, "split": cut.split, "order": order, "gather": gather, "splits": splits}
 
 
-def spread(part: Numbers, per_block: int, window: int, count: int) -> Array:
-    """Where `count` windows begin, or all that there are, spread evenly over the blocks of a part; i32[count]."""
-    total = len(part) * per_block
-    chosen = np.linspace(0, total, min(count, total), endpoint=False).astype(np.int32)
-    return jnp.asarray(part)[chosen // per_block] * BLOCK + chosen % per_block * window
+def on_disk(text: Text, cut: Windows) -> dict[str, Any]:
+    """What a task reads of a text on the disk: the windows themselves, which the host makes in the meantime."""
+    tokens = text.tokens
+
+    def at(starts: np.ndarray) -> np.ndarray:
+        return np.asarray(tokens[starts[..., None] + np.arange(cut.window + 1)])
+
+    @lru_cache(maxsize=4)
+    def epoch(seed: int, number: int) -> tuple[np.ndarray, int]:
+        rng = np.random.default_rng((seed, number))
+        return rng.permutation(cut.train * cut.per_block), int(rng.integers(cut.slack))
+
+    @lru_cache(maxsize=64)
+    def blocks(seed: int) -> Blocks:
+        return cut.split(seed)
+
+    def places(seed: int, step: int) -> np.ndarray:
+        items, shift = epoch(seed, step // cut.per_epoch)
+        first = step % cut.per_epoch * cut.of_step
+        return cut.place(items[first : first + cut.of_step], shift)
+
+    def pool(seed: int, start: int, steps: int) -> np.ndarray:
+        of_steps = np.stack([places(seed, step) for step in range(start, start + steps)])
+        return at(np.asarray(blocks(seed).train)[of_steps // BLOCK].astype(np.int64) * BLOCK + of_steps % BLOCK)
+
+    def split(seed: int) -> Blocks:  # the windows of the parts, in place of their blocks
+        return Blocks(*(at(spread(np.asarray(part, np.int64), cut)) for part in blocks(seed)))
+
+    def order(key: Key, start: Array, steps: int) -> Array:  # what is looked at before training: any tokens
+        shape = steps, cut.of_step, cut.window + 1
+        return jax.random.randint(key, shape, 0, text.vocabulary).astype(tokens.dtype)
+
+    def gather(data: Any, split: Blocks, windows: Array) -> Batch:
+        return batch_of(windows)
+
+    def splits(data: Any, split: Blocks) -> dict[str, Batch]:
+        return {name: batch_of(jnp.asarray(windows)) for name, windows in split._asdict().items()}
+
+    ends = np.concatenate([tokens[:BLOCK], tokens[-BLOCK:]])  # by which another file is told from this one
+    return {"data": ends, "split": split, "order": order, "gather": gather, "splits": splits, "pool": pool}
+
+
+def batch_of(windows: Array) -> Batch:
+    """Tokens [b, t + 1] as inputs and what follows each of them; i32[b, t] both."""
+    return Batch(windows[:, :-1].astype(jnp.int32), windows[:, 1:].astype(jnp.int32))
+
+
+def spread(part: Any, cut: Windows) -> Any:
+    """Where as many windows begin as a part is evaluated on, or all that it has, spread evenly over its blocks."""
+    total = len(part) * cut.per_block
+    chosen = np.linspace(0, total, min(cut.evaluated, total), endpoint=False).astype(np.int32)
+    return part[chosen // cut.per_block] * BLOCK + chosen % cut.per_block * cut.window
 
 
 def epochs_of(steps: int, window: int, batch_size: int, train_tokens: int) -> float:

@@ -46,15 +46,21 @@ def train_tile(
         members = population.init(inputs) if since is None else population.put_back(since.members)
     step: int = since.step if since else 0
     results: Any = since.results if since else None
-    pace = pace or Pace(population.length)
+    pace, upcoming = pace or Pace(population.length), 0
+    steps = call_from(step, segments, population, pace)
+    inputs = population.feed(inputs, first, step, steps)
     for start, length in segments:
         while step < start + length:
-            steps = min(pace.steps, population.length, start + length - step)
             with booked(seconds, "train"):
                 begin, clock = perf_counter(), (np.int32(step), np.int32(steps), np.bool_(step == start))
-                members = jax.block_until_ready(population.advance(members, inputs, *clock))
+                members = population.advance(members, inputs, *clock)
+                if arm.task.pool:  # what the next call reads is made meanwhile
+                    upcoming = call_from(step + steps, segments, population, pace)
+                    inputs = population.feed(inputs, first, step + steps, upcoming) if upcoming else inputs
+                jax.block_until_ready(members)
                 pace.learn(steps, perf_counter() - begin)
             step += steps
+            steps = upcoming if arm.task.pool else call_from(step, segments, population, pace)
             if step == start + length:
                 with booked(seconds, "evaluate"):
                     now = evaluated(population, tile, members, inputs, step, length)
@@ -63,6 +69,12 @@ def train_tile(
                     )
                     results = followed(results, now.assign_attrs(steps=sum(segments[-1])))
             yield Position(step, members, results)
+
+
+def call_from(step: int, segments: Segments, population: Population, pace: Pace) -> int:
+    """How many steps the call from a step on takes; 0 behind the last."""
+    end = next((start + length for start, length in segments if start + length > step), step)
+    return min(pace.steps, population.length, end - step)
 
 
 def evaluated(population: Population, tile: Arm, members: Any, inputs: Any, step: int, length: int) -> Results:

@@ -46,6 +46,7 @@ class Inputs(NamedTuple):
     data: Any  # shared by all seeds
     splits: Any  # each leaf [s, ...]
     keys: Any  # Key [s]
+    pool: Any = ()  # what the host has made for the steps of a call, [s, length, ...]; () where nothing
 
 
 class Population(NamedTuple):
@@ -55,6 +56,7 @@ class Population(NamedTuple):
     advance: Any  # (Members, Inputs, first step i32[], steps i32[], sums begin anew bool[]) -> Members, donated before
     evaluate: Any  # (Members, Inputs) -> split -> metric -> f32[s, h, ...]
     put: Callable[..., Inputs]  # (arm, first seed = 0) -> the arm's inputs on the devices, its points padded
+    feed: Callable[..., Inputs]  # (inputs, first seed, first step, steps) -> these with the pool of such a call
     put_back: Callable[[Any], Members]  # members on the host -> on the devices
     fetch: Callable[[Any], Any]  # what an evaluation has made, a tree of [s, h, ...], on the host, without the padding
     points: int  # of a tile
@@ -75,7 +77,7 @@ def compile_population(
     """
     compiled = {} if compiled is None else compiled
     init, advance, evaluate = functions(arm, mesh, block)
-    to_devices = partial(put, seeds=seeds, mesh=mesh, block=block)
+    to_devices = partial(put, seeds=seeds, mesh=mesh, block=block, length=length)
     inputs, platform = to_devices(arm), mesh.devices.flat[0].platform
     begin = lower(init, (inputs,), platform)
     members = jax.tree.map(lambda leaf: leaf.update(sharding=NamedSharding(mesh, MEMBERS)), begin.out_info)
@@ -90,10 +92,9 @@ def compile_population(
     init, advance, evaluate = (Program(compiled[program.text], program.out_tree) for program in programs)
     text = hashlib.sha256("".join(program.text for program in programs).encode()).hexdigest()
     memory = memory_of((init, advance, evaluate), mesh)
-    back = partial(put_back, mesh=mesh)
-    return Population(
-        init, advance, evaluate, to_devices, back, partial(unpadded, arm=arm), arm.size, length, memory, text, members
-    )
+    back, fed = partial(put_back, mesh=mesh), partial(feed, arm.task.pool, range(seeds), length, mesh)
+    cut = partial(unpadded, arm=arm)
+    return Population(init, advance, evaluate, to_devices, fed, back, cut, arm.size, length, memory, text, members)
 
 
 class Lowered(NamedTuple):
@@ -146,7 +147,7 @@ def functions(arm: Arm, mesh: Mesh, block: Block = None) -> tuple[Any, Any, Any]
     sequentially always.
     """
     platform = mesh.devices.flat[0].platform
-    inputs = Inputs(POINTS, SHARED, SHARED, SHARED)
+    inputs = Inputs(POINTS, SHARED, SHARED, SHARED, SHARED)
     on_mesh = partial(jax.shard_map, mesh=mesh, out_specs=MEMBERS, check_vma=False)
 
     def advance(members: Members, inputs_: Inputs, start: Array, steps: Array, fresh: Array, *, length: int):
@@ -169,7 +170,7 @@ def all_devices(devices: Sequence[Any] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), ("points",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def put(arm: Arm, first: int = 0, *, seeds: int, mesh: Mesh, block: Block = None) -> Inputs:
+def put(arm: Arm, first: int = 0, *, seeds: int, mesh: Mesh, block: Block = None, length: int = 1) -> Inputs:
     """Put an arm's inputs for `seeds` seeds from `first` on the mesh, its points padded to whole blocks per device."""
     padding = -arm.size % (mesh.size * (block or 1))
     points = jax.tree.map(lambda leaf: np.pad(leaf, (0, padding), mode="edge"), arm.points)
@@ -177,12 +178,25 @@ def put(arm: Arm, first: int = 0, *, seeds: int, mesh: Mesh, block: Block = None
     splits = jax.tree.map(lambda *leaves: np.stack(leaves), *map(arm.task.split, numbers))
     keys = jax.vmap(jax.random.key)(np.array(numbers, np.uint32))
     shared = NamedSharding(mesh, SHARED)
-    return Inputs(
+    inputs = Inputs(
         on_devices(points, NamedSharding(mesh, POINTS)),
         on_devices(arm.task.data, shared),
         on_devices(splits, shared),
         on_devices(keys, shared),
     )
+    return feed(arm.task.pool, range(seeds), length, mesh, inputs, first, 0, 1)
+
+
+def feed(
+    pool: Callable[[int, int, int], np.ndarray] | None, seeds: range, length: int, mesh: Mesh,
+    inputs: Inputs, first: int, start: int, steps: int,
+) -> Inputs:  # fmt: skip
+    """The inputs with what a pool has for `steps` steps of seeds from `first` on, followed by zeros up to `length`."""
+    if pool is None:
+        return inputs
+    made = np.stack([pool(first + seed, start, steps) for seed in seeds])
+    padded = np.pad(made, ((0, 0), (0, length - steps), *((0, 0),) * (made.ndim - 2)))
+    return inputs._replace(pool=on_devices(padded, NamedSharding(mesh, SHARED)))
 
 
 def put_back(members: Members, *, mesh: Mesh) -> Members:
@@ -279,16 +293,17 @@ def _advance(
     steps: Array,
     fresh: Array,
 ) -> Members:
-    def one_seed(of_seed: tuple[Members, Any, Key]) -> Members:
-        members, split, key = of_seed
-        seed, order = Seed(inputs.data, split, key), draw_order(arm, key, start, length)
+    def one_seed(of_seed: tuple[Members, Any, Key, Any]) -> Members:
+        members, split, key, pool = of_seed
+        seed = Seed(inputs.data, split, key)
+        order = pool if arm.task.pool else draw_order(arm, key, start, length)
 
         def one_member(of_member: tuple[Member, Hypers]) -> Member:
             return train_segment(arm, seed, order, start, steps, fresh, *of_member, own_batch=own_batch)
 
         return _over_points(one_member, block)((members, inputs.points))
 
-    return _over_seeds(one_seed, block)((members, inputs.splits, inputs.keys))
+    return _over_seeds(one_seed, block)((members, inputs.splits, inputs.keys, inputs.pool))
 
 
 def _evaluate(arm: Arm, block: Block, members: Members, inputs: Inputs) -> dict[str, Metrics]:
