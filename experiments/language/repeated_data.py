@@ -3,6 +3,14 @@
 python -m experiments.language.repeated_data
 
 python -m experiments.language.repeated_data --minutes 20     # fewer sizes, lengths and seeds, as many as fit
+
+Seen with --minutes 20 (21 minutes on 2 CPU cores; 432 nets on three seeds explore, 48 on four confirm): where a net of
+width 32 sees 16k characters 34 times, the best decay gains .101 nats of test loss over none [.074, .129], at 64k
+characters, seen 8 times, .014 [-.008, .036], and .030 [.027, .033] in twice the steps. A wider net is better by .232
+nats at the best decay and still by .137 at .1, so that the second statement about widths fails; and at 64k characters
+.1 is as good as the best. Three seeds decide neither slope: the best share of a weight a step falls by -.86 with the
+data [-2.6, .8] and by -.49 with the length [-1.0, .04]. All best learning rates lay on the edge of that run's grid,
+.003 to .03, so the grid reaches to .1 now. The whole, some three hours, was not run yet.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -58,7 +66,7 @@ def experiment(
     lengths: tuple[int, ...] = (1, 2, 4, 8),
     middle: int = 65_536,
     decays: tuple[float, ...] = (0, 0.03, 0.1, 0.2, 0.4, 0.7, 1.2, 2, 4, 7, 12, 25),
-    learning_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2),
+    learning_rates: tuple[float, ...] = (1e-2, 3e-2, 1e-1),
     seeds: int = 4,
     steps: int = 1_000,
     minutes: float | None = None,
