@@ -5,7 +5,7 @@ python -m experiments.language.repeated_data
 python -m experiments.language.repeated_data --minutes 20     # fewer sizes, lengths and seeds, as many as fit
 
 Seen with --minutes 20 (21 minutes on 2 CPU cores; 432 nets on three seeds explore, 48 on four confirm): where a net of
-width 32 sees 16k characters 34 times, the best decay gains .101 nats of test loss over none [.074, .129], at 64k
+width 32 sees 16k characters 32 times, the best decay gains .101 nats of test loss over none [.074, .129], at 64k
 characters, seen 8 times, .014 [-.008, .036], and .030 [.027, .033] in twice the steps. A wider net is better by .232
 nats at the best decay and still by .137 at .1, so that the second statement about widths fails; and at 64k characters
 .1 is as good as the best. Three seeds decide neither slope: the best share of a weight a step falls by -.86 with the

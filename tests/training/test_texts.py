@@ -96,32 +96,31 @@ def written(folder, name, content):
     return folder / name
 
 
-@pytest.mark.parametrize(
-    ("given", "says"),
-    {
-        "an empty text": (lambda folder: from_string("", "mine"), "mine is empty: give one"),
-        "no file": (lambda folder: from_files([]), "no file is named: give the path"),
-        "a missing file": (lambda folder: from_files(folder / "no"), "no cannot be read (No such file or directory)"),
-        "a folder": (lambda folder: from_files(folder), "cannot be read (Is a directory)"),
-        "an empty file": (lambda folder: from_files(written(folder, "none", b"")), "none is empty"),
-        "bytes that are no UTF-8": (
-            lambda folder: from_files(written(folder, "latin", "é".encode("latin-1"))),
-            "latin is no text in utf-8 ('utf-8' codec can't decode byte 0xe9 in position 0",
-        ),
-        "no encoding": (
-            lambda folder: from_files(written(folder, "x", b"x"), "utf-7.5"),
-            "x is no text in utf-7.5 (unknown encoding: utf-7.5)",
-        ),
-        "too many characters": (
-            lambda folder: from_string("".join(map(chr, [*range(0xD000), *range(0xE000, 0x13000)]))),
-            "the text has 73,728 distinct characters, and 65,536 are the most",
-        ),
-        "half a token": (lambda folder: from_bin(written(folder, "t.bin", b"abc")), "t.bin has 3 bytes, which are no"),
-        "no token": (lambda folder: from_bin(written(folder, "t.bin", b"")), "t.bin has 0 bytes, which are no"),
-        "no file of tokens": (lambda folder: from_bin(folder / "no.bin"), "no.bin cannot be read (No such file"),
-    }.values(),
-    ids=str,
-)
+NO_TEXT = {
+    "an empty text": (lambda folder: from_string("", "mine"), "mine is empty: give one"),
+    "no file": (lambda folder: from_files([]), "no file is named: give the path"),
+    "a missing file": (lambda folder: from_files(folder / "no"), "no cannot be read (No such file or directory)"),
+    "a folder": (lambda folder: from_files(folder), "cannot be read (Is a directory)"),
+    "an empty file": (lambda folder: from_files(written(folder, "none", b"")), "none is empty"),
+    "bytes that are no UTF-8": (
+        lambda folder: from_files(written(folder, "latin", "é".encode("latin-1"))),
+        "latin is no text in utf-8 ('utf-8' codec can't decode byte 0xe9 in position 0",
+    ),
+    "no encoding": (
+        lambda folder: from_files(written(folder, "x", b"x"), "utf-7.5"),
+        "x is no text in utf-7.5 (unknown encoding: utf-7.5)",
+    ),
+    "too many characters": (
+        lambda folder: from_string("".join(map(chr, [*range(0xD000), *range(0xE000, 0x13000)]))),
+        "the text has 73,728 distinct characters, and 65,536 are the most",
+    ),
+    "half a token": (lambda folder: from_bin(written(folder, "t.bin", b"abc")), "t.bin has 3 bytes, which are no"),
+    "no token": (lambda folder: from_bin(written(folder, "t.bin", b"")), "t.bin has 0 bytes, which are no"),
+    "no file of tokens": (lambda folder: from_bin(folder / "no.bin"), "no.bin cannot be read (No such file"),
+}
+
+
+@pytest.mark.parametrize(("given", "says"), NO_TEXT.values(), ids=NO_TEXT)
 def test_what_is_no_text_is_said_in_one_sentence(tmp_path, given, says):
     with pytest.raises(UserError) as raised:
         given(tmp_path)
