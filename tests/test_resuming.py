@@ -130,7 +130,7 @@ def test_what_is_killed_goes_on_to_the_same_end(tmp_path, undisturbed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_kills_at_random_moments_change_nothing(tmp_path, undisturbed, seed):
     """Five a case; the run that is left in the folder is that of one process."""
     kills = sum(kill_at_random(tmp_path, random.Random(seed), 5))
