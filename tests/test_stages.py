@@ -298,7 +298,9 @@ def test_the_flags_of_the_stages_reach_the_run(tmp_path, capsys):
 def test_arms_of_other_lengths_are_trained_and_confirmed_for_as_many_steps(tmp_path):
     """One arm takes twice the steps of the other: it is what an experiment of twice the steps makes of it."""
     short = cases.parabola((0.0, 0.1, 1.0))
-    both = wd.Experiment({"short": short, "long": replace(short, steps=16)}, seeds=2, steps=8, evaluations=2, confirm=2)
+    both = wd.Experiment(
+        {"short": short, "long": replace(short, steps=np.int64(16))}, seeds=2, steps=8, evaluations=2, confirm=2
+    )
     result = wd.run(both, tmp_path / "both")
     alone = wd.run(replace(both, arms={"long": short}, steps=16), tmp_path / "alone")
     assert {name: results["step"].to_numpy().tolist() for name, results in result.arms.items()} == {

@@ -14,12 +14,12 @@ from wd_research.jobs import Announce
 from wd_research.leases import Leases
 from wd_research.occupancy import begun, occupied
 from wd_research.reporting.checksums import seal
-from wd_research.reporting.errors import kept
+from wd_research.reporting.errors import formatted, kept
 from wd_research.reporting.files import write_text
 from wd_research.reporting.folder import AUDIT, CONFIRMING, RESULTS, rescued, write_confirming, write_results
 from wd_research.reporting.record import surroundings, versions
 from wd_research.results import has_value
-from wd_research.scheduling import How, Training
+from wd_research.scheduling import How, Training, warn
 from wd_research.stages import confirm, explore, explored, grow
 from wd_research.training.checks import check_arm
 from wd_research.training.devices import prepare_jax
@@ -79,8 +79,10 @@ def measure(
             write_text(folder / AUDIT, audit())
         save = partial(replace_results, folder, record)
         evidence = measured(experiment, training, save, partial(rescued, write_confirming, folder / CONFIRMING))
-        with booked(training.seconds, "audit"), kept({}, "the audit of what was chosen"):
+        with booked(training.seconds, "audit"), kept(errors := {}, "the audit at the best decay"):
             write_text(folder / AUDIT, audit(chosen_points(experiment.trained, evidence)))
+        for said in formatted(errors).values():  # what is measured stands, and so does the audit before it
+            warn(f"{AUDIT} is of the middle of the grid, because the audit at the best decay failed:\n{said}")
         plans = training.plans
         record |= {
             "members": evidence.members(experiment.trained),

@@ -159,6 +159,7 @@ class Arm:
                             f"{made}: write lambda h: optax.adamw(h.learning_rate)")  # fmt: skip
         if self.steps is not None:
             counts(steps=self.steps)
+            object.__setattr__(self, "steps", int(self.steps))  # NumPy's whole numbers are none that JSON knows
         check_points(self.points)
         if self.axis not in self.points._fields:
             raise UserError(f"the points have no {self.axis}: the axis is one of {', '.join(self.points._fields)}")

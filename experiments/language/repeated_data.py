@@ -55,8 +55,8 @@ class Case(NamedTuple):
 
     @property
     def size(self) -> str:
-        """`64k`, of 1,024 characters each."""
-        return f"{self.characters // 1024}k"
+        """`64k`, of 1,024 characters each; all digits where they are no multiple of that."""
+        return str(self.characters) if self.characters % 1024 else f"{self.characters // 1024}k"
 
 
 def experiment(
@@ -161,10 +161,11 @@ def within(
     def taken(chosen: Sequence[Case], seeds: int) -> float:
         return sum(BESIDE * seeds * steps * case.length * cost[case.width] + COMPILING / 2 for case in chosen)
 
-    for chosen, count in product(parts_of(cases), range(seeds, 2, -1)):
+    fewest = min(seeds, 3)
+    for chosen, count in product(parts_of(cases), range(seeds, fewest - 1, -1)):
         if taken(chosen, count) <= seconds:
             return chosen, count
-    least = taken(parts_of(cases)[-1], 3) / 60
+    least = taken(parts_of(cases)[-1], fewest) / 60
     raise wd.UserError(f"--minutes {seconds / 60:g} is too little: the smallest part takes about {least:.0f} here")
 
 
@@ -172,7 +173,8 @@ def parts_of(cases: list[Case]) -> list[list[Case]]:
     """All cases, and smaller parts of them: without the longest trainings, with every second size, then with two."""
     sizes = sorted({case.characters for case in cases})
     middle = next((case.characters for case in cases if case.length > 1), sizes[len(sizes) // 2])
-    shorter = [[case for case in cases if case.length <= most] for most in (8, 4, 2)]
+    longest = max(case.length for case in cases)
+    shorter = [[case for case in cases if case.length <= most] for most in (longest, 4, 2)]
     fewer = [case for case in shorter[-1] if case.characters in (*sizes[::2], middle)]
     two = [case for case in fewer if case.characters in (sizes[0], middle)]
     wide = [case for case in two if case.width == cases[0].width or case.characters == sizes[0]]

@@ -94,6 +94,14 @@ def test_what_is_taken_fits(monkeypatch, minutes, seeds, count):
         assert (len(chosen), taken) == (count, seeds)
 
 
+def test_sizes_that_are_nearly_alike_are_arms_of_their_own_and_two_seeds_may_be_asked_for(monkeypatch):
+    assert Case(16_384, 32, 1).name != Case(16_400, 32, 1).name
+    monkeypatch.setattr(repeated_data, "seconds_of", lambda arm, case: 0.01)
+    assert within(60_000, None, CASES, 2, 1_000) == (CASES, 2)
+    longer = cases_of((16_384, 65_536), (32,), (1, 16), 65_536)
+    assert within(60_000, None, longer, 3, 1_000) == (longer, 3)
+
+
 def test_too_few_minutes_are_one_sentence(monkeypatch):
     monkeypatch.setattr(repeated_data, "seconds_of", lambda arm, case: 1.0)
     with pytest.raises(wd.UserError, match="--minutes 1 is too little: the smallest part takes about"):

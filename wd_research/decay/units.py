@@ -63,8 +63,7 @@ class Unit(NamedTuple):
     number: Callable[..., float]  # (share, *needs) -> x
 
 
-# Bits of a number that count: a step between half of the last one, relative to the largest and to the smallest number
-# of a binade, moves some weights, one below it none.
+# Bits of a number that count, the leading one among them.
 BITS = {"float32": 24, "bfloat16": 8, "float16": 11}
 
 ITSELF = ((), "x", lambda x: x, lambda share: share)

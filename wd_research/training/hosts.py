@@ -234,7 +234,6 @@ class Host:
 
 def gathered(tree: Any) -> Any:
     """A tree that is spread over all processes, as NumPy arrays on each."""
-
     return jax.tree.map(partial(by_words, partial(multihost_utils.process_allgather, tiled=True)), tree)
 
 
