@@ -203,6 +203,20 @@ def test_a_grown_grid_has_runs_of_its_own_and_none_without_decay(tmp_path, arm):
     assert ("test_loss/mean", 300) in {row[:2] for row in rows_of(tmp_path / "arm, growth 1")}
 
 
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_the_curve_over_decays_is_there_however_few_the_seeds(tmp_path, arm, seeds):
+    few = arm.isel(seed=slice(seeds))
+    with event_files(tmp_path) as observe:
+        for position in positions(few):
+            observe("arm", position)
+    curve = [value for tag, _, value in rows_of(tmp_path / "arm over decay") if tag == "over_decay/test_accuracy/mean"]
+    assert len(curve) == 5
+    if seeds == 1:  # at each decay the rate that the seed itself chooses
+        last = few.isel(step=[-1])
+        chosen = [choose(last, last.decay.to_numpy() == decay).point for decay in dict.fromkeys(last.decay.to_numpy())]
+        assert sorted(curve) == pytest.approx(sorted(last.test_accuracy.to_numpy()[0, chosen, 0]), rel=1e-5)
+
+
 LAST_POINT = "test_loss/learning_rate_0.1__decay_10/mean"
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from wd_research.evidence.choices import Scores, choose, tuned
-from wd_research.evidence.measured import CONFIRMING, EXPLORING, Arms, score_by_halves
+from wd_research.evidence.measured import CONFIRMING, EXPLORING, Arms, Evidence
 from wd_research.evidence.selection import can_be_tuned
 from wd_research.evidence.statistics import Estimate, paired_t
 from wd_research.reporting.protos import (
@@ -208,18 +208,20 @@ class ArmRuns:
         axis = evaluation.attrs["axis"]
         over = EventFile(self.folder / f"{self.name} over {axis}")
         names = [f"{split}_{by}" for split in SPLITS for by in dict.fromkeys((judged_by(evaluation), "loss"))]
+        seeds = evaluation.sizes["seed"]
+        scored = f"each half of the {of_stage(EXPLORING, seeds)} at what the other half chooses"
         over.says(
-            f"The end of training: step k is the k-th value of {humanize(axis)}, from 0 on; the others are tuned, each "
-            f"half of the {of_stage(EXPLORING, evaluation.sizes['seed'])} at what the other half chooses."
+            f"The end of training: step k is the k-th value of {humanize(axis)}, from 0 on; the others are tuned, "
+            f"{scored if seeds > 1 else 'the one seed at what it chooses itself'}."
         )
-        arms = {"": evaluation.assign_attrs(arm="")}
+        measured = Evidence({"": evaluation})
 
         def at_value(value: float, arms: Arms) -> dict[str, Scores]:
             return {name: tuned(arms[""], name, has_value(arms[""], value)) for name in names}
 
         for index, value in enumerate(axis_values(evaluation)):
-            for name, values in score_by_halves(arms, partial(at_value, value)).items():
-                over.band(f"over_{axis}/{name}", paired_t(values), index)
+            for name, cell in measured.score(partial(at_value, value)).items():
+                over.band(f"over_{axis}/{name}", cell.estimate(), index)
         over.close()
 
     def close(self) -> None:
