@@ -117,6 +117,21 @@ def test_segments_are_of_one_length_but_for_the_last(steps, segments):
     assert Experiment({"ridge": ridge}, seeds=2, steps=steps, evaluations=3).segments_of(ridge) == segments
 
 
+@pytest.mark.parametrize(("steps", "evaluations"), [(1, 1), (600, 1), (1_000, 2), (2_500, 6), (10**6, 10)])
+def test_training_is_evaluated_ten_times_or_as_often_as_costs_a_tenth_of_it(steps, evaluations):
+    """An example is evaluated in a third of the time that a step takes for one."""
+    arm = cases.arm()
+    parts = arm.task.splits(arm.task.data, arm.task.split(0))
+    evaluated = sum(len(part.targets) for part in parts.values())
+    declared = Experiment({"net": arm, "longer": replace(arm, steps=10 * steps)}, seeds=2, steps=steps)
+    assert evaluations == max(1, min(10, int(0.1 * 3 * steps * 16 / evaluated)))
+    for each in declared.arms.values():
+        segments = declared.segments_of(each)
+        assert len(segments) == evaluations
+        assert sum(segments[-1]) == declared.steps_of(each)
+    assert len(replace(declared, evaluations=3).segments_of(arm)) == min(3, steps)
+
+
 def by_command_line(experiment, *words):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["experiment", *map(str, words)])

@@ -19,7 +19,7 @@ from wd_research.reporting.folder import read_confirming, read_results
 from wd_research.scheduling import IncompleteError, Share
 from wd_research.tiles import Wanted, missing, read_tile, united
 from wd_research.training.plan import Limits
-from wd_research.weights import member, read_weights
+from wd_research.weights import kept_of, member, read_weights
 
 DECAYS = (0.0, 0.5, 1.0, 1.5)
 
@@ -423,6 +423,47 @@ def test_what_was_trained_in_other_processes_counts_in_the_speed(tmp_path):
 # Weights
 
 
+@pytest.mark.parametrize(("block", "programs"), [(1, 1), (2, 1), (None, 2)])
+def test_what_confirms_goes_through_the_program_that_explored_unless_all_points_advance_together(
+    block, programs, tmp_path
+):
+    announced = []
+    experiment = classifier(seeds=2, confirm=5, grow=True)
+    how = wd.How(Limits(blocks=(block,)), keep="all")
+    measure(experiment, tmp_path, how, announce=lambda what, *_: announced.append(what))
+    assert sum(what.startswith("compiling") for what in announced) == programs
+    growths = sum(what == "growing grids" for what in announced)
+    tiles = {tile.sizes["seed"] for tile in map(read_tile, (tmp_path / "tiles" / "net").glob("*.nc"))}
+    assert tiles == ({1, 2} if block else {2, 5})
+    assert growths <= 3
+
+
+@pytest.mark.parametrize("limits", [Limits(blocks=(1,)), Limits(blocks=(3,)), Limits(blocks=(1,), tiles=2)])
+def test_members_that_share_a_program_with_fewer_are_what_they_would_be_alone(limits, tmp_path):
+    """The kept weights of every confirming member, and observers' members, are those of its own point and seed."""
+    seen = {}
+
+    def observe(name, position):
+        shape = position.members.diverged_at.shape
+        assert shape[1] <= position.results.sizes["point"]
+        seen[name] = shape
+
+    experiment = classifier(seeds=2, confirm=3)
+    result = wd.run(experiment, tmp_path, wd.How(limits, keep="all"), observers=(observe,), **QUIET)
+    arm, (fresh,) = experiment.arms["net"], result.arms.confirming["net"]
+    for seed in fresh["seed"].values.tolist():
+        split = arm.task.split(seed)
+        inputs, targets = arm.task.data.inputs[split.test], arm.task.data.targets[split.test]
+        for point in fresh["point"].values.tolist():
+            decay = {"decay": float(fresh["decay"].sel(point=point))}
+            kept, place = kept_of(tmp_path / "tiles" / "net", seed, decay)
+            params, extras = member(kept, arm, *place)
+            outputs = arm.task.predict(params, extras, arm.task.prepare(split, inputs))
+            recorded = float(fresh["test_accuracy"].sel(seed=seed, point=point).values[-1])
+            assert np.mean(np.argmax(outputs, axis=1) == targets) == pytest.approx(recorded, abs=1e-6)
+    assert "net, confirming" in seen
+
+
 QUIET = {"tensorboard": False, "console": Console(file=io.StringIO())}
 
 
@@ -443,7 +484,7 @@ def test_what_kept_weights_predict_has_the_accuracy_that_was_recorded(kind, tmp_
 def test_weights_of_all_or_of_none_are_kept_on_request(tmp_path):
     everyone = wd.run(classifier(), tmp_path / "all", wd.How(keep="all"), **QUIET)
     nobody = wd.run(classifier(), tmp_path / "none", wd.How(keep="none"), **QUIET)
-    assert len(list((tmp_path / "all").rglob("*.weights.npz"))) == 2
+    assert len(list((tmp_path / "all").rglob("*.weights.npz"))) == 3  # two seeds explore, two and one confirm
     assert not list((tmp_path / "none").rglob("*.weights.npz"))
     everyone.weights("net", 1)
     with pytest.raises(LookupError, match=r"weights of net at .* of seed 2 were not kept: give --keep all"):

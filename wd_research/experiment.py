@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from wd_research.evidence.claims import Claim
@@ -12,6 +13,7 @@ from wd_research.names import check_apart, check_arms
 from wd_research.reporting.drawing import Figure
 from wd_research.reporting.figures import all_figures
 from wd_research.reporting.sentences import sentence
+from wd_research.training.loop import bearable
 from wd_research.types import Arm, ComputedArm, check_distinct
 
 
@@ -29,6 +31,7 @@ class Experiment:
     The seeds explore every point; what they choose is confirmed on `confirm` fresh seeds, or with `until_decided` on
     more of them, as many at a time, until every claim is decided or there are so many. With confirm=0 choices are
     scored by halves of the exploring seeds. `grow` adds points beyond an edge of a grid on which a best point lies.
+    Training can bear ten evaluations, or as many as cost a tenth of it.
 
     Raises UserError when there is no seed, no step, no evaluation or no arm, when it is made of something else, or when
     names are none that files can hold.
@@ -37,7 +40,7 @@ class Experiment:
     arms: Mapping[str, Arm | ComputedArm]
     seeds: int
     steps: int
-    evaluations: int = 10  # how often training stops to evaluate and write
+    evaluations: int | None = None  # how often training stops to evaluate and write; None: as often as it can bear
     confirm: int = 16
     until_decided: int | None = None
     grow: bool = False
@@ -47,7 +50,7 @@ class Experiment:
     question: str = field(default_factory=first_line_of_caller)
 
     def __post_init__(self) -> None:
-        counts(seeds=self.seeds, steps=self.steps, evaluations=self.evaluations)
+        counts(seeds=self.seeds, steps=self.steps, evaluations=1 if self.evaluations is None else self.evaluations)
         confirming_seeds(self.confirm, self.until_decided)
         for name in ("seeds", "steps", "evaluations", "confirm", "until_decided"):
             if getattr(self, name) is not None:  # NumPy's whole numbers are none that JSON knows
@@ -81,6 +84,11 @@ class Experiment:
         """The numbers of confirming seeds after which claims are judged."""
         return list(range(self.confirm, (self.until_decided or self.confirm) + 1, self.confirm)) if self.confirm else []
 
+    @cached_property
+    def evaluations_taken(self) -> int:
+        """How often every arm is evaluated: as often as was asked for, or as the arm can bear that bears least."""
+        return self.evaluations or min((bearable(arm, self.steps_of(arm)) for arm in self.trained.values()), default=1)
+
     def steps_of(self, arm: Arm | ComputedArm) -> int:
         """How many steps an arm takes: its own, or those of the experiment."""
         return (isinstance(arm, Arm) and arm.steps) or self.steps
@@ -91,5 +99,5 @@ class Experiment:
         After each of them there is an evaluation.
         """
         steps = self.steps_of(arm)
-        length = -(-steps // self.evaluations)
+        length = -(-steps // self.evaluations_taken)
         return [(start, min(length, steps - start)) for start in range(0, steps, length)]

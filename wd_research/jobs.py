@@ -16,6 +16,7 @@ from wd_research.tiles import (
     TILES,
     Cut,
     Maker,
+    Shape,
     Wanted,
     cells,
     check_made,
@@ -65,6 +66,8 @@ class Jobs:
         self.announce, self.makers, self.compiled = announce, {}, {}
         self.known: dict[Path, Results] = {}  # tiles that were read
         self.checked: set[Path] = set()  # checkpoints that may be gone on from
+        self.first: dict[str, Cut] = {}  # how each arm was cut at first
+        self.plans: dict[tuple[str, Shape], Plan] = {}
 
     def read(self, name: str, wanted: Wanted) -> dict[str, Results]:
         """The finished tiles that hold members which are wanted, by their names.
@@ -107,37 +110,48 @@ class Jobs:
         there: Mapping[str, Mapping[str, Results]],
         rooms: Mapping[str, int],
     ) -> tuple[list[Job], dict[tuple[str, Cut], Plan]]:
-        """The tiles that are left to train, and the compiled plans of how."""
-        cuts, blocks = {}, {}
+        """The tiles that are left to train, and the compiled plans of how.
+
+        What an arm trains later goes through its first program, unless there all points advance together.
+        """
+        cuts, blocks, chosen = {}, {}, bool(rooms)
         for name, members in wanted.items():
             path = self.folder / file_name(name) / f"{members.name}.json"
             cuts[name] = read_cuts(path, members)
             covered = [cells(members, tile)[0] for tile in there[name].values()]
             covered += [overlap(members, cut) for cut in cuts[name]]
             for number, block in enumerate(missing(members, covered)):
-                blocks[f"{name} ({number + 1})" if number else name] = name, block, path
+                if name in self.first and self.first[name].points_at_once:
+                    cuts[name] = write_cuts(path, members, [*cuts[name], *self.first[name].others(block)])
+                else:
+                    blocks[f"{name} ({number + 1})" if number else name] = name, block, path
         plans = self.planned({key: block for key, (_, block, _) in blocks.items()}, rooms)
-        made = {}
         for key, (name, block, path) in blocks.items():
             plan = plans[key]
             room, count = plan.population.points, min(plan.tiles, len(block.points))
             cut = Cut(block.seeds, tuple(block.points), count, room, plan.block, plan.seconds_per_step)
             cuts[name] = write_cuts(path, wanted[name], [*cuts[name], cut])
-            made[name, cut] = plan
-        jobs, chosen = [], bool(rooms)
+            self.plans[name, cut.shape] = plan
+        self.first = {name: of_arm[0] for name, of_arm in cuts.items() if of_arm} | self.first
+        jobs = []
         for name, members in wanted.items():
             tiles = [(tile, cut) for cut in cuts[name] for tile in cut.tiles(members)]
             paths = [self.folder / file_name(name) / f"{tile.name}.nc" for tile, _ in tiles]
             jobs += [
                 Job(name, *tiles[k], k, chosen, path) for k, path in enumerate(paths) if path.stem not in there[name]
             ]
-        for job in jobs:
-            if (job.name, job.cut) not in made:
-                self.announce(f"compiling {job.name}")
-                how = job.cut.points_at_once, job.cut.seconds_per_step, self.compiled
-                length = call_length(self.segments_of(job.tile.arm))
-                made[job.name, job.cut] = plan_as(filled(job.tile, job.cut.room), len(job.tile.seeds), length, *how)
-        return jobs, made
+        return jobs, {(job.name, job.cut): self.plan_of(job) for job in jobs}
+
+    def plan_of(self, job: Job) -> Plan:
+        """The plan of a tile, compiled unless it is there."""
+        key = job.name, job.cut.shape
+        if key not in self.plans:
+            self.announce(f"compiling {job.name}")
+            seeds, room, block = job.cut.shape
+            length = call_length(self.segments_of(job.tile.arm))
+            how = block, job.cut.seconds_per_step, self.compiled
+            self.plans[key] = plan_as(filled(job.tile, room), seeds, length, *how)
+        return self.plans[key]
 
     def planned(self, blocks: Mapping[str, Wanted], rooms: Mapping[str, int]) -> dict[str, Plan]:
         """Plan and compile blocks of members."""

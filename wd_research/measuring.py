@@ -66,7 +66,8 @@ def measure(
         "command": "run(experiment)",
         "flags": {},
         "arms": list(experiment.arms),
-        **{name: getattr(experiment, name) for name in ("seeds", "steps", "evaluations", "members", "looks", "grow")},
+        **{name: getattr(experiment, name) for name in ("seeds", "steps", "members", "looks", "grow")},
+        "evaluations": experiment.evaluations_taken,
         **surroundings(),
         **launch,
     }

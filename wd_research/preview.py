@@ -25,7 +25,7 @@ def plan_text(experiment: Experiment, limits: Limits, folder: Path | None = None
     """
     prepare_jax()
     seeds = dict.fromkeys(experiment.trained, experiment.seeds)
-    plans = make_plans(experiment.trained, seeds, experiment.segments_of, limits, print)
+    plans = make_plans(experiment.trained, seeds, experiment.segments_of, limits._replace(timed=True), print)
     seconds = {
         name: plan.seconds_per_step * plan.tiles * experiment.steps_of(experiment.arms[name])
         for name, plan in plans.items()

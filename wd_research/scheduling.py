@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from wd_research.checkpoints import last_position, remove_checkpoints, write_checkpoint
@@ -152,11 +153,11 @@ class Training:
         pace = Pace(max(1, int(PIECE / plan.seconds_per_step)) if plan.seconds_per_step else 1)
         with held() as signalled:
             for position in train_tile(plan.population, tile.arm, tile.points, segments, self.seconds,
-                                       tile.seeds.start, pace, since):  # fmt: skip
+                                       tile.seeds, pace, since):  # fmt: skip
                 self.advance((position.step - step) * len(tile.seeds) * len(tile.points))
                 step = position.step
                 if position.evaluated and tell:
-                    tell(readable(position, plan))
+                    tell(of_tile(position, tile, plan))
                 if step < sum(segments[-1]) and (signalled() or time.monotonic() - saved >= self.how.checkpoint_every):
                     self.save(stem, readable(position, plan), self.jobs.made(job, plan, self.cost(before)))
                     saved = time.monotonic()
@@ -165,7 +166,7 @@ class Training:
             else:
                 assert position is not None, "a tile has at least one step"
                 with booked(self.seconds, "write"):
-                    self.keep_weights(job, readable(position, plan))
+                    self.keep_weights(job, of_tile(position, tile, plan))
                     made = self.jobs.made(job, plan, self.cost(before))
                     rescued(partial(write_tile, made=made), job.path, position.results)
                 remove_checkpoints(stem)
@@ -212,6 +213,15 @@ class Training:
 def readable(position: Position, plan: Plan) -> Position:
     """A position whose members this host can read."""
     return position._replace(members=plan.population.on_host(position.members))
+
+
+def of_tile(position: Position, tile: Wanted, plan: Plan) -> Position:
+    """A position whose members, [s, h], are those of a tile alone, without what fills up its population."""
+    population, members = plan.population, readable(position, plan).members
+    places = population.places(len(tile.points))
+    if (len(tile.seeds), len(places)) == population.members.diverged_at.shape:
+        return position._replace(members=members)
+    return position._replace(members=jax.tree.map(lambda leaf: leaf[: len(tile.seeds), places], members))
 
 
 def index_of_best(results: Results) -> list[int]:

@@ -175,6 +175,14 @@ def own_attributes(tile: Results) -> dict[str, Any]:
 # How the rest is cut
 
 
+class Shape(NamedTuple):
+    """What a program is compiled for."""
+
+    seeds: int
+    room: int  # points
+    points_at_once: Block
+
+
 class Cut(NamedTuple):
     """How a block of members is cut into tiles, which is kept: cut otherwise it would train to other bits."""
 
@@ -184,6 +192,19 @@ class Cut(NamedTuple):
     room: int  # points that a tile's program is compiled for
     points_at_once: Block
     seconds_per_step: float
+    most_seeds: int = 0  # that the program is compiled for; 0: as many as these
+
+    @property
+    def shape(self) -> Shape:
+        """What the program of its tiles is compiled for."""
+        return Shape(self.most_seeds or len(self.seeds), self.room, self.points_at_once)
+
+    def others(self, block: Wanted) -> "list[Cut]":
+        """How a block of other members is cut, so that the same program trains it."""
+        points, parts = tuple(block.points), -(-len(block.points) // self.room)
+        most = self.shape.seeds
+        pieces = [block.seeds[first : first + most] for first in range(0, len(block.seeds), most)]
+        return [self._replace(seeds=seeds, points=points, parts=parts, most_seeds=most) for seeds in pieces]
 
     def tiles(self, wanted: Wanted) -> list[Wanted]:
         """The tiles, whose numbers of points differ by one at most."""

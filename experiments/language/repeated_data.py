@@ -187,7 +187,9 @@ def seconds_of(arm: Callable[[Case], wd.Arm], case: Case) -> float:
     print(f"timing a step at width {case.width}", flush=True)
     wd.prepare_jax()
     of_case = arm(case)
-    plans = make_plans({"": of_case}, {"": 1}, lambda arm: [(0, 100)], wd.Limits(blocks=(1,)), lambda what: None)
+    plans = make_plans(
+        {"": of_case}, {"": 1}, lambda arm: [(0, 100)], wd.Limits(blocks=(1,), timed=True), lambda what: None
+    )
     return plans[""].seconds_per_step
 
 

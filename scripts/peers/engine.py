@@ -94,7 +94,7 @@ def train(
 
     def weights() -> Weights:
         assert members is not None, "nothing was trained yet"
-        return flat(jax.tree.map(lambda leaf: leaf[0], unpadded(members.state.params, arm)))
+        return flat(jax.tree.map(lambda leaf: leaf[0], unpadded(members.state.params, places=range(arm.size))))
 
     return Training(work.members, step, weights)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wd_research.flags import UserError
 from wd_research.training.data import Examples, digits, draw_split, standardised, with_label_noise
 from wd_research.training.models import Dropout, Mlp, matrix_product
-from wd_research.training.tasks import cross_entropy, shuffled_epochs
+from wd_research.training.tasks import classification, cross_entropy, shuffled_epochs
 
 DIGITS = digits()
 
@@ -42,6 +42,20 @@ def test_the_training_part_is_standardised_and_constant_pixels_are_0_everywhere(
     np.testing.assert_allclose(train.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(train.std(axis=0)[alive], 1, rtol=1e-5)
     assert not standardised(DIGITS, split, split.test, None).inputs[:, ~alive].any()
+
+
+@pytest.mark.parametrize("most", [30, 60, 10_000])
+def test_a_part_is_evaluated_on_as_many_of_its_examples_as_were_asked_for_from_all_along_it(most):
+    split = draw_split(DIGITS, 3, 50, 100, 0.4)
+    task = classification(Mlp((4,), 10), DIGITS, lambda seed: split, 10, evaluated=most)
+    parts = task.splits(task.data, split)
+    for name, places in (("train", split.train), ("validation", split.validation), ("test", split.test)):
+        size = min(most, len(places))
+        first = np.arange(size) * len(places) // size  # of every stretch
+        assert parts[name].inputs.shape == (size, 61)
+        targets = split.train_targets if name == "train" else DIGITS.targets[places]
+        np.testing.assert_array_equal(parts[name].targets, targets[first])
+        np.testing.assert_array_equal(parts[name].inputs, standardised(DIGITS, split, places[first], None).inputs)
 
 
 def test_a_split_is_the_seeds_own_and_repeatable():

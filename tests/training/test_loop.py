@@ -112,7 +112,7 @@ def test_a_tile_that_is_filled_up_has_the_results_of_its_points_alone(plan):
 
 
 def test_seeds_are_those_from_the_first_on(plan):
-    later = trained(plan, first=1)
+    later = trained(plan, seeds=range(1, 3))
     assert later["seed"].values.tolist() == [1, 2]
     assert later.sel(seed=1).drop_attrs().identical(trained(plan).sel(seed=1).drop_attrs())
 

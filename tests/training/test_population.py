@@ -16,6 +16,7 @@ from jax.sharding import AxisType
 from tests.training.cases import KINDS, arm, assert_close, in_double, leaves_equal, parabola, points
 from wd_research.training import population
 from wd_research.training.member import INIT, NEVER, NOISE, ORDER
+from wd_research.training.plan import points_at
 from wd_research.training.population import _advance, all_devices, check_types, compile_population, put, unpadded
 from wd_research.training.step import init_state, train_step
 from wd_research.types import Batch, no_splits
@@ -214,7 +215,7 @@ def equations(jaxpr):
 def test_a_batch_is_gathered_and_a_dropout_mask_drawn_once_per_seed(block, seeds):
     of_kind, mesh = case(), all_devices()
     init, advance, _ = population.functions(of_kind, mesh, block)
-    inputs = put(of_kind, seeds=SEEDS, mesh=mesh, block=block)
+    inputs = put(of_kind, most=SEEDS, mesh=mesh, block=block)
     members = jax.eval_shape(init, inputs)
     jaxpr = jax.make_jaxpr(partial(advance, length=4))(members, inputs, np.int32(0), np.int32(4), np.bool_(True))
     found = list(equations(jaxpr.jaxpr))
@@ -258,9 +259,39 @@ def test_points_are_padded_to_whole_blocks_and_nobody_sees_it(block):
     assert_close(end.state.params, train_sequentially("dropout")[LENGTH].params, 1e-9)
 
 
+@pytest.mark.parametrize("block", [1, 2])
+@pytest.mark.parametrize(("seeds", "points"), [(range(1), 1), (range(1, 2), 3), (range(2), 2)])
+def test_of_a_program_for_more_those_members_alone_are_trained_that_are_used(block, seeds, points):
+    """Each is bit for bit what it is among all of them, and its neighbours take no step."""
+    of_kind, programs = compiled(block=block)
+    everyone = train([LENGTH], block=block)
+    inputs = programs.put(points_at(of_kind, programs.laid_out(range(points))), seeds, points)
+    before = jax.device_get(jax.tree.leaves((members := programs.init(inputs)).state.params))
+    after = programs.advance(members, inputs, np.int32(0), np.int32(LENGTH), np.bool_(True))
+    places = programs.places(points)
+    some = programs.fetch(after, len(seeds), places=places)
+    for one, other in zip(*map(jax.tree.leaves, (some.state.params, everyone.state.params)), strict=True):
+        np.testing.assert_array_equal(one, other[list(seeds), :points])
+    taken = -(-points // (programs.devices * block)) * block  # of each device
+    each = before[0].shape[1] // programs.devices
+    for start, end in zip(before, jax.device_get(jax.tree.leaves(after.state.params)), strict=True):
+        moved = (start != end).any(axis=tuple(range(2, start.ndim)))
+        assert not moved[len(seeds) :].any()
+        assert not moved.reshape(SEEDS, programs.devices, each)[:, :, taken:].any()
+
+
+def test_every_device_has_its_share_of_the_points():
+    _, programs = compiled()
+    for count in range(1, programs.members.diverged_at.shape[1] + 1):
+        devices = programs.places(count) // (programs.members.diverged_at.shape[1] // programs.devices)
+        shares = np.bincount(devices, minlength=programs.devices)
+        assert shares.max() - shares.min() <= 1
+        assert programs.laid_out(range(count))[programs.places(count)].tolist() == list(range(count))
+
+
 def test_what_is_fetched_is_what_was_computed_without_the_padding():
     table = np.arange(SEEDS * 4).reshape(SEEDS, 4)
-    fetched = unpadded({"a": table, "b": (jnp.asarray(table)[..., None],)}, case())
+    fetched = unpadded({"a": table, "b": (jnp.asarray(table)[..., None],)}, places=range(3))
     assert fetched["a"].tolist() == table[:, :3].tolist()
     assert fetched["b"][0].tolist() == table[:, :3, None].tolist()
     assert isinstance(fetched["b"][0], np.ndarray)
@@ -277,7 +308,7 @@ def test_points_share_what_a_seed_fixes_and_seeds_do_not():
 def test_a_step_that_changes_a_type_is_refused_by_name():
     of_kind = case()
     init, *_ = population.functions(of_kind, all_devices(), 1)
-    members = jax.eval_shape(init, put(of_kind, seeds=SEEDS, mesh=all_devices(), block=1))
+    members = jax.eval_shape(init, put(of_kind, most=SEEDS, mesh=all_devices(), block=1))
     changed = jax.tree.map(lambda leaf: leaf, members)
     kernel = changed.state.params["Dense_0"]["kernel"]
     changed.state.params["Dense_0"]["kernel"] = jax.ShapeDtypeStruct(kernel.shape, jnp.bfloat16)

@@ -31,7 +31,6 @@ from wd_research.training.population import (
     all_devices,
     by_words,
     compile_population,
-    unpadded,
 )
 from wd_research.types import Arm
 
@@ -42,6 +41,7 @@ END = "end"
 SIGNALLED = "wd_research/signalled"  # by which process, if any but 0
 
 Columns = list[list[float]]  # of points
+Ends = list[int]  # of a range of seeds: the first, and that behind the last
 
 _numbers = itertools.count()  # of the orders of this process, the same in every process
 _leading: list["Host"] = []  # the host of this process while it leads
@@ -140,10 +140,10 @@ def compile_here(
         init=lambda inputs: act("init", number),
         advance=lambda members, inputs, *clock: act("advance", number, *(value.item() for value in clock)),
         evaluate=lambda members, inputs: act("evaluate", number),
-        put=lambda arm, first=0: act("put", number, columns_of(arm), first),
-        feed=lambda inputs, first, start, steps: act("feed", number, first, start, steps),
+        put=lambda arm, seeds=None, used=None: act("put", number, columns_of(arm), seeds and ends_of(seeds), used),
+        feed=lambda inputs, seeds, start, steps: act("feed", number, ends_of(seeds), start, steps),
         put_back=put_back,
-        fetch=lambda evaluated: unpadded(act("fetch"), arm),
+        fetch=lambda evaluated, *of, **places: own.fetch(act("fetch"), *of, **places),
         on_host=lambda members: act("read"),
     )
 
@@ -188,15 +188,15 @@ class Host:
         self.populations.append((arm, population))
         return len(self.populations) - 1, population
 
-    def put(self, number: int, columns: Columns, first: int) -> Any:
+    def put(self, number: int, columns: Columns, seeds: Ends | None, used: int | None) -> Any:
         """Put inputs on the devices."""
         arm, population = self.populations[number]
-        self.inputs = population.put(with_columns(arm, columns), first)
+        self.inputs = population.put(with_columns(arm, columns), seeds and range(*seeds), used)
         return self.inputs
 
-    def feed(self, number: int, first: int, start: int, steps: int) -> Any:
+    def feed(self, number: int, seeds: Ends, start: int, steps: int) -> Any:
         """Put what the host has for some steps on the devices."""
-        self.inputs = self.populations[number][1].feed(self.inputs, first, start, steps)
+        self.inputs = self.populations[number][1].feed(self.inputs, range(*seeds), start, steps)
         return self.inputs
 
     def init(self, number: int) -> Any:
@@ -245,6 +245,11 @@ def from_first(leaf: Any) -> Any:
         return multihost_utils.broadcast_one_to_all(mine)
 
     return by_words(from_there, leaf)
+
+
+def ends_of(seeds: range) -> Ends:
+    """A range of seeds as numbers."""
+    return [seeds.start, seeds.stop]
 
 
 def columns_of(arm: Arm) -> Columns:

@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from wd_research.results import joined, labelled
@@ -16,6 +17,7 @@ from wd_research.types import Arm, Position, Results
 
 Seconds = dict[str, float]  # wall clock by what it went into
 PIECE = 1.0  # seconds that a call may take
+USUAL, BORNE = 10, 0.1  # evaluations of a training, and the share of its time that they may take
 
 
 class Pace:
@@ -31,24 +33,26 @@ class Pace:
 
 
 def train_tile(
-    population: Population, arm: Arm, numbers: Sequence[int], segments: Segments, seconds: Seconds, first: int = 0,
-    pace: Pace | None = None, since: Position | None = None,
+    population: Population, arm: Arm, numbers: Sequence[int], segments: Segments, seconds: Seconds,
+    seeds: range | None = None, pace: Pace | None = None, since: Position | None = None,
 ) -> Iterator[Position]:  # fmt: skip
     """Train the points of an arm that have these numbers, and yield the position after every call.
 
     A position is all that the rest of the training depends on: `since` one of them it goes on as if it had never
     stopped, bit for bit, and however it is cut into pieces. The next piece takes the members of a position away. Seeds
-    are those from `first` on; of the tile's points the first are these, and copies of the last fill it up.
+    are by default as many as the population has, from 0 on; where points or seeds are fewer, copies of the last fill it
+    up, which train along only where all points advance together.
     """
-    tile = points_at(arm, np.pad(numbers, (0, population.points - len(numbers)), mode="edge"))
+    seeds = range(population.seeds) if seeds is None else seeds
+    tile = points_at(arm, numbers)
     with booked(seconds, "compile"):
-        inputs = population.put(tile, first)
+        inputs = population.put(points_at(arm, population.laid_out(numbers)), seeds, len(numbers))
         members = population.init(inputs) if since is None else population.put_back(since.members)
     step: int = since.step if since else 0
     results: Any = since.results if since else None
     pace, upcoming = pace or Pace(population.length), 0
     steps = call_from(step, segments, population, pace)
-    inputs = population.feed(inputs, first, step, steps)
+    inputs = population.feed(inputs, seeds, step, steps)
     for start, length in segments:
         while step < start + length:
             with booked(seconds, "train"):
@@ -56,17 +60,15 @@ def train_tile(
                 members = population.advance(members, inputs, *clock)
                 if arm.task.pool:  # what the next call reads is made meanwhile
                     upcoming = call_from(step + steps, segments, population, pace)
-                    inputs = population.feed(inputs, first, step + steps, upcoming) if upcoming else inputs
+                    inputs = population.feed(inputs, seeds, step + steps, upcoming) if upcoming else inputs
                 jax.block_until_ready(members)
                 pace.learn(steps, perf_counter() - begin)
             step += steps
             steps = upcoming if arm.task.pool else call_from(step, segments, population, pace)
             if step == start + length:
                 with booked(seconds, "evaluate"):
-                    now = evaluated(population, tile, members, inputs, step, length)
-                    now = now.isel(point=slice(len(numbers))).assign_coords(
-                        point=np.asarray(numbers), seed=now["seed"] + first
-                    )
+                    now = evaluated(population, tile, len(seeds), members, inputs, step, length)
+                    now = now.assign_coords(point=np.asarray(numbers), seed=np.array(seeds))
                     results = followed(results, now.assign_attrs(steps=sum(segments[-1])))
             yield Position(step, members, results)
 
@@ -77,11 +79,14 @@ def call_from(step: int, segments: Segments, population: Population, pace: Pace)
     return min(pace.steps, population.length, end - step)
 
 
-def evaluated(population: Population, tile: Arm, members: Any, inputs: Any, step: int, length: int) -> Results:
+def evaluated(
+    population: Population, tile: Arm, seeds: int, members: Any, inputs: Any, step: int, length: int
+) -> Results:  # fmt: skip
     """The evaluation of a tile after a step, with the means of what the `length` steps before it measured."""
     metrics, totals, diverged_at = population.fetch(
-        (population.evaluate(members, inputs), members.totals, members.diverged_at)
-    )
+        (population.evaluate(members, inputs), members.totals, members.diverged_at),
+        seeds, places=population.places(tile.size),
+    )  # fmt: skip
     running = jax.tree.map(lambda total: total / total.dtype.type(length), totals)
     results = evaluation(tile, step, metrics, running, diverged_at)
     return results.assign_attrs(loss_unit=tile.task.loss_unit, **split_sizes(tile))
@@ -94,6 +99,19 @@ def split_sizes(arm: Arm) -> dict[str, int]:
         f"{name}_examples": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(split.targets))
         for name, split in splits.items()
     }
+
+
+def bearable(arm: Arm, steps: int) -> int:
+    """How many evaluations a training of so many steps can bear: ten, or as many as cost a tenth of it; at least one.
+
+    To evaluate an example costs a third of what a step takes for one.
+    """
+    task, first = arm.task, arm.task.split(0)
+    order = jax.eval_shape(lambda: task.order(jax.random.key(0), jnp.int32(0), 1))
+    batch = jax.eval_shape(lambda data, split, order: task.gather(data, split, order[0]), task.data, first, order)
+    evaluated = sum(split_sizes(arm).values())
+    trained = steps * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(batch.targets))
+    return min(USUAL, max(1, int(BORNE * 3 * trained / evaluated))) if evaluated else USUAL
 
 
 def evaluation(

@@ -16,7 +16,8 @@ from wd_research.training.population import Block, Compiled, Inputs, Population
 from wd_research.types import Arm
 
 LONGEST = 1_000  # steps of a call: it draws the order of the data for as many, whatever it takes of them
-CHOOSING = 0.04  # the share of a run's time that choosing the block may take
+CHOOSING = 0.04  # the share of a run's time that timing its steps, and then choosing the block, may take
+TIMED = 11  # steps that timing takes
 Segments = Sequence[tuple[int, int]]  # the first step and the length of each
 SegmentsOf = Callable[[Arm], Segments]
 
@@ -31,6 +32,7 @@ class Limits(NamedTuple):
     memory: float | None = None  # bytes that a tile may need, on all devices together
     blocks: tuple[Block, ...] = ()  # the first is taken, the others are timed against it where that pays; (): any
     tiles: int = 1  # that an arm is cut into at least, for other processes to share
+    timed: bool = False  # whether steps are timed however few a run has
 
 
 class Plan(NamedTuple):
@@ -39,7 +41,7 @@ class Plan(NamedTuple):
     population: Population  # of one tile
     block: Block
     tiles: int
-    seconds_per_step: float  # of a tile, measured before step 0 on copies that are thrown away
+    seconds_per_step: float  # of a tile, measured before step 0 on copies that are thrown away; 0 where it is short
     compile_seconds: float
 
     def record(self) -> dict[str, Any]:
@@ -98,15 +100,24 @@ def make_plan(
 ) -> Plan:  # fmt: skip
     """Compile an arm for segments of at most `length` steps, in tiles that fit, and choose the block.
 
-    Choosing is left out where it would take more than 4 % of a run of `steps` steps. Programs that are in `compiled`,
-    and plans that are `known` of equal programs, are taken from there. Raises PlanError when one point per device does
-    not fit.
+    Timing is left out where it would take more than 4 % of a run of `steps` steps, and so is choosing. Programs that
+    are in `compiled`, and plans that are `known` of equal programs, are taken from there. Raises PlanError when one
+    point per device does not fit.
     """
     compiled, known = {} if compiled is None else compiled, {} if known is None else known
     plan = fitted(arm, seeds, length, mesh, limits, compiled)
     if plan.population.text in known:
         return known[plan.population.text]._replace(population=plan.population, tiles=plan.tiles)
-    tile = points_of(arm, 0, plan.population.points)
+    if limits.timed or CHOOSING * steps * plan.tiles >= TIMED:
+        plan = timed(plan, points_of(arm, 0, plan.population.points), seeds, length, steps, mesh, limits, compiled)
+    known[plan.population.text] = plan
+    return plan
+
+
+def timed(
+    plan: Plan, tile: Arm, seeds: int, length: int, steps: int, mesh: Mesh, limits: Limits, compiled: Compiled
+) -> Plan:  # fmt: skip
+    """The plan with what a step takes, or a faster one with another block."""
     inputs = plan.population.put(tile)
     plan = plan._replace(seconds_per_step=seconds_of_step(plan.population, inputs, length))
     for block in limits.blocks[1:]:
@@ -117,7 +128,6 @@ def make_plan(
         if limits.memory is None or other.population.memory <= limits.memory:
             plan = faster(plan, other._replace(tiles=plan.tiles), inputs, length)
         plan = plan._replace(compile_seconds=seconds)
-    known[plan.population.text] = plan
     return plan
 
 
@@ -172,9 +182,9 @@ def points_of(arm: Arm, first: int, count: int) -> Arm:
     return points_at(arm, np.minimum(np.arange(first, first + count), arm.size - 1))
 
 
-def points_at(arm: Arm, numbers: np.ndarray) -> Arm:
+def points_at(arm: Arm, numbers: Sequence[int] | np.ndarray) -> Arm:
     """The arm with those of its points that have these numbers."""
-    return replace(arm, points=jax.tree.map(lambda leaf: np.asarray(leaf)[numbers], arm.points))
+    return replace(arm, points=jax.tree.map(lambda leaf: np.asarray(leaf)[np.asarray(numbers)], arm.points))
 
 
 def seconds_of_step(population: Population, inputs: Inputs, length: int) -> float:

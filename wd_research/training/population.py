@@ -8,8 +8,9 @@ or seed by seed in blocks.
 
 import hashlib
 import re
+import types
 import uuid
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from wd_research.training.mapped import AXIS, Block, Used, all_at_once, in_turn, share_of
 from wd_research.training.member import Member, Seed, draw_order, evaluate_member, init_member, train_segment
 from wd_research.types import Arm, Array, Hypers, Key, Metrics, State
 
@@ -29,13 +31,13 @@ CPU_OPTIONS = {
     "xla_backend_optimization_level": 1,
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
 }
+ONCE = {"xla_backend_optimization_level": 0}  # for a program that runs once a tile
 
 SHARED = PartitionSpec()
-POINTS = PartitionSpec("points")  # [h, ...]
-MEMBERS = PartitionSpec(None, "points")  # [s, h, ...]
+POINTS = PartitionSpec(AXIS)  # [h, ...]
+MEMBERS = PartitionSpec(None, AXIS)  # [s, h, ...]
 
 Members = Member  # with the axes [s, h] in front of every leaf
-Block = int | None  # points of a seed that advance together on a device; None: all points of all seeds
 Compiled = MutableMapping[str, Any]  # the hash of a program's text -> the program, for all populations of a run
 
 
@@ -46,6 +48,7 @@ class Inputs(NamedTuple):
     data: Any  # shared by all seeds
     splits: Any  # each leaf [s, ...]
     keys: Any  # Key [s]
+    used: Any  # Used; where all points advance together all of them do
     pool: Any = ()  # what the host has made for the steps of a call, [s, length, ...]; () where nothing
 
 
@@ -55,16 +58,34 @@ class Population(NamedTuple):
     init: Any  # Inputs -> Members
     advance: Any  # (Members, Inputs, first step i32[], steps i32[], sums begin anew bool[]) -> Members, donated before
     evaluate: Any  # (Members, Inputs) -> split -> metric -> f32[s, h, ...]
-    put: Callable[..., Inputs]  # (arm, first seed = 0) -> the arm's inputs on the devices, its points padded
-    feed: Callable[..., Inputs]  # (inputs, first seed, first step, steps) -> these with the pool of such a call
+    put: Callable[..., Inputs]  # (arm, seeds = from 0 on, used points = all) -> its inputs on the devices, padded
+    feed: Callable[..., Inputs]  # (inputs, seeds, first step, steps) -> these with the pool of such a call
     put_back: Callable[[Any], Members]  # members on the host -> on the devices
-    fetch: Callable[[Any], Any]  # what an evaluation has made, a tree of [s, h, ...], on the host, without the padding
+    fetch: Callable[..., Any]  # a tree of [s, h, ...] -> on the host, of (seeds, places): all that are no padding
     points: int  # of a tile
     length: int  # steps that a call takes at most
     memory: int  # bytes that the largest of the three needs on all devices together, the members among them
     text: str  # the hash of the three programs
     members: Members  # their shapes and types, with those that fill up a tile
+    devices: int
     on_host: Callable[[Members], Members] = lambda members: members  # as this host can read them
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds are trained at most."""
+        return self.members.diverged_at.shape[0]
+
+    def places(self, points: int) -> np.ndarray:
+        """Where so many points stand among all, so that every device has its share of them; i64[points]."""
+        each = self.members.diverged_at.shape[1] // self.devices
+        shares = [share_of(points, self.devices, device) for device in range(self.devices)]
+        return np.concatenate([device * each + np.arange(share) for device, share in enumerate(shares)])
+
+    def laid_out(self, numbers: Sequence[int]) -> np.ndarray:
+        """The points of these numbers at their places, and copies of the last one between them."""
+        all_ = np.full(self.members.diverged_at.shape[1], numbers[-1])
+        all_[self.places(len(numbers))] = numbers
+        return all_
 
 
 def compile_population(
@@ -77,9 +98,9 @@ def compile_population(
     """
     compiled = {} if compiled is None else compiled
     init, advance, evaluate = functions(arm, mesh, block)
-    to_devices = partial(put, seeds=seeds, mesh=mesh, block=block, length=length)
+    to_devices = partial(put, most=seeds, mesh=mesh, block=block, length=length)
     inputs, platform = to_devices(arm), mesh.devices.flat[0].platform
-    begin = lower(init, (inputs,), platform)
+    begin = lower(init, (inputs,), platform, ONCE)
     members = jax.tree.map(lambda leaf: leaf.update(sharding=NamedSharding(mesh, MEMBERS)), begin.out_info)
     clock = np.int32(0), np.int32(length), np.bool_(True)
     segment = lower(partial(advance, length=length), (members, inputs, *clock), platform, donated=members)
@@ -92,9 +113,11 @@ def compile_population(
     init, advance, evaluate = (Program(compiled[program.text], program.out_tree) for program in programs)
     text = hashlib.sha256("".join(program.text for program in programs).encode()).hexdigest()
     memory = memory_of((init, advance, evaluate), mesh)
-    back, fed = partial(put_back, mesh=mesh), partial(feed, arm.task.pool, range(seeds), length, mesh)
-    cut = partial(unpadded, arm=arm)
-    return Population(init, advance, evaluate, to_devices, fed, back, cut, arm.size, length, memory, text, members)
+    back, fed = partial(put_back, mesh=mesh), partial(feed, arm.task.pool, seeds, length, mesh)
+    cut = partial(unpadded, places=range(arm.size))
+    return Population(
+        init, advance, evaluate, to_devices, fed, back, cut, arm.size, length, memory, text, members, mesh.size
+    )
 
 
 class Lowered(NamedTuple):
@@ -120,8 +143,13 @@ class Program(NamedTuple):
         return jax.tree.unflatten(self.out_tree, self.executable(*jax.tree.leaves(arguments)))
 
 
-def lower(function: Callable[..., Any], arguments: tuple[Any, ...], platform: str, donated: Any = ()) -> Lowered:
-    """Lower a function of these arguments; the leaves of `donated`, the first ones, are given away."""
+def lower(
+    function: Callable[..., Any], arguments: tuple[Any, ...], platform: str,
+    options: Mapping[str, Any] = types.MappingProxyType({}), donated: Any = (),
+) -> Lowered:  # fmt: skip
+    """Lower a function of these arguments, with options of our own on a CPU and these; the leaves of `donated`, the
+    first ones, are given away.
+    """
     leaves, in_tree = jax.tree.flatten(arguments)
     out_trees = []
 
@@ -132,7 +160,7 @@ def lower(function: Callable[..., Any], arguments: tuple[Any, ...], platform: st
 
     # Were unused arguments dropped, functions of different ones could have equal texts.
     flat = jax.jit(of_leaves, donate_argnums=tuple(range(len(jax.tree.leaves(donated)))), keep_unused=True,
-                   compiler_options=CPU_OPTIONS if platform == "cpu" else None)  # fmt: skip
+                   compiler_options={**CPU_OPTIONS, **options} if platform == "cpu" else None)  # fmt: skip
     lowered = flat.lower(*leaves)
     return Lowered(lowered, out_trees[0], text_hash(lowered))
 
@@ -147,7 +175,7 @@ def functions(arm: Arm, mesh: Mesh, block: Block = None) -> tuple[Any, Any, Any]
     sequentially always.
     """
     platform = mesh.devices.flat[0].platform
-    inputs = Inputs(POINTS, SHARED, SHARED, SHARED, SHARED)
+    inputs = Inputs(POINTS, SHARED, SHARED, SHARED, SHARED, SHARED)
     on_mesh = partial(jax.shard_map, mesh=mesh, out_specs=MEMBERS, check_vma=False)
 
     def advance(members: Members, inputs_: Inputs, start: Array, steps: Array, fresh: Array, *, length: int):
@@ -167,14 +195,21 @@ def functions(arm: Arm, mesh: Mesh, block: Block = None) -> tuple[Any, Any, Any]
 def all_devices(devices: Sequence[Any] | None = None) -> Mesh:
     """A one-dimensional mesh of these devices, by default all of this process."""
     devices = jax.local_devices() if devices is None else devices
-    return jax.make_mesh((len(devices),), ("points",), axis_types=(AxisType.Auto,), devices=devices)
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def put(arm: Arm, first: int = 0, *, seeds: int, mesh: Mesh, block: Block = None, length: int = 1) -> Inputs:
-    """Put an arm's inputs for `seeds` seeds from `first` on the mesh, its points padded to whole blocks per device."""
+def put(
+    arm: Arm, seeds: range | None = None, used: int | None = None, *, most: int, mesh: Mesh, block: Block = None,
+    length: int = 1,
+) -> Inputs:  # fmt: skip
+    """Put an arm's inputs for at most so many seeds on the mesh, its points padded to whole blocks per device.
+
+    `used` is how many of the points are trained, each at its place; by default all.
+    """
+    seeds = range(most) if seeds is None else seeds
     padding = -arm.size % (mesh.size * (block or 1))
     points = jax.tree.map(lambda leaf: np.pad(leaf, (0, padding), mode="edge"), arm.points)
-    numbers = range(first, first + seeds)
+    numbers = filled_up(seeds, most)
     splits = jax.tree.map(lambda *leaves: np.stack(leaves), *map(arm.task.split, numbers))
     keys = jax.vmap(jax.random.key)(np.array(numbers, np.uint32))
     shared = NamedSharding(mesh, SHARED)
@@ -183,18 +218,19 @@ def put(arm: Arm, first: int = 0, *, seeds: int, mesh: Mesh, block: Block = None
         on_devices(arm.task.data, shared),
         on_devices(splits, shared),
         on_devices(keys, shared),
+        on_devices(Used(np.int32(len(seeds)), np.int32(used or arm.size + padding)), shared),
     )
-    return feed(arm.task.pool, range(seeds), length, mesh, inputs, first, 0, 1)
+    return feed(arm.task.pool, most, length, mesh, inputs, seeds, 0, 1)
 
 
 def feed(
-    pool: Callable[[int, int, int], np.ndarray] | None, seeds: range, length: int, mesh: Mesh,
-    inputs: Inputs, first: int, start: int, steps: int,
+    pool: Callable[[int, int, int], np.ndarray] | None, most: int, length: int, mesh: Mesh,
+    inputs: Inputs, seeds: range, start: int, steps: int,
 ) -> Inputs:  # fmt: skip
-    """The inputs with what a pool has for `steps` steps of seeds from `first` on, followed by zeros up to `length`."""
+    """The inputs with what a pool has for `steps` steps of these seeds, followed by zeros up to `length`."""
     if pool is None:
         return inputs
-    made = np.stack([pool(first + seed, start, steps) for seed in seeds])
+    made = np.stack(filled_up([pool(seed, start, steps) for seed in seeds], most))
     padded = np.pad(made, ((0, 0), (0, length - steps), *((0, 0),) * (made.ndim - 2)))
     return inputs._replace(pool=on_devices(padded, NamedSharding(mesh, SHARED)))
 
@@ -225,9 +261,14 @@ def by_words(act: Callable[[Any], Any], leaf: Any) -> Any:
     return jax.random.wrap_key_data(act(words), impl=jax.random.key_impl(leaf))
 
 
-def unpadded(tree: Any, arm: Arm) -> Any:
-    """Bring a tree of [s, h, ...] to the host without the padding behind the arm's points."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[:, : arm.size], tree)
+def unpadded(tree: Any, seeds: int | None = None, *, places: Sequence[int]) -> Any:
+    """Bring a tree of [s, h, ...] to the host: so many seeds, by default all, and the points at these places."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:seeds, list(places)], tree)
+
+
+def filled_up(seeds: Sequence[Any], most: int) -> list[Any]:
+    """What there is for each seed, and copies of the last one where there are fewer than the most."""
+    return [*seeds, *[seeds[-1]] * (most - len(seeds))]
 
 
 def text_hash(lowered: Any, alone: bool = True) -> str:
@@ -293,35 +334,25 @@ def _advance(
     steps: Array,
     fresh: Array,
 ) -> Members:
-    def one_seed(of_seed: tuple[Members, Any, Key, Any]) -> Members:
-        members, split, key, pool = of_seed
-        seed = Seed(inputs.data, split, key)
-        order = pool if arm.task.pool else draw_order(arm, key, start, length)
+    def with_order(of_seed: tuple[Any, Key, Any]) -> tuple[Seed, Array]:
+        split, key, pool = of_seed
+        return Seed(inputs.data, split, key), pool if arm.task.pool else draw_order(arm, key, start, length)
 
-        def one_member(of_member: tuple[Member, Hypers]) -> Member:
-            return train_segment(arm, seed, order, start, steps, fresh, *of_member, own_batch=own_batch)
+    def trained(of_seed: tuple[Seed, Array], member: Member, hypers: Hypers) -> Member:
+        return train_segment(arm, *of_seed, start, steps, fresh, member, hypers, own_batch=own_batch)
 
-        return _over_points(one_member, block)((members, inputs.points))
-
-    return _over_seeds(one_seed, block)((members, inputs.splits, inputs.keys, inputs.pool))
+    seeds = inputs.splits, inputs.keys, inputs.pool
+    if block is None:
+        return all_at_once(with_order, trained, seeds, members, inputs.points)
+    return in_turn(with_order, trained, block, inputs.used, seeds, members, inputs.points, in_place=True)
 
 
 def _evaluate(arm: Arm, block: Block, members: Members, inputs: Inputs) -> dict[str, Metrics]:
-    def one_seed(of_seed: tuple[State, Any]) -> dict[str, Metrics]:
-        state, split = of_seed
-        splits = arm.task.splits(inputs.data, split)
-        return _over_points(partial(evaluate_member, arm, splits), block)(state)
+    def evaluated(parts: Any, state: State, hypers: Hypers) -> dict[str, Metrics]:
+        del hypers
+        return evaluate_member(arm, parts, state)
 
-    return _over_seeds(one_seed, block)((members.state, inputs.splits))
-
-
-def _over_seeds(function: Callable[[Any], Any], block: Block) -> Callable[[Any], Any]:
-    """Map a function over the leading axis [s], one after the other unless all points are together."""
-    return jax.vmap(function) if block is None else partial(jax.lax.map, function)
-
-
-def _over_points(function: Callable[[Any], Any], block: Block) -> Callable[[Any], Any]:
-    """Map a function over the leading axis [h], `block` entries at a time."""
+    parts_of = partial(arm.task.splits, inputs.data)
     if block is None:
-        return jax.vmap(function)
-    return partial(jax.lax.map, function, batch_size=block if block > 1 else None)  # sequential: no vmap over one
+        return all_at_once(parts_of, evaluated, inputs.splits, members.state, inputs.points)
+    return in_turn(parts_of, evaluated, block, inputs.used, inputs.splits, members.state, inputs.points)

@@ -16,6 +16,9 @@ from wd_research.training.nets import Net, as_net
 from wd_research.types import Array, Batch, Extras, Hypers, Key, Loss, Metrics, Numbers, Params, Task
 
 
+EVALUATED = 10_000  # examples of a part
+
+
 def no_settings(hypers: Hypers) -> Mapping[str, Any]:
     """The net has no number that is a hyperparameter."""
     del hypers
@@ -28,12 +31,14 @@ def classification(
     split: Callable[[int], Split],
     batch_size: int,
     settings: Callable[[Hypers], Mapping[str, Any]] = no_settings,
+    evaluated: int = EVALUATED,
 ) -> Task:
     """Learn the class of each example by the mean cross entropy (natural logarithm) of softmax(model(inputs)).
 
     The model is a flax linen module or a Net; it makes logits f32[b, classes], or f32[b, t, classes] of what follows
     each of t tokens. `split(seed)` draws what a seed sees. `settings(hypers)` are keyword arguments of the net in
-    training, such as a dropout rate. The metrics of each part are "accuracy" (a share) and "loss" (nats per example).
+    training, such as a dropout rate. The metrics of each part are "accuracy" (a share) and "loss" (nats per example),
+    over its examples or, where it has more, `evaluated` of them, the same at every point and step.
 
     Raises UserError when the targets are no classes, or the net makes logits of another shape.
     """
@@ -51,7 +56,7 @@ def classification(
             "loss": cross_entropy(logits, targets),
         }
 
-    return supervised(net, examples, split, batch_size, measure, settings)._replace(loss_unit="nats")
+    return supervised(net, examples, split, batch_size, measure, settings, evaluated)._replace(loss_unit="nats")
 
 
 def regression(
@@ -60,11 +65,13 @@ def regression(
     split: Callable[[int], Split],
     batch_size: int,
     settings: Callable[[Hypers], Mapping[str, Any]] = no_settings,
+    evaluated: int = EVALUATED,
 ) -> Task:
     """Learn numbers by the mean squared error of model(inputs), in units of their variance: mean |z - model(x)|^2.
 
     z = (y - mean) / deviation over the whole pool, number by number, so that a net which always says the mean has
-    loss 1. The net makes f32[b, ...] as the targets are, or f32[b, 1] of f32[b]. The metric of each part is "loss".
+    loss 1. The net makes f32[b, ...] as the targets are, or f32[b, 1] of f32[b]. The metric of each part is "loss",
+    over its examples or, where it has more, `evaluated` of them.
 
     Raises UserError when the targets are classes, or the net makes outputs of another shape.
     """
@@ -80,7 +87,7 @@ def regression(
     def measure(outputs: Array, targets: Numbers) -> Metrics:
         return {"loss": jnp.mean(jnp.square((targets - mean) * scale - outputs.reshape(targets.shape)))}
 
-    return supervised(net, examples, split, batch_size, measure, settings)
+    return supervised(net, examples, split, batch_size, measure, settings, evaluated)
 
 
 def supervised(
@@ -90,12 +97,13 @@ def supervised(
     batch_size: int,
     measure: Callable[[Array, Numbers], Metrics],
     settings: Callable[[Hypers], Mapping[str, Any]] = no_settings,
+    evaluated: int = EVALUATED,
 ) -> Task:
     """Learn from examples by what measure(outputs, targets) calls "loss"; all that it says is measured of each part.
 
     Every seed's split is drawn once. Raises UserError when it cannot be one (`data.check_split`), or the batch size.
     """
-    counts(batch_size=batch_size)
+    counts(batch_size=batch_size, evaluated=evaluated)
     split = drawn_once(split, examples)
     train_size = len(split(0).train)
     batch_size = min(batch_size, train_size)
@@ -107,10 +115,11 @@ def supervised(
         return standardised(data, split, split.train[indices], split.train_targets[indices])
 
     def splits(data: Examples, split: Split) -> dict[str, Batch]:
+        train, validation, test = (some(part, evaluated) for part in (split.train, split.validation, split.test))
         return {
-            "train": standardised(data, split, split.train, split.train_targets),
-            "validation": standardised(data, split, split.validation, data.targets[split.validation]),
-            "test": standardised(data, split, split.test, data.targets[split.test]),
+            "train": standardised(data, split, train, some(split.train_targets, evaluated)),
+            "validation": standardised(data, split, validation, data.targets[validation]),
+            "test": standardised(data, split, test, data.targets[test]),
         }
 
     def order(key: Key, start: Array, steps: int) -> Array:
@@ -118,6 +127,11 @@ def supervised(
 
     loss, evaluate, predict = of_net(net, measure, settings)
     return Task(examples, split, init, order, gather, loss, splits, evaluate, predict, scaled)
+
+
+def some(part: Numbers, most: int) -> Numbers:
+    """What stands in a part, or so many of it, from all along it."""
+    return part if len(part) <= most else part[np.linspace(0, len(part), most, endpoint=False).astype(np.int32)]
 
 
 def of_net(
