@@ -3,6 +3,8 @@ from .audit.leaves import Audit, audit_decay
 from .cli import main
 from .concluding import Result, conclude
 from .decay import cores, schedules
+from .decay.bounds import bounded
+from .decay.chance import decay_at_random
 from .decay.masks import (
     DecayError,
     all_but,
@@ -22,6 +24,8 @@ from .decay.penalties import distance, elastic_net, group_lasso, huber, l1, l2, 
 from .decay.places import constant, coupled, decoupled, independent, proximal
 from .decay.proximal import elastic_threshold, group_threshold, shrink, soft_threshold
 from .decay.pulls import cautious, down, toward, toward_zero
+from .decay.sphere import keep_norm, on_sphere, relative_steps
+from .decay.stable import stable_decay
 from .decay.transforms import (
     corrected,
     decay_toward_start,
@@ -168,6 +172,7 @@ __all__ = [
     "best_point",
     "best_values",
     "biases",
+    "bounded",
     "by_verdicts",
     "cautious",
     "check_sizes",
@@ -182,6 +187,7 @@ __all__ = [
     "coupled",
     "cross_entropy",
     "decades",
+    "decay_at_random",
     "decay_toward_start",
     "decay_weights",
     "decayed",
@@ -224,6 +230,7 @@ __all__ = [
     "independent",
     "init_state",
     "joined",
+    "keep_norm",
     "kernels",
     "l1",
     "l2",
@@ -244,6 +251,7 @@ __all__ = [
     "of_functions",
     "of_linen",
     "of_nnx",
+    "on_sphere",
     "orthogonality",
     "paired_t",
     "panel_grid",
@@ -253,6 +261,7 @@ __all__ = [
     "proximal_step",
     "random_points",
     "regression",
+    "relative_steps",
     "run",
     "saliency",
     "scheduled",
@@ -266,6 +275,7 @@ __all__ = [
     "sobol_points",
     "soft_threshold",
     "somewhere",
+    "stable_decay",
     "starting_from",
     "stopped_early",
     "summed",

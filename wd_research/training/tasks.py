@@ -15,7 +15,6 @@ from wd_research.training.data import Examples, Split, check_split, scaled, stan
 from wd_research.training.nets import Net, as_net
 from wd_research.types import Array, Batch, Extras, Hypers, Key, Loss, Metrics, Numbers, Params, Task
 
-
 EVALUATED = 10_000  # examples of a part
 
 
