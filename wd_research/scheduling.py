@@ -25,6 +25,7 @@ from wd_research.signals import held
 from wd_research.tiles import Cut, Wanted, cost_of, read_tile, united, write_tile
 from wd_research.training.loop import PIECE, Pace, Seconds, booked, train_tile
 from wd_research.training.plan import Limits, Plan, SegmentsOf
+from wd_research.training.population import by_words
 from wd_research.types import ComputedArm, Observer, Position, Results
 from wd_research.weights import write_weights
 
@@ -221,7 +222,9 @@ def of_tile(position: Position, tile: Wanted, plan: Plan) -> Position:
     places = population.places(len(tile.points))
     if (len(tile.seeds), len(places)) == population.members.diverged_at.shape:
         return position._replace(members=members)
-    return position._replace(members=jax.tree.map(lambda leaf: leaf[: len(tile.seeds), places], members))
+    # by NumPy: JAX would compile it anew for every number of points
+    cut = partial(by_words, lambda leaf: np.asarray(leaf)[: len(tile.seeds), places])
+    return position._replace(members=jax.tree.map(cut, members))
 
 
 def index_of_best(results: Results) -> list[int]:

@@ -180,7 +180,7 @@ def test_a_device_holds_the_windows_of_one_call_and_not_the_text(on_disk):
     from wd_research.training.population import all_devices, put
 
     one = arm(streamed(on_disk))
-    inputs = put(one, seeds=2, mesh=all_devices(), length=7)
+    inputs = put(one, most=2, mesh=all_devices(), length=7)
     assert inputs.pool.shape == (2, 7, BATCH, WINDOW + 1)
     held = sum(leaf.nbytes for leaf in jax.tree.leaves((inputs.data, inputs.splits, inputs.pool)))
     assert held < on_disk.tokens.nbytes / 2

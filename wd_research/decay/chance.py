@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 
 from wd_research.decay.masks import DecayError
 from wd_research.decay.transforms import decay_weights
@@ -28,7 +29,7 @@ def decay_at_random(
     entries, those where u w >= 0: this one decays as many, whichever they are. Rate and mask are those of
     `decay_weights`, and so is what is raised; DecayError for a share beyond 0 to 1 too.
     """
-    known = not isinstance(share, jax.core.Tracer)
+    known = not isinstance(share, Tracer)
     if known and not 0 <= float(share) <= 1:
         raise DecayError(f"the share is {share}: give a part of the weights, from 0 to 1")
 
