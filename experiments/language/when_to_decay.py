@@ -1,0 +1,190 @@
+"""When in a training should weights decay: all along, with the learning rate, early or late?
+
+python -m experiments.language.when_to_decay
+
+Not run yet: the criteria of `claims_of` were written down before.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import wd_research as wd
+
+WINDOW, BATCH = 64, 8  # tokens, windows: 512 tokens a step
+WIDTH, DEPTH, HEADS = 32, 2, 4
+CLIP = 1.0
+AGREED = 0.01  # nats: what nobody would change a recipe for
+RECORD = (0.0, 2 / 15, 8 / 15, 1.0), (0.8, 0.8, 0.1, 0.93)  # shares of the run, and the decay at each
+USUAL = "with the learning rate"
+OFTEN, ONCE = "seen often", "seen once"  # of the text
+
+
+class Hypers(NamedTuple):
+    """The hyperparameters of a language model."""
+
+    learning_rate: wd.Array  # f32[]
+    decay: wd.Array  # f32[], of the peak
+
+
+Form = Callable[[wd.Array, wd.Array], wd.Array]  # (schedule of the learning rate, share of the run) -> decay at a step
+FORMS: dict[str, Form] = {
+    "constant": lambda s, x: jnp.ones_like(s),
+    USUAL: lambda s, x: s,
+    "with its square": lambda s, x: s * s,
+    "cosine squared": lambda s, x: s * jnp.cos(jnp.pi / 2 * x) ** 2,
+    "1 / t": lambda s, x: s / (1 + 10 * x),
+    "falling, then rising": lambda s, x: s * jnp.interp(x, *map(jnp.array, RECORD)) / max(RECORD[1]),
+    "early half": lambda s, x: s * (x < 0.5),
+    "late half": lambda s, x: s * (x >= 0.5),
+}  # what a step removes is learning rate * decay * this
+
+
+def experiment(
+    *,
+    often: int = 16_384,
+    once: int = 1_048_576,
+    decays: tuple[float, ...] = (0, 0.03, 0.1, 0.2, 0.4, 0.7, 1.2, 2, 4),
+    learning_rates: tuple[float, ...] = (3e-2,),
+    seeds: int = 3,
+    steps: int = 1_000,
+) -> wd.Experiment:
+    """AdamW on the King James Bible, a character a token; eight forms of decay, each tuned, on few data and on many.
+
+    Args:
+        often: How much of the text is trained on where data repeat.
+        once: How much of it where they do not.
+        decays: Decay rates at their peak, multiplied by the learning rate and the form; 0 among them.
+        learning_rates: Peak learning rates; they rise in a twentieth of the steps and fall to 0 by a line.
+        seeds: Each has its own blocks of the text, initial weights and order of the windows.
+        steps: Steps of training, of 512 tokens each.
+    """
+    wd.flags.decays(decays=decays)
+    wd.flags.positive(learning_rates=learning_rates)
+    wd.flags.counts(steps=steps, often=often, once=once)
+    wd.flags.seeds(seeds)
+    if not often < once:
+        raise wd.UserError(f"--often {often} is not below --once {once}: give fewer characters where data repeat")
+    text, points = wd.texts.kjv(), wd.grid(Hypers, learning_rate=learning_rates, decay=decays)
+    sizes = {OFTEN: often, ONCE: once}
+    tasks = {seen: task_of(text, characters) for seen, characters in sizes.items()}
+    arms = {
+        name_of(seen, form): wd.Arm(task, optimizer_of(form, steps), points, "decay")
+        for seen, task in tasks.items()
+        for form in FORMS
+    }
+    return wd.Experiment(
+        arms=arms,
+        seeds=seeds,
+        steps=steps,
+        evaluations=2,
+        confirm=4,
+        claims=claims_of(),
+        figures=partial(figures, sizes, steps),
+        answer=wd.by_verdicts,
+    )
+
+
+def name_of(seen: str, form: str) -> str:
+    """`seen often, constant`."""
+    return f"{seen}, {form}"
+
+
+def task_of(text: wd.texts.Text, characters: int) -> wd.Task:
+    """The text, so much of it, for a small decoder."""
+    return wd.language(wd.Decoder(text.vocabulary, WIDTH, DEPTH, HEADS), text, WINDOW, BATCH, characters, evaluated=128)
+
+
+def optimizer_of(form: str, steps: int) -> Callable[[Hypers], optax.GradientTransformation]:
+    """Adam, clipped, with a warm-up and a line to 0, and decay of its own form beside that."""
+    schedule = wd.schedules.linear(steps, steps // 20)
+
+    def optimizer(h: Hypers) -> optax.GradientTransformation:
+        def rate(step: wd.Array) -> wd.Array:
+            return h.learning_rate * h.decay * FORMS[form](jnp.asarray(schedule(step)), step / steps)
+
+        adam = wd.constant(wd.cores.adam(), wd.decay_weights(rate), h.learning_rate, schedule)
+        return optax.chain(optax.clip_by_global_norm(CLIP), adam)
+
+    return optimizer
+
+
+# What is measured
+
+Arms = Mapping[str, wd.Results]
+
+
+def loss(arms: Arms, seen: str, form: str) -> wd.Scores:
+    """The test loss of a form at its best decay, in nats."""
+    return wd.tuned(arms[name_of(seen, form)], "test_loss", by="loss")
+
+
+def worse_than(forms: Sequence[str], other: str, where: Sequence[str], arms: Arms) -> dict[str, wd.Scores]:
+    """How much higher the test loss of forms is than that of another one, each at its best decay."""
+    return {name_of(seen, form): loss(arms, seen, form) - loss(arms, seen, other) for seen in where for form in forms}
+
+
+def claims_of() -> tuple[wd.Claim, ...]:
+    """What practitioners hold; stated before the run."""
+    others = [form for form in FORMS if form != USUAL]
+    here, there = "Where data repeat,", "Where they do not,"
+    better, alike = (0.0, np.inf), (-AGREED, AGREED)
+    worse = partial(partial, worse_than)
+    said = {
+        "late": (f"{here} decay in the late half alone gains more than in the early half alone.",
+                 "against Golatkar et al. (1905.13277)", worse(["early half"], "late half", [OFTEN]), better),
+        "constant": (f"{here} decay that stays is better than decay that falls with the learning rate.",
+                     "Loshchilov & Hutter (1711.05101)", worse([USUAL], "constant", [OFTEN]), better),
+        "rising": (f"{here} decay that falls and rises is better than decay that falls with the learning rate.",
+                   "a recipe of 2026's slow runs", worse([USUAL], "falling, then rising", [OFTEN]), better),
+        "square": (f"With the square of the learning rate decay is as good as with it, within {AGREED:g} nats.",
+                   "Defazio (2506.02285)", worse(["with its square"], USUAL, [OFTEN, ONCE]), alike),
+        "one-pass": (f"{there} no form differs from decay with the learning rate by more than {AGREED:g} nats.",
+                     "ADANA (2602.05298) says it does", worse(others, USUAL, [ONCE]), alike),
+    }  # fmt: skip
+    return tuple(
+        wd.Claim(name, statement, source, measure, expected, wd.everywhere, wd.NATS)
+        for name, (statement, source, measure, expected) in said.items()
+    )
+
+
+# What is drawn
+
+
+def figures(sizes: Mapping[str, int], steps: int, arms: wd.Evidence) -> dict[str, wd.Figure]:
+    """Test loss by form, on few data and on many: how far from none each comes at its best."""
+    figure, panels = wd.panel_grid(1, 2, width=3.6, height=3.2, share=False)
+    for panel, (seen, characters) in zip(panels.flat, sizes.items(), strict=True):
+        gains = arms.score(partial(gains_of, seen))
+        for place, form in enumerate(FORMS):
+            mean, low, high = gains[form].estimate()
+            color = "#222222" if form == USUAL else "#0072b2"
+            panel.errorbar(
+                mean, place, xerr=[[mean - low], [high - mean]], fmt="o", capsize=2, markersize=4, color=color
+            )
+        panel.axvline(0, color="#555555", linewidth=0.8)
+        panel.set_yticks(range(len(FORMS)), list(FORMS) if panel is panels.flat[0] else [""] * len(FORMS))
+        panel.invert_yaxis()
+        passes = wd.epochs_of(steps, WINDOW, BATCH, characters)
+        panel.set(title=f"{characters:,} characters, {passes:.2g} passes", xlabel="gain over no decay, nats")
+        panel.grid(alpha=0.3, axis="x")
+    figure.supxlabel(f"each form at its best decay, {arms.scored_on}, 95 % intervals", fontsize=8)
+    return {"gain_by_form": figure}
+
+
+def gains_of(seen: str, arms: Arms) -> dict[str, wd.Scores]:
+    """What each form gains over no decay."""
+
+    def gain(form: str) -> wd.Scores:
+        results = arms[name_of(seen, form)]
+        return wd.tuned(results, "test_loss", wd.has_value(results, 0), by="loss") - loss(arms, seen, form)
+
+    return {form: gain(form) for form in FORMS}
+
+
+if __name__ == "__main__":
+    wd.main(experiment)
