@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from wd_research.evidence.claims import Claim
@@ -84,11 +83,6 @@ class Experiment:
         """The numbers of confirming seeds after which claims are judged."""
         return list(range(self.confirm, (self.until_decided or self.confirm) + 1, self.confirm)) if self.confirm else []
 
-    @cached_property
-    def evaluations_taken(self) -> int:
-        """How often every arm is evaluated: as often as was asked for, or as the arm can bear that bears least."""
-        return self.evaluations or min((bearable(arm, self.steps_of(arm)) for arm in self.trained.values()), default=1)
-
     def steps_of(self, arm: Arm | ComputedArm) -> int:
         """How many steps an arm takes: its own, or those of the experiment."""
         return (isinstance(arm, Arm) and arm.steps) or self.steps
@@ -99,5 +93,6 @@ class Experiment:
         After each of them there is an evaluation.
         """
         steps = self.steps_of(arm)
-        length = -(-steps // self.evaluations_taken)
+        evaluations = self.evaluations or (bearable(arm, steps) if isinstance(arm, Arm) else 1)
+        length = -(-steps // evaluations)
         return [(start, min(length, steps - start)) for start in range(0, steps, length)]

@@ -66,8 +66,7 @@ def measure(
         "command": "run(experiment)",
         "flags": {},
         "arms": list(experiment.arms),
-        **{name: getattr(experiment, name) for name in ("seeds", "steps", "members", "looks", "grow")},
-        "evaluations": experiment.evaluations_taken,
+        **{name: getattr(experiment, name) for name in ("seeds", "steps", "evaluations", "members", "looks", "grow")},
         **surroundings(),
         **launch,
     }

@@ -79,7 +79,7 @@ def earlier_record(folder: Path, record: Mapping[str, Any]) -> bytes | None:
     if arms and not set(arms) & set(record["arms"]):
         raise UserError(f"--workdir {folder} holds a run of other arms, {', '.join(map(str, arms))}: {other}")
     for name in ("steps", "evaluations"):
-        if name in there and there[name] != record[name]:
+        if there.get(name) and record[name] and there[name] != record[name]:  # without a number a tile says it
             raise UserError(
                 f"--workdir {folder} holds a run with {there[name]} {name}, and this one has {record[name]}: schedules "
                 f"depend on the length and metrics on how often they are taken, so that is another run; {other}"

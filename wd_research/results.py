@@ -4,7 +4,7 @@ The results of an arm are an `xarray.Dataset` with the dims (seed, point, step).
 before `loss`, and before `accuracy` where there are classes, are means over a split of the data, recorded at every
 evaluation; hyperparameters are coordinates of `point`. The attribute `axis` names the hyperparameter in question, which
 at 0 is switched off. Accuracies are shares; `loss_unit` is the unit of the loss ("nats", or "" without one), and
-`test_examples` and so on say how many targets a split has. `diverged_at` (seed, point) is the first step that was not
+`test_examples` and so on say on how many targets of a split. `diverged_at` (seed, point) is the first step that was not
 finite, -1 where there was none.
 """
 

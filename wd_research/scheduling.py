@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from wd_research.checkpoints import last_position, remove_checkpoints, write_checkpoint
@@ -25,7 +24,6 @@ from wd_research.signals import held
 from wd_research.tiles import Cut, Wanted, cost_of, read_tile, united, write_tile
 from wd_research.training.loop import PIECE, Pace, Seconds, booked, train_tile
 from wd_research.training.plan import Limits, Plan, SegmentsOf
-from wd_research.training.population import by_words
 from wd_research.types import ComputedArm, Observer, Position, Results
 from wd_research.weights import write_weights
 
@@ -130,7 +128,8 @@ class Training:
                 with self.leases.taken(job.path.with_suffix(".claim")) as mine:
                     if mine and not job.path.exists():
                         last = len(there) == before + len(jobs) - 1
-                        self.train_one(job, plans[job.name, job.cut], tell.beside(there) if tell and last else None)
+                        told = tell.beside(there) if tell and last and self.observers else None
+                        self.train_one(job, plans[job.name, job.cut], told)
                 if not job.path.exists():
                     taken.append(job)
                     continue
@@ -144,7 +143,10 @@ class Training:
     def train_one(self, job: Job, plan: Plan, tell: Callable[[Position], None] | None) -> None:
         """Train a tile to its end and write it, and tell of its evaluations."""
         tile, stem, segments = job.tile, job.path.with_suffix(""), self.segments_of(job.tile.arm)
-        since, made = last_position(stem, plan.population.members, warn)
+        population, shape = plan.population, (len(tile.seeds), len(tile.points))
+        since, made = last_position(stem, population.of_tile(*shape), warn)
+        if since:
+            since = since._replace(members=population.filled(since.members))
         cost = made.get("seconds", {})
         before = {name: self.seconds[name] - cost.get(name, 0.0) for name in COSTS}
         if since:
@@ -160,7 +162,7 @@ class Training:
                 if position.evaluated and tell:
                     tell(of_tile(position, tile, plan))
                 if step < sum(segments[-1]) and (signalled() or time.monotonic() - saved >= self.how.checkpoint_every):
-                    self.save(stem, readable(position, plan), self.jobs.made(job, plan, self.cost(before)))
+                    self.save(stem, of_tile(position, tile, plan), self.jobs.made(job, plan, self.cost(before)))
                     saved = time.monotonic()
                     if signalled():
                         break
@@ -211,20 +213,10 @@ class Training:
         return results
 
 
-def readable(position: Position, plan: Plan) -> Position:
-    """A position whose members this host can read."""
-    return position._replace(members=plan.population.on_host(position.members))
-
-
 def of_tile(position: Position, tile: Wanted, plan: Plan) -> Position:
-    """A position whose members, [s, h], are those of a tile alone, without what fills up its population."""
-    population, members = plan.population, readable(position, plan).members
-    places = population.places(len(tile.points))
-    if (len(tile.seeds), len(places)) == population.members.diverged_at.shape:
-        return position._replace(members=members)
-    # by NumPy: JAX would compile it anew for every number of points
-    cut = partial(by_words, lambda leaf: np.asarray(leaf)[: len(tile.seeds), places])
-    return position._replace(members=jax.tree.map(cut, members))
+    """A position whose members, [s, h], this host can read, and are those of a tile alone."""
+    members = plan.population.on_host(position.members)
+    return position._replace(members=plan.population.cut(members, len(tile.seeds), len(tile.points)))
 
 
 def index_of_best(results: Results) -> list[int]:

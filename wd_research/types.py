@@ -67,9 +67,7 @@ class Position(NamedTuple):
     """Where the training of a tile stands: all that has changed since its beginning."""
 
     step: int  # steps taken
-    members: (
-        Any  # `training.member.Member` with the axes [s, h], which the next piece takes away; None where none train
-    )
+    members: Any  # `training.member.Member` [s, h] of a tile, which the next piece takes away; None without one
     results: Results  # every evaluation so far; None before the first
 
     @property
@@ -118,7 +116,7 @@ class Task(NamedTuple):
     order: Callable[[Key, Array, int], Array]  # (key, first step i32[], steps) -> i32[steps, b] training examples
     gather: Callable[[Any, Any, Array], Batch]  # (data, split, i32[b]) -> training batch
     loss: Callable[[Hypers], Loss]
-    splits: Callable[[Any, Any], Mapping[str, Batch]] = no_splits  # (data, split) -> {"train": all its examples, ...}
+    splits: Callable[[Any, Any], Mapping[str, Batch]] = no_splits  # (data, split) -> {"train": what is evaluated, ...}
     evaluate: Callable[[Params, Extras, Batch, str], Metrics] = no_metrics  # of the examples of a split, with its name
     predict: Callable[[Params, Extras, Numbers], Array] = no_predictions  # the net's function outside training
     prepare: Callable[[Any, Numbers], Numbers] = as_they_are  # (split, raw inputs) -> inputs as the net sees them

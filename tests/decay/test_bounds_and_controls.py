@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wd_research.audit.leaves import audit_decay
 from wd_research.decay.bounds import bounded
 from wd_research.decay.chance import decay_at_random
 from wd_research.decay.masks import DecayError, everything
@@ -65,9 +66,20 @@ def test_weights_that_are_pushed_outward_for_ever_end_on_their_bound():
     assert 2 * state.multipliers["kernel"] * 0.2 == pytest.approx(0.01, rel=0.01)  # it takes what the push brings
 
 
-def test_a_warm_up_below_one_step_is_refused():
+def test_a_gain_of_0_switches_it_off_traced_or_not():
+    params = drawn(0)
+    for optimizer in (bounded(2, 0), bounded(2, jnp.zeros(()))):
+        after = path(optimizer, params, 5)[-1]
+        pushed = path(optax.identity(), params, 5)[-1]
+        jax.tree.map(np.testing.assert_array_equal, after, pushed)
+
+
+def test_a_warm_up_below_one_step_or_a_gain_below_0_is_refused():
     with pytest.raises(UserError, match="warmup 0"):
         bounded(0)
+    for gain in (-0.1, float("nan")):
+        with pytest.raises(DecayError, match="give a number"):
+            bounded(1, gain)
 
 
 # In units of Adam's step
@@ -84,7 +96,7 @@ def test_the_rate_is_divided_by_the_root_of_adams_mean_second_moment(b2):
         plain, own = adam.update(gradients, own, params)
         moments = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(own.nu)]) / (1 - b2**step)
         decay = rate / np.sqrt(np.mean(moments)) * params["kernel"]
-        np.testing.assert_allclose(updates["kernel"], plain["kernel"] + decay, rtol=1e-9)
+        np.testing.assert_allclose(updates["kernel"], plain["kernel"] + decay, rtol=1e-6, atol=1e-7)
         np.testing.assert_array_equal(updates["bias"], plain["bias"])
 
 
@@ -98,6 +110,34 @@ def test_gradients_that_are_larger_by_a_factor_decay_less_by_it():
         taken = (updates["kernel"] - plain["kernel"]) / params["kernel"]
         size = np.sqrt(np.mean(np.concatenate([np.ravel(leaf) for leaf in drawn(1).values()]) ** 2))
         np.testing.assert_allclose(taken, 0.3 / (factor * size), rtol=1e-4)
+
+
+def test_a_schedule_or_a_tree_of_rates_is_that_of_a_link():
+    params, gradients = drawn(0), drawn(1)
+    plain, _ = optax.scale_by_adam().update(gradients, optax.scale_by_adam().init(params), params)
+    size = np.sqrt(np.mean(np.concatenate([np.ravel(leaf) for leaf in gradients.values()]) ** 2))
+    for rate, at_first in ((lambda step: 0.1 / (step + 2), 0.05), ({"kernel": 0.2, "bias": None}, 0.2)):
+        optimizer = stable_decay(optax.scale_by_adam(), rate)
+        updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+        expected = plain["kernel"] + at_first / size * params["kernel"]
+        np.testing.assert_allclose(updates["kernel"], expected, rtol=1e-6)
+        np.testing.assert_allclose(updates["bias"], plain["bias"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1_000, 30_000])
+def test_an_audit_sees_the_same_decay_however_long_the_run(steps):
+    optimizer = optax.chain(stable_decay(optax.scale_by_adam(), 0.1), optax.scale(1e-3), descend)
+    with jax.enable_x64(False):
+        weights = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), drawn(0))
+
+        def loss(params, batch):
+            return jnp.mean((batch @ params["kernel"] + params["bias"]) ** 2)
+
+        audit = audit_decay(loss, optimizer, weights, np.ones((8, 4), np.float32), steps)
+        gradients = jax.tree.leaves(jax.grad(loss)(weights, jnp.ones((8, 4))))
+    size = np.sqrt(np.mean(np.concatenate([np.ravel(leaf) for leaf in gradients]) ** 2))
+    (kernel,) = [row for row in audit.rows if row.path == "kernel"]
+    assert kernel.coefficient == pytest.approx(1e-3 * 0.1 / size, rel=0.05)
 
 
 def test_without_a_gradient_so_far_nothing_decays():

@@ -100,6 +100,18 @@ def test_a_weight_or_a_step_of_zeros_is_left_as_it_is():
     np.testing.assert_array_equal(moved["v"], -1.0)  # it lands on zero, where no direction is
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1e20, 1e30])
+def test_steps_and_weights_whose_squares_no_float_holds_have_a_norm(size):
+    with jax.enable_x64(False):
+        params, steps = {"w": jnp.ones((2, 2))}, {"w": jnp.full((2, 2), -size)}
+        relative, _ = relative_steps(everything).update(steps, optax.EmptyState(), params)
+        np.testing.assert_allclose(relative["w"], -1.0, rtol=1e-6)
+        held = keep_norm(everything)
+        moved, _ = held.update(steps, held.init(params), params)
+        landed = np.asarray(params["w"] + moved["w"])
+        np.testing.assert_allclose(np.linalg.norm(landed), 2.0, rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_types_stay_and_the_whole_runs_traced(dtype):
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), drawn(1))

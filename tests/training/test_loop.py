@@ -100,6 +100,27 @@ def test_from_every_position_training_goes_on_as_if_it_had_never_stopped(plan, p
         assert trained(plan, piece=2, since=position).identical(whole)
 
 
+@pytest.mark.parametrize("block", [1, 2, None])
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 2)])
+@pytest.mark.parametrize(
+    ("numbers", "seeds"), [((1, 3), range(1)), ((4, 0, 2), range(1, 2)), ((0, 1, 2, 3, 4), range(2))]
+)
+def test_members_go_on_on_other_devices_as_if_they_had_never_stopped(numbers, seeds, before, after, block):
+    plans = [
+        make_plan(ARM, SEEDS, 4, 9, all_devices(jax.devices()[:count]), Limits(blocks=(block,)))
+        for count in (before, after)
+    ]
+    where = {"numbers": numbers, "seeds": seeds}
+    whole = trained(plans[1], **where)
+    for position in positions(plans[0], piece=3, **where)[:-1]:
+        members = plans[0].population.cut(position.members, len(seeds), len(numbers))
+        assert members.diverged_at.shape == (len(seeds), len(numbers))
+        moved = position._replace(members=plans[1].population.filled(members))
+        end = trained(plans[1], since=moved, **where)
+        for name in whole.data_vars:
+            np.testing.assert_allclose(end[name], whole[name], rtol=1e-5, atol=1e-6)
+
+
 def test_a_tile_that_is_filled_up_has_the_results_of_its_points_alone(plan):
     two = planned(replace(ARM, points=type(ARM.points)(ARM.points.decay[:2])))
     whole = trained(plan)

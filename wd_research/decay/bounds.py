@@ -4,10 +4,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.core import Tracer
 
-from wd_research.decay.masks import coefficients, weighted
-from wd_research.decay.transforms import kernels_unless
+from wd_research.decay.masks import DecayError, coefficients, weighted
+from wd_research.decay.transforms import check_rate, kernels_unless
 from wd_research.flags import counts
 from wd_research.types import Array, Mask, Number, Params
 
@@ -26,12 +28,16 @@ def bounded(warmup: int, gain: Number = 1.0, mask: Mask | Any = None) -> optax.G
         mu <- max(0, mu + gain * (m(v) - kappa)),    w <- v - 2 c mu v,
 
     where kappa is m of the leaf after `warmup` steps, before which nothing decays; c is the mask's coefficient. It
-    stands last, after the descent. Raises UserError for a warm-up below one step; DecayError, at init, when the mask
-    does not fit the params; ValueError when it is used without params.
+    stands last, after the descent. At gain 0 nothing decays. Raises UserError for a warm-up below one step; DecayError
+    for a gain below 0 or NaN and, at init, when the mask does not fit the params; ValueError when it is used without
+    params.
 
     Source: Franke et al. (2311.09058), with kappa by "warm start".
     """
     counts(warmup=warmup)
+    check_rate(gain)
+    if not isinstance(gain, Tracer) and np.ndim(gain) == 0 and not gain >= 0:
+        raise DecayError(f"the gain is {gain}: give a number from 0 on")
 
     def init(params: Params) -> BoundState:
         if jax.tree.leaves(params):
@@ -49,10 +55,12 @@ def bounded(warmup: int, gain: Number = 1.0, mask: Mask | Any = None) -> optax.G
         landed = jax.tree.map(jnp.add, params, updates)
         squares = jax.tree.map(_mean_square, landed)
         bounds = jax.tree.map(lambda kappa, square: jnp.where(step == warmup, square, kappa), state.bounds, squares)
-        multipliers = jax.tree.map(
-            lambda mu, square, kappa: jnp.maximum(0.0, mu + gain * (square - kappa)).astype(mu.dtype),
-            *(state.multipliers, squares, bounds),
-        )
+
+        def multiplied(mu: Array, square: Array, kappa: Array) -> Array:
+            over = jnp.where(step < warmup, 0.0, square - kappa)  # an infinite bound times a gain of 0 would be NaN
+            return jnp.maximum(0.0, mu + gain * over).astype(mu.dtype)
+
+        multipliers = jax.tree.map(multiplied, state.multipliers, squares, bounds)
 
         def of_leaf(coefficient: Any, update: Array, landed: Array, multiplier: Array) -> Array:
             if coefficient is False:

@@ -91,8 +91,10 @@ def keep_norm(mask: Mask | Any = None) -> optax.GradientTransformation:
 
 def _norm(leaf: Array) -> Array:
     """The Euclidean norm of a leaf, in float32 at least; f32[]."""
-    leaf = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
-    return jnp.sqrt(jnp.sum(jnp.square(jnp.abs(leaf))))
+    sizes = jnp.abs(leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)))
+    largest = jnp.max(sizes, initial=0.0)  # whose square may be beyond what a float holds, above or below
+    unit = jnp.where(largest == 0, 1.0, largest)
+    return largest * jnp.sqrt(jnp.sum(jnp.square(sizes / unit)))
 
 
 def _whole_leaves(mask: Mask | Any, params: Params) -> Params:

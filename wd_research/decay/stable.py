@@ -7,19 +7,20 @@ import jax.numpy as jnp
 import optax
 
 from wd_research.decay.transforms import decay_weights
-from wd_research.types import Array, Mask, Number, Params
+from wd_research.types import Array, Mask, Number, Params, Rate
 
 
 class StableState(NamedTuple):
     """The core's state, and what the decay is divided by."""
 
-    step: Array  # i32[]
-    moment: Array  # f32[]: a running mean of the mean square of the gradients
+    moment: Array  # f32[]: a running sum of the mean square of the gradients, older ones weighing less
+    weight: Array  # f32[]: the running sum of as many ones; no count of steps, which an audit would take for a clock
     core: optax.OptState
+    link: optax.OptState  # of the decay
 
 
 def stable_decay(
-    core: optax.GradientTransformation, rate: Number, b2: Number = 0.999, mask: Mask | Any = None
+    core: optax.GradientTransformation, rate: Rate, b2: Number = 0.999, mask: Mask | Any = None
 ) -> optax.GradientTransformation:
     """A core and its decay by one number for all weights: u = core(g) + rate / sqrt(v_t) c w, the decay of AdamS.
 
@@ -30,22 +31,25 @@ def stable_decay(
 
     Source: AdamS, Xie et al. (2011.11152).
     """
-    decay_weights(rate, mask=mask)  # what cannot be a rate or a mask is said at once
+    link = decay_weights(rate, mask=mask)
 
     def init(params: Params) -> StableState:
-        decay_weights(rate, mask=mask).init(params)
-        return StableState(jnp.zeros((), jnp.int32), jnp.zeros(()), core.init(params))
+        nothing = jnp.zeros((), jnp.float32)
+        return StableState(nothing, nothing, core.init(params), link.init(params))
 
     def update(updates: optax.Updates, state: Any, params: Params | None = None, **extra: Any):
         leaves = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in jax.tree.leaves(updates)]
         squares = sum((jnp.sum(jnp.square(jnp.abs(leaf))) for leaf in leaves), jnp.zeros(()))
         mean = squares / max(1, sum(leaf.size for leaf in leaves))
-        step, moment = state.step + 1, b2 * state.moment + (1 - b2) * mean
+        moment, weight = (
+            (b2 * old + (1 - b2) * new).astype(old.dtype) for old, new in ((state.moment, mean), (state.weight, 1.0))
+        )
         stepped, inner = optax.with_extra_args_support(core).update(updates, state.core, params, **extra)
-        size = jnp.sqrt(moment / (1 - b2**step))
+        pulled, after = link.update(jax.tree.map(jnp.zeros_like, stepped), state.link, params)
+        size = jnp.sqrt(moment / weight)
         # before the first gradient there is no unit, and nothing decays
-        now = jnp.where(size > 0, rate / jnp.where(size > 0, size, 1.0), 0.0)
-        decayed, _ = decay_weights(now, mask=mask).update(stepped, optax.EmptyState(), params)
-        return decayed, StableState(step, moment, inner)
+        share = jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1.0), 0.0)
+        decayed = jax.tree.map(lambda u, pull: (u + share * pull).astype(u.dtype), stepped, pulled)
+        return decayed, StableState(moment, weight, inner, after)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -210,7 +210,8 @@ def check_sizes(text: Text, window: int, train_tokens: int, held_out: int) -> in
     blocks, wanted = len(text.tokens) // BLOCK, -(-train_tokens // BLOCK) + 2 * -(-held_out // BLOCK)
     if blocks < wanted:
         raise UserError(f"{text.source} has {blocks:,} blocks of {BLOCK:,} tokens, and {train_tokens:,} tokens to "
-                        f"train on and twice {held_out:,} held out need {wanted:,}: take less")  # fmt: skip
+                        f"train on and twice {held_out:,} held out need {wanted:,}: give fewer train_tokens or "
+                        "held_out")  # fmt: skip
     return blocks
 
 

@@ -93,7 +93,7 @@ def evaluated(
 
 
 def split_sizes(arm: Arm) -> dict[str, int]:
-    """How many targets each split of a seed has: `test_examples` and so on."""
+    """How many targets of each split of a seed are evaluated: `test_examples` and so on."""
     splits = jax.eval_shape(arm.task.splits, arm.task.data, arm.task.split(0))
     return {
         f"{name}_examples": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(split.targets))
@@ -106,18 +106,23 @@ def bearable(arm: Arm, steps: int) -> int:
 
     To evaluate an example costs a third of what a step takes for one.
     """
-    task, first = arm.task, arm.task.split(0)
+    task, split = arm.task, arm.task.split(0)
     order = jax.eval_shape(lambda: task.order(jax.random.key(0), jnp.int32(0), 1))
-    batch = jax.eval_shape(lambda data, split, order: task.gather(data, split, order[0]), task.data, first, order)
-    evaluated = sum(split_sizes(arm).values())
-    trained = steps * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(batch.targets))
-    return min(USUAL, max(1, int(BORNE * 3 * trained / evaluated))) if evaluated else USUAL
+    batch = jax.eval_shape(lambda data, split, order: task.gather(data, split, order[0]), task.data, split, order)
+    parts = jax.eval_shape(task.splits, task.data, split)
+    trained, evaluated = steps * examples_of(batch), sum(map(examples_of, parts.values()))
+    return min(USUAL, max(1, int(BORNE * 3 * trained / evaluated))) if trained and evaluated else USUAL
+
+
+def examples_of(batch: Any) -> int:
+    """How many examples a batch has: the length of its longest array."""
+    return max((leaf.shape[0] for leaf in jax.tree.leaves(batch) if leaf.ndim), default=0)
 
 
 def evaluation(
     arm: Arm, step: int, evaluated: Mapping[str, Mapping[str, Any]], running: Mapping[str, Any], diverged_at: Any
 ) -> Results:
-    """Label one evaluation: `train_accuracy` and so on are of whole splits, `weights_norm` and so on of the weights.
+    """Label one evaluation: `train_accuracy` and so on are of the splits, `weights_norm` and so on of the weights.
 
     `running_loss` and so on are means over the segment's batches; the task's measurements of the weights keep the names
     that it gave them.

@@ -81,6 +81,26 @@ class Population(NamedTuple):
         shares = [share_of(points, self.devices, device) for device in range(self.devices)]
         return np.concatenate([device * each + np.arange(share) for device, share in enumerate(shares)])
 
+    def of_tile(self, seeds: int, points: int) -> Members:
+        """The shapes and types of the members of a tile of so many seeds and points, [s, h]."""
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((seeds, points, *leaf.shape[2:]), leaf.dtype), self.members
+        )
+
+    def cut(self, members: Members, seeds: int, points: int) -> Members:
+        """The members of such a tile alone, in the order of its points, whichever devices they train on."""
+        if self.members.diverged_at.shape == (seeds, points):
+            return members
+        # by NumPy: JAX would compile it anew for every number of points
+        return _indexed(members, range(seeds), self.places(points))
+
+    def filled(self, members: Members) -> Members:
+        """The members of a tile at their places, and copies of the last ones between them."""
+        seeds, points = members.diverged_at.shape
+        if self.members.diverged_at.shape == (seeds, points):
+            return members
+        return _indexed(members, filled_up(range(seeds), self.seeds), self.laid_out(range(points)))
+
     def laid_out(self, numbers: Sequence[int]) -> np.ndarray:
         """The points of these numbers at their places, and copies of the last one between them."""
         all_ = np.full(self.members.diverged_at.shape[1], numbers[-1])
@@ -170,7 +190,7 @@ def functions(arm: Arm, mesh: Mesh, block: Block = None) -> tuple[Any, Any, Any]
     takes `steps` of at most `length` steps, and evaluate(members, inputs).
 
     `block` is how many points of a seed advance together on a device (vmap); block after block, and seed after seed,
-    goes through the whole segment (lax.map) while its state is hot in the cache. None: all points of all seeds
+    goes through the whole segment while its state is hot in the cache. None: all points of all seeds
     at once, as a GPU wants it. Results in blocks of another size agree to rounding. A CPU evaluates members
     sequentially always.
     """
@@ -264,6 +284,11 @@ def by_words(act: Callable[[Any], Any], leaf: Any) -> Any:
 def unpadded(tree: Any, seeds: int | None = None, *, places: Sequence[int]) -> Any:
     """Bring a tree of [s, h, ...] to the host: so many seeds, by default all, and the points at these places."""
     return jax.tree.map(lambda leaf: np.asarray(leaf)[:seeds, list(places)], tree)
+
+
+def _indexed(members: Members, seeds: Sequence[int], points: Any) -> Members:
+    """The members of these seeds and points, on the host."""
+    return jax.tree.map(partial(by_words, lambda leaf: np.asarray(leaf)[np.ix_(seeds, points)]), members)
 
 
 def filled_up(seeds: Sequence[Any], most: int) -> list[Any]:
