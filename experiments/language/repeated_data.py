@@ -9,10 +9,10 @@ four confirm): the best decay of a net of width 32 is .7 at 16k characters, seen
 and more, seen four times or less; the logarithms of share and data have a slope of -1.08 [-1.94, -.23], which four
 seeds do not decide. It gains .127 nats of test loss over none at 16k [.085, .170] and .01 to .02 from 64k on; the usual
 .1 loses .052 at 16k and nothing at 64k. In four times the steps at 16k characters it gains .92 [.80, 1.05], and the
-best share of a weight per step does not stay, nor fall as the root of the length: it rises, with a slope of .46
-[.19, .73]. The time scale in epochs is not the same at all widths: a net of width 16 wants a fifth of the share of one
-of width 64, where decay gains .44 [.27, .61] and the best learning rate lies on the grid's edge. Test loss falls with
-the width at the best decay, and up to width 32 at .1.
+best share of a weight per step does not fall as the root of the length: it rises, with a slope of .46 [.19, .73], of
+which four seeds do not decide that it is beyond .25. Whether all sizes and widths have one time scale in epochs is
+undecided; a net of width 16 wants a fifth of the share of one of width 64, where decay gains .44 [.27, .61] and the
+best learning rate lies on the grid's edge. Test loss falls with the width at the best decay, and up to width 32 at .1.
 
 Seen with --minutes 20 before (21 minutes; three seeds, learning rates up to .03, lengths and widths at 64k characters):
 .101 nats at 16k [.074, .129], .014 at 64k [-.008, .036]; no slope decided.

@@ -9,7 +9,7 @@ import optax
 from jax.core import Tracer
 
 from wd_research.decay.masks import DecayError, coefficients, weighted
-from wd_research.decay.transforms import check_rate, kernels_unless
+from wd_research.decay.transforms import kernels_unless
 from wd_research.flags import counts
 from wd_research.types import Array, Mask, Number, Params
 
@@ -35,7 +35,6 @@ def bounded(warmup: int, gain: Number = 1.0, mask: Mask | Any = None) -> optax.G
     Source: Franke et al. (2311.09058), with kappa by "warm start".
     """
     counts(warmup=warmup)
-    check_rate(gain)
     if not isinstance(gain, Tracer) and np.ndim(gain) == 0 and not gain >= 0:
         raise DecayError(f"the gain is {gain}: give a number from 0 on")
 

@@ -26,8 +26,9 @@ def decay_at_random(
     """Decay of a random part of the weights: u <- u + rate * c * b * w, b = 1 with probability `share`, else 0.
 
     b is drawn for every entry, leaf and step from fold_in(key, step). The cautious rule decays about a half of the
-    entries, those where u w >= 0: this one decays as many, whichever they are. Rate and mask are those of
-    `decay_weights`, and so is what is raised; DecayError for a share beyond 0 to 1 too.
+    entries, those where u w >= 0: this one decays as many, whichever they are. In an arm all seeds draw alike, from
+    this key, so that intervals over seeds are for these draws. Rate and mask are those of `decay_weights`, and so is
+    what is raised; DecayError for a share beyond 0 to 1 too.
     """
     known = not isinstance(share, Tracer)
     if known and not 0 <= float(share) <= 1:
