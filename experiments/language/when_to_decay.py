@@ -37,7 +37,7 @@ FORMS: dict[str, Form] = {
     USUAL: lambda s, x: s,
     "with its square": lambda s, x: s * s,
     "cosine squared": lambda s, x: s * jnp.cos(jnp.pi / 2 * x) ** 2,
-    "1 / t": lambda s, x: s / (1 + 10 * x),
+    "as one over time": lambda s, x: s / (1 + 10 * x),
     "falling, then rising": lambda s, x: s * jnp.interp(x, *map(jnp.array, RECORD)) / max(RECORD[1]),
     "early half": lambda s, x: s * (x < 0.5),
     "late half": lambda s, x: s * (x >= 0.5),

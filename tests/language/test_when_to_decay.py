@@ -17,7 +17,7 @@ EXPECTED = {
     "with the learning rate": SCHEDULE,
     "with its square": SCHEDULE**2,
     "cosine squared": SCHEDULE * np.cos(np.pi / 2 * SHARES) ** 2,
-    "1 / t": SCHEDULE / (1 + 10 * SHARES),
+    "as one over time": SCHEDULE / (1 + 10 * SHARES),
     "falling, then rising": SCHEDULE * np.interp(SHARES, [0, 2 / 15, 8 / 15, 1], [0.8, 0.8, 0.1, 0.93]) / 0.93,
     "early half": SCHEDULE * (SHARES < 0.5),
     "late half": SCHEDULE * (SHARES >= 0.5),
@@ -46,7 +46,7 @@ def test_without_gradients_a_step_removes_learning_rate_times_decay_times_the_fo
 def test_a_claim_compares_what_it_says():
     assert [claim.id for claim in claims_of()] == ["late", "constant", "rising", "square", "one-pass"]
     losses = {"early half": 2.0, "late half": 1.5, "constant": 1.4, "with the learning rate": 1.7,
-              "falling, then rising": 1.6, "with its square": 1.705, "cosine squared": 1.71, "1 / t": 1.69}  # fmt: skip
+              "falling, then rising": 1.6, "with its square": 1.705, "cosine squared": 1.71, "as one over time": 1.69}  # fmt: skip
     grid = Hypers(np.float32([0.1, 0.1]), np.float32([0, 1]))
 
     def arm(loss):
