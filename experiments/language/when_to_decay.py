@@ -7,29 +7,30 @@ Not run yet: the criteria of `claims_of` were written down before.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 import wd_research as wd
+from experiments.language.setting import (
+    AGREED,
+    BATCH,
+    OFTEN,
+    ONCE,
+    WINDOW,
+    Hypers,
+    clipped,
+    gain_of,
+    rows_figure,
+    schedule_of,
+    sizes_of,
+    task_of,
+    tuned_loss,
+)
 
-WINDOW, BATCH = 64, 8  # tokens, windows: 512 tokens a step
-WIDTH, DEPTH, HEADS = 32, 2, 4
-CLIP = 1.0
-AGREED = 0.01  # nats: what nobody would change a recipe for
 RECORD = (0.0, 2 / 15, 8 / 15, 1.0), (0.8, 0.8, 0.1, 0.93)  # shares of the run, and the decay at each
 USUAL = "with the learning rate"
-OFTEN, ONCE = "seen often", "seen once"  # of the text
-
-
-class Hypers(NamedTuple):
-    """The hyperparameters of a language model."""
-
-    learning_rate: wd.Array  # f32[]
-    decay: wd.Array  # f32[], of the peak
-
 
 Form = Callable[[wd.Array, wd.Array], wd.Array]  # (schedule of the learning rate, share of the run) -> decay at a step
 FORMS: dict[str, Form] = {
@@ -65,12 +66,10 @@ def experiment(
     """
     wd.flags.decays(decays=decays)
     wd.flags.positive(learning_rates=learning_rates)
-    wd.flags.counts(steps=steps, often=often, once=once)
+    wd.flags.counts(steps=steps)
     wd.flags.seeds(seeds)
-    if not often < once:
-        raise wd.UserError(f"--often {often} is not below --once {once}: give fewer characters where data repeat")
-    text, points = wd.texts.kjv(), wd.grid(Hypers, learning_rate=learning_rates, decay=decays)
-    sizes = {OFTEN: often, ONCE: once}
+    sizes, text = sizes_of(often, once), wd.texts.kjv()
+    points = wd.grid(Hypers, learning_rate=learning_rates, decay=decays)
     tasks = {seen: task_of(text, characters) for seen, characters in sizes.items()}
     arms = {
         name_of(seen, form): wd.Arm(task, optimizer_of(form, steps), points, "decay")
@@ -94,21 +93,15 @@ def name_of(seen: str, form: str) -> str:
     return f"{seen}, {form}"
 
 
-def task_of(text: wd.texts.Text, characters: int) -> wd.Task:
-    """The text, so much of it, for a small decoder."""
-    return wd.language(wd.Decoder(text.vocabulary, WIDTH, DEPTH, HEADS), text, WINDOW, BATCH, characters, evaluated=128)
-
-
 def optimizer_of(form: str, steps: int) -> Callable[[Hypers], optax.GradientTransformation]:
     """Adam, clipped, with a warm-up and a line to 0, and decay of its own form beside that."""
-    schedule = wd.schedules.linear(steps, steps // 20)
+    schedule = schedule_of(steps)
 
     def optimizer(h: Hypers) -> optax.GradientTransformation:
         def rate(step: wd.Array) -> wd.Array:
             return h.learning_rate * h.decay * FORMS[form](jnp.asarray(schedule(step)), step / steps)
 
-        adam = wd.constant(wd.cores.adam(), wd.decay_weights(rate), h.learning_rate, schedule)
-        return optax.chain(optax.clip_by_global_norm(CLIP), adam)
+        return clipped(wd.constant(wd.cores.adam(), wd.decay_weights(rate), h.learning_rate, schedule))
 
     return optimizer
 
@@ -118,14 +111,13 @@ def optimizer_of(form: str, steps: int) -> Callable[[Hypers], optax.GradientTran
 Arms = Mapping[str, wd.Results]
 
 
-def loss(arms: Arms, seen: str, form: str) -> wd.Scores:
-    """The test loss of a form at its best decay, in nats."""
-    return wd.tuned(arms[name_of(seen, form)], "test_loss", by="loss")
-
-
 def worse_than(forms: Sequence[str], other: str, where: Sequence[str], arms: Arms) -> dict[str, wd.Scores]:
     """How much higher the test loss of forms is than that of another one, each at its best decay."""
-    return {name_of(seen, form): loss(arms, seen, form) - loss(arms, seen, other) for seen in where for form in forms}
+
+    def loss(seen: str, form: str) -> wd.Scores:
+        return tuned_loss(arms[name_of(seen, form)])
+
+    return {name_of(seen, form): loss(seen, form) - loss(seen, other) for seen in where for form in forms}
 
 
 def claims_of() -> tuple[wd.Claim, ...]:
@@ -157,33 +149,17 @@ def claims_of() -> tuple[wd.Claim, ...]:
 
 def figures(sizes: Mapping[str, int], steps: int, arms: wd.Evidence) -> dict[str, wd.Figure]:
     """Test loss by form, on few data and on many: how far from none each comes at its best."""
-    figure, panels = wd.panel_grid(1, 2, width=3.6, height=3.2, share=False)
-    for panel, (seen, characters) in zip(panels.flat, sizes.items(), strict=True):
-        gains = arms.score(partial(gains_of, seen))
-        for place, form in enumerate(FORMS):
-            mean, low, high = gains[form].estimate()
-            color = "#222222" if form == USUAL else "#0072b2"
-            panel.errorbar(
-                mean, place, xerr=[[mean - low], [high - mean]], fmt="o", capsize=2, markersize=4, color=color
-            )
-        panel.axvline(0, color="#555555", linewidth=0.8)
-        panel.set_yticks(range(len(FORMS)), list(FORMS) if panel is panels.flat[0] else [""] * len(FORMS))
-        panel.invert_yaxis()
-        passes = wd.epochs_of(steps, WINDOW, BATCH, characters)
-        panel.set(title=f"{characters:,} characters, {passes:.2g} passes", xlabel="gain over no decay, nats")
-        panel.grid(alpha=0.3, axis="x")
-    figure.supxlabel(f"each form at its best decay, {arms.scored_on}, 95 % intervals", fontsize=8)
-    return {"gain_by_form": figure}
+
+    def title(characters: int) -> str:
+        return f"{characters:,} characters, {wd.epochs_of(steps, WINDOW, BATCH, characters):.2g} passes"
+
+    panels = {title(characters): partial(gains_of, seen) for seen, characters in sizes.items()}
+    return {"gain_by_form": rows_figure(panels, "gain over no decay, nats", arms)}
 
 
 def gains_of(seen: str, arms: Arms) -> dict[str, wd.Scores]:
     """What each form gains over no decay."""
-
-    def gain(form: str) -> wd.Scores:
-        results = arms[name_of(seen, form)]
-        return wd.tuned(results, "test_loss", wd.has_value(results, 0), by="loss") - loss(arms, seen, form)
-
-    return {form: gain(form) for form in FORMS}
+    return {form: gain_of(arms[name_of(seen, form)]) for form in FORMS}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import wd_research as wd
-from experiments.language.when_to_decay import FORMS, OFTEN, ONCE, Hypers, claims_of, experiment, optimizer_of
+from experiments.language.setting import OFTEN, ONCE, Hypers
+from experiments.language.when_to_decay import FORMS, claims_of, experiment, optimizer_of
 
 STEPS = 40
 SHARES = np.arange(STEPS) / STEPS
@@ -46,7 +47,8 @@ def test_without_gradients_a_step_removes_learning_rate_times_decay_times_the_fo
 def test_a_claim_compares_what_it_says():
     assert [claim.id for claim in claims_of()] == ["late", "constant", "rising", "square", "one-pass"]
     losses = {"early half": 2.0, "late half": 1.5, "constant": 1.4, "with the learning rate": 1.7,
-              "falling, then rising": 1.6, "with its square": 1.705, "cosine squared": 1.71, "as one over time": 1.69}  # fmt: skip
+              "falling, then rising": 1.6, "with its square": 1.705, "cosine squared": 1.71,
+              "as one over time": 1.69}  # fmt: skip
     grid = Hypers(np.float32([0.1, 0.1]), np.float32([0, 1]))
 
     def arm(loss):
@@ -80,6 +82,6 @@ def test_flags_that_cannot_be_are_one_sentence(given, says):
 @pytest.mark.slow
 def test_a_short_run_answers_and_draws(tmp_path):
     declared = experiment(often=2_048, once=16_384, decays=(0, 0.1, 1), seeds=3, steps=20)
-    result = wd.run(declared, tmp_path, tensorboard=False)
+    result = wd.run(declared, tmp_path, wd.How(audit=False), tensorboard=False)
     assert [claim["id"] for claim in result.summary["claims"]] == [claim.id for claim in claims_of()]
     assert (tmp_path / "figures" / "gain_by_form.png").exists()
