@@ -1,17 +1,21 @@
 # make run    sets up .venv and answers the main question
 # make test   sets up .venv and passes the tests
-# make reproduce  runs every experiment and writes docs/evidence.md; with QUICK=1 in little and into runs/evidence-quick
+# make reproduce  runs the experiments of the article and the laws and writes docs/evidence.md
+# make frontier   the same for the questions of today: a night; either with QUICK=1 in little, into runs/evidence-quick
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: run reproduce test test-slow test-browser check bench clean
+.PHONY: run reproduce frontier test test-slow test-browser check bench clean
 
 run: $(VENV)/ready
 	$(BIN)/python -m experiments.decay_values
 
 reproduce: $(VENV)/ready
 	$(BIN)/python scripts/reproduce.py $(if $(QUICK),--quick)
+
+frontier: $(VENV)/ready
+	$(BIN)/python scripts/reproduce.py --frontier $(if $(QUICK),--quick)
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -m "not slow and not browser" -n 2 --dist loadscope

@@ -1,8 +1,9 @@
-"""The evidence page: every row stands on it, the newest finished run counts, and a wrong name gets one sentence."""
+"""The evidence page: every row stands on it, what is kept outlives its folder, what was interrupted goes on."""
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 
 from experiments.article.rows import ROWS
 from scripts import reproduce
+from scripts.evidence_page import Measured, keep, write_page
 from wd_research.evidence.claims import POINTS
+from wd_research.flags import UserError
 
 ROOT = Path(__file__).parent.parent
 CLAIM = {
@@ -23,65 +26,92 @@ CLAIM = {
 SEEDS = {"exploring": 8, "confirming": 16}
 
 
+COMMAND = "python -m experiments.article.data_regimes --workdir /elsewhere --seeds 8"
+
+
 def leave(folder, status="finished", age=0, claim=CLAIM, **changes):
     """A run's folder as `run` leaves it, as far as the page reads it."""
     (folder / "figures").mkdir(parents=True)
     (folder / "figures" / "first.png").write_bytes(b"the picture")
     record = {
-        "status": status, "figures": ["first", "second"], "programs": 1, "members": 7,
+        "status": status, "figures": ["first", "second"], "programs": 1, "members": 7, "command": COMMAND,
         "seconds": {"train": 90.0, "write": 30.0}, "versions": {"jax": "0.10.2"}, "device": {"kind": "cpu", "count": 2},
     }  # fmt: skip
     (folder / "experiment.json").write_text(json.dumps({**record, **changes}))
     (folder / "summary.json").write_text(json.dumps({"question": "Does it?", "claims": [claim], "seeds": SEEDS}))
     os.utime(folder / "experiment.json", (1e9 - age, 1e9 - age))
+    return folder
+
+
+def page_of(tmp_path, *folders):
+    """The page of these runs, whose folders are removed before it is written."""
+    for folder in folders:
+        keep(folder, tmp_path / "evidence")
+        shutil.rmtree(folder)
+    write_page(tmp_path / "evidence.md")
+    return (tmp_path / "evidence.md").read_text()
 
 
 def test_the_page_has_every_row_the_claims_in_their_unit_and_the_first_figure(tmp_path):
-    leave(tmp_path / "data_regimes")
-    run = reproduce.last_run("experiments.article.data_regimes", tmp_path)
-    reproduce.write_page(tmp_path / "evidence.md", [run])
-    page = (tmp_path / "evidence.md").read_text()
+    page = page_of(tmp_path, leave(tmp_path / "run"))
     table = page.split("\n## ")[1]
     assert re.findall(r"^\| ([ABCD]\w+) \|", table, re.MULTILINE) == list(ROWS)
     assert "| 95.3 -> 97.8 % | **holds**: Decay raises &#124;it&#124;. noisy: +5.00 points [+4.00, +6.00] | " in page
-    assert (
-        "`python -m experiments.article.data_regimes`: 7 nets, 1 programs, 8 + 16 seeds, 120 s. Of 1 claims 1 hold."
-        in page
-    )
-    assert (
-        "| Decay raises &#124;it&#124;. | holds | noisy | +5.00 points [+4.00, +6.00] | above 0 points | 16 confirming "
-        "| an article |" in page
-    )
+    ran = "`python -m experiments.article.data_regimes --seeds 8`: 7 nets, 1 programs, 8 + 16 seeds, 120 s on 2 x cpu, "
+    assert f"{ran}2001-09-09. Of 1 claims 1 hold." in page
+    row = "| holds | noisy | +5.00 points [+4.00, +6.00] | above 0 points | 16 confirming | an article |"
+    assert f"| Decay raises &#124;it&#124;. {row}" in page
     assert (tmp_path / "evidence" / "data_regimes.png").read_bytes() == b"the picture"
     assert page.count("not run") == len(ROWS) - 1
 
 
-def test_an_optimum_on_an_edge_is_said(tmp_path):
-    on_edge = {"verdict": "undecided", "edges": ["learning_rate"], "on_edge": True}
-    leave(tmp_path / "data_regimes", claim={**CLAIM, **on_edge})
-    reproduce.write_page(tmp_path / "evidence.md", [reproduce.last_run("experiments.article.data_regimes", tmp_path)])
-    page = (tmp_path / "evidence.md").read_text()
-    assert "| undecided (best learning rate on an edge) | noisy |" in page
+def test_questions_of_today_have_a_part_of_their_own(tmp_path):
+    today = leave(tmp_path / "today", command="python -m experiments.language.when_to_decay")
+    page = page_of(tmp_path, today, leave(tmp_path / "other"))
+    titles = re.findall(r"^# (.*)", page, re.MULTILINE)
+    assert titles == ["The evidence", "The article and the laws", "Questions of today"]
+    assert page.index("# Questions of today") < page.index("experiments.language.when_to_decay`: 7 nets")
 
 
-def test_what_is_not_finite_is_on_the_page_too(tmp_path):
-    leave(
-        tmp_path / "data_regimes", claim={**CLAIM, "verdict": "undecided", **dict.fromkeys(("measured", "low", "high"))}
-    )
-    reproduce.write_page(tmp_path / "evidence.md", [reproduce.last_run("experiments.article.data_regimes", tmp_path)])
-    said = "| undecided (some seeds have no finite number) | noisy | no number |"
-    assert said in (tmp_path / "evidence.md").read_text()
+@pytest.mark.parametrize(
+    ("claim", "says"),
+    [({"edges": ["learning_rate"], "on_edge": True}, "| undecided (best learning rate on an edge) | noisy |"),
+     (dict.fromkeys(("measured", "low", "high")), "| undecided (some seeds have no finite number) | noisy |")],
+)  # fmt: skip
+def test_why_a_claim_is_undecided_is_said(tmp_path, claim, says):
+    page = page_of(tmp_path, leave(tmp_path / "run", claim={**CLAIM, "verdict": "undecided", **claim}))
+    assert says in page
 
 
-def test_the_newest_finished_run_counts(tmp_path):
-    leave(tmp_path / "data_regimes", age=9, members=1)
-    leave(tmp_path / "data_regimes-2", age=5, members=2)
-    leave(tmp_path / "data_regimes-3", status="interrupted", members=3)
-    leave(tmp_path / "data_regimes-of-others", members=4)
-    run = reproduce.last_run("experiments.article.data_regimes", tmp_path)
-    assert run is not None
-    assert run.record["members"] == 2
-    assert reproduce.last_run("experiments.article.choosing", tmp_path) is None
+def test_only_a_finished_run_of_an_experiment_is_kept(tmp_path):
+    for folder in (leave(tmp_path / "one", "interrupted"), leave(tmp_path / "two", command="python mine.py")):
+        with pytest.raises(UserError, match="no finished run of an experiment"):
+            keep(folder, tmp_path / "evidence")
+    assert not (tmp_path / "evidence").exists()
+
+
+def test_what_was_kept_last_counts(tmp_path):
+    assert "9 nets" in page_of(tmp_path, leave(tmp_path / "one"), leave(tmp_path / "two", members=9))
+
+
+def test_the_newest_run_goes_on_where_it_was_interrupted(tmp_path):
+    leave(tmp_path / "data_regimes", age=9, status="interrupted")
+    leave(tmp_path / "data_regimes-of-others", status="interrupted")
+    assert reproduce.interrupted(tmp_path, "data_regimes") == tmp_path / "data_regimes"
+    leave(tmp_path / "data_regimes-2", age=5)
+    assert reproduce.interrupted(tmp_path, "data_regimes") is None
+    assert reproduce.interrupted(tmp_path, "choosing") is None
+
+
+def test_flags_in_little_are_those_of_the_command_line():
+    flags = {"steps": 20, "learning_rates": (0.1, 1)}
+    assert reproduce.arguments(flags) == ["--steps", "20", "--learning-rates", "0.1", "1"]
+
+
+def test_what_is_kept_in_the_repository_is_of_experiments_that_are_there():
+    modules = reproduce.all_experiments()
+    kept = [Measured(**json.loads(file.read_text())) for file in (ROOT / "docs" / "evidence").glob("*.json")]
+    assert {run.module for run in kept} <= set(modules)
 
 
 def test_every_experiment_is_found_and_nothing_else():
