@@ -81,7 +81,8 @@ def keep(folder: Path, kept: Path) -> Measured:
 
 def write_page(page: Path) -> None:
     """Write the page of all that is kept in the folder beside it, which has the page's name."""
-    runs = [Measured(**json.loads(file.read_text())) for file in sorted(page.with_suffix("").glob("*.json"))]
+    runs = [Measured(**json.loads(file.read_text())) for file in page.with_suffix("").glob("*.json")]
+    runs.sort(key=lambda run: run.module)
     laws, today = ([run for run in runs if run.of_today is of_today] for of_today in (False, True))
     lines = [*head(runs), *table_of_rows(runs)]
     for title, part in (("The article and the laws", laws), ("Questions of today", today)):
