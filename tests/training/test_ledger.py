@@ -1,4 +1,4 @@
-"""The ledger: relative step and angle of every leaf, against NumPy, in half precision, and through a run."""
+"""The ledger: norm, relative step and angle of every leaf, against NumPy, in half precision, and through a run."""
 
 import io
 from dataclasses import replace
@@ -16,7 +16,7 @@ from tests.training.cases import arm, leaves_equal
 from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
 from wd_research.experiment import Experiment
-from wd_research.reporting.figures import ledger_figure, ledger_leaves
+from wd_research.reporting.figures import LEDGER, ledger_figure, ledger_leaves
 from wd_research.running import run
 from wd_research.training.ledger import ledger, turned
 
@@ -28,6 +28,7 @@ LEAVES = ["Dense_0.bias", "Dense_0.kernel", "Dense_1.bias", "Dense_1.kernel"]
 def of_leaf(old, new):
     """Ratio and angle of one leaf."""
     found = ledger({"w": old}, {}, {"w": new})
+    np.testing.assert_allclose(found["w_norm"], np.linalg.norm(np.ravel(new).astype(float)), rtol=1e-5)
     return float(found["w_ratio"]), float(found["w_angle"])
 
 
@@ -96,6 +97,7 @@ def test_half_precision_is_measured_in_float32(dtype):
         found = ledger({"w": old}, {}, {"w": new})
         assert all(value.dtype == jnp.float32 for value in found.values())
         np.testing.assert_allclose((found["w_ratio"], found["w_angle"]), in_double(old, new), rtol=1e-3)
+        np.testing.assert_allclose(found["w_norm"], np.linalg.norm(np.asarray(new, float)), rtol=1e-3)
 
 
 def test_a_scalar_has_angle_0_or_pi():
@@ -108,7 +110,7 @@ def test_every_leaf_of_a_tree_has_a_name_that_netcdf_and_tensorboard_allow():
     tree = {"mlp/~/linear 0": {"w": jnp.ones(2)}, "layers": [jnp.ones(3), (jnp.float32(1), {"größe": jnp.ones(1)})]}
     names = {name.rpartition("_")[0] for name in ledger(tree, {}, tree)}
     assert names == {"mlp___linear_0.w", "layers.0", "layers.1.0", "layers.1.1.gr__e"}
-    assert set(ledger(jnp.ones(2), {}, jnp.ones(2))) == {"weights_ratio", "weights_angle"}
+    assert set(ledger(jnp.ones(2), {}, jnp.ones(2))) == {f"weights_{kind}" for kind in LEDGER}
 
 
 def train(observe, folder):
@@ -150,7 +152,7 @@ def test_a_run_leaves_every_leaf_in_its_results_and_event_files(trained):
     assert ledger_leaves(done.arms["AdamW"]) == LEAVES
     events = EventAccumulator(str(done.folder / "tensorboard" / "AdamW")).Reload()
     with xr.open_datatree(done.folder / "results.nc") as tree:
-        for name in (f"running_{leaf}_{kind}" for leaf in LEAVES for kind in ("ratio", "angle")):
+        for name in (f"running_{leaf}_{kind}" for leaf in LEAVES for kind in LEDGER):
             values = tree["AdamW"][name].to_numpy()
             assert values.shape == (2, 3, STEPS)
             assert np.isfinite(values).all()

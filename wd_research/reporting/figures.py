@@ -441,7 +441,7 @@ def draw_weights(panel: Axes, trained: Mapping[str, Results]) -> None:
     panel.legend(fontsize=8)
 
 
-LEDGER = {"ratio": "size of a step / norm of the leaf", "angle": "angle per step, rad"}
+LEDGER = {"norm": "norm of the leaf", "ratio": "size of a step / norm of the leaf", "angle": "angle per step, rad"}
 
 
 def ledger_leaves(results: Results) -> list[str]:
@@ -451,15 +451,15 @@ def ledger_leaves(results: Results) -> list[str]:
 
 
 def ledger_figure(name: str, results: Results) -> Figure:
-    """The steps of an arm at its chosen point, leaf by leaf: left their size relative to the leaf's norm, right the
-    angle by which they turn it; both are means over the steps since the evaluation before, on exploring seeds.
+    """An arm at its chosen point, leaf by leaf: the norm, the size of a step relative to it, and the angle by which a
+    step turns the leaf; all are means over the steps since the evaluation before, on exploring seeds.
 
     Leaves of one layer share a color, from dark at the first to bright at the last, and a marker; leaves of one kind
     share their dashes.
     """
     chosen, leaves = results.sel(point=choose(results).point), ledger_leaves(results)
-    columns = max(1, 150 // (10 + max(map(len, leaves))))  # of the legend
-    figure, panels = panel_grid(1, 2, width=4.6, height=3.0 + 0.17 * -(-len(leaves) // columns), share=False)
+    columns = max(1, 220 // (10 + max(map(len, leaves))))  # of the legend
+    figure, panels = panel_grid(1, 3, width=4.3, height=3.0 + 0.17 * -(-len(leaves) // columns), share=False)
     for panel, (kind, label) in zip(panels[0], LEDGER.items(), strict=True):
         for leaf, style in leaf_styles(leaves).items():
             values = chosen[f"running_{leaf}_{kind}"].to_numpy()
