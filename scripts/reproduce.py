@@ -7,7 +7,8 @@
     python scripts/reproduce.py --quick                 # in little, into runs/evidence-quick/; --frontier too
 
 Every experiment is a process of its own, as its head says, with its folder in runs/evidence (or runs/evidence-quick);
-one that was interrupted there goes on. In little, an experiment has the flags that its module calls `SHORT`.
+one that was interrupted there goes on. In little two seeds confirm, and an experiment has the flags that its module
+calls `SHORT`.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from wd_research.reporting.folder import RECORD, free_folder
 from wd_research.reporting.record import read_record
 
 ROOT = Path(__file__).parent.parent
-SHORT = {"seeds": 2, "confirm": 2}  # flags in little of an experiment that has none of its own
+SHORT = {"seeds": 2}  # flags in little of an experiment that has none of its own
 
 
 def main() -> None:
@@ -87,7 +88,8 @@ def run(module: str, runs: Path, quick: bool) -> tuple[Path, str]:
     name = module.rpartition(".")[2]
     folder = interrupted(runs, name) or free_folder(runs, name)
     print(f"=== {name}", flush=True)
-    few = arguments(getattr(importlib.import_module(module), "SHORT", SHORT)) if quick else []
+    short = {"confirm": 2, **getattr(importlib.import_module(module), "SHORT", SHORT)}
+    few = arguments(short) if quick else []
     command = [sys.executable, "-m", module, "--workdir", str(folder), *few]
     done = subprocess.run(command, cwd=ROOT, check=False, text=True, stdout=subprocess.PIPE if quick else None)
     if done.returncode:

@@ -79,6 +79,7 @@ def measure(
             write_text(folder / AUDIT, audit())
         save = partial(replace_results, folder, record)
         evidence = measured(experiment, training, save, partial(rescued, write_confirming, folder / CONFIRMING))
+        announce("auditing the best decay")
         with booked(training.seconds, "audit"), kept(errors := {}, "the audit at the best decay"):
             write_text(folder / AUDIT, audit(chosen_points(experiment.trained, evidence)))
         for said in formatted(errors).values():  # what is measured stands, and so does the audit before it

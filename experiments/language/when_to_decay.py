@@ -31,6 +31,7 @@ from experiments.language.setting import (
 
 RECORD = (0.0, 2 / 15, 8 / 15, 1.0), (0.8, 0.8, 0.1, 0.93)  # shares of the run, and the decay at each
 USUAL = "with the learning rate"
+SHORT = {"often": 2_048, "once": 16_384, "decays": (0, 0.1, 1), "steps": 20}  # to see that it runs
 
 Form = Callable[[wd.Array, wd.Array], wd.Array]  # (schedule of the learning rate, share of the run) -> decay at a step
 FORMS: dict[str, Form] = {
@@ -82,6 +83,8 @@ def experiment(
         steps=steps,
         evaluations=2,
         confirm=4,
+        until_decided=12,
+        grow=True,
         claims=claims_of(),
         figures=partial(figures, sizes, steps),
         answer=wd.by_verdicts,

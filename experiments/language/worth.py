@@ -85,7 +85,7 @@ def experiment(
         seeds=seeds,
         steps=max(steps.values()),
         evaluations=2,
-        confirm=4,
+        confirm=8,
         claims=claims_of(list(steps)),
         figures=partial(figures, list(steps)),
         answer=wd.by_verdicts,

@@ -7,7 +7,7 @@ import pytest
 
 import wd_research as wd
 from experiments.language.setting import OFTEN, ONCE, Hypers
-from experiments.language.when_to_decay import FORMS, claims_of, experiment, optimizer_of
+from experiments.language.when_to_decay import FORMS, SHORT, claims_of, experiment, optimizer_of
 
 STEPS = 40
 SHARES = np.arange(STEPS) / STEPS
@@ -81,7 +81,7 @@ def test_flags_that_cannot_be_are_one_sentence(given, says):
 
 @pytest.mark.slow
 def test_a_short_run_answers_and_draws(tmp_path):
-    declared = experiment(often=2_048, once=16_384, decays=(0, 0.1, 1), seeds=3, steps=20)
+    declared = experiment(**SHORT)
     result = wd.run(declared, tmp_path, wd.How(audit=False), tensorboard=False)
     assert [claim["id"] for claim in result.summary["claims"]] == [claim.id for claim in claims_of()]
     assert (tmp_path / "figures" / "gain_by_form.png").exists()
