@@ -162,9 +162,9 @@ def figures(sizes: Mapping[str, int], steps: int, arms: wd.Evidence) -> dict[str
     panels = {title(characters): partial(gains_of, seen) for seen, characters in sizes.items()}
     curves = loss_over_decay({seen: [name_of(seen, rule) for rule in LINKS] for seen in sizes}, arms)
     rows = rows_figure(panels, "gain over no decay, nats", arms)
-    decays = np.concatenate([wd.axis_values(results) for results in arms.values()])
-    for panel in curves.axes:  # rules have other rates
-        wd.axis_from_zero(panel, decays[decays > 0].min(), decays.max())
+    rates = wd.joined([arms[name_of(OFTEN, rule)] for rule in LINKS], "point")
+    for panel in curves.axes:  # the axis is as long as the rates of all rules
+        wd.mark_zero(panel, rates, np.ones(rates.sizes["point"], bool))
     for panel in rows.axes:
         panel.locator_params(axis="x", nbins=5)
     return {"loss_over_decay": curves, "gain_by_rule": rows}
