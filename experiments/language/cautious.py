@@ -2,7 +2,12 @@
 
 python -m experiments.language.cautious
 
-Not run yet: the criteria of `claims_of` were written down before.
+Seen (22 minutes on 2 CPU cores that other work shared; 234 nets, 6 programs, 3 seeds explore, 6 confirm): which entries
+decay makes no difference that six seeds can see. Where data do not repeat plain decay is better than cautious decay by
+.003 nats [-.005, .010], a random half by .001 [-.005, .007]; where they repeat cautious decay is better than plain by
+.004 [-.018, .026], and all three gain .14 over none. Their best rates are those of plain decay times two for either half,
+and a random half at twice the rate is as good as plain decay, by .002 [-.007, .011] at most. Beyond the best rate they
+part: at the largest rate of the grid cautious decay loses .1 nats less than the random half.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -160,14 +165,11 @@ def figures(sizes: Mapping[str, int], steps: int, arms: wd.Evidence) -> dict[str
         return f"{characters:,} characters, {wd.epochs_of(steps, WINDOW, BATCH, characters):.2g} passes"
 
     panels = {title(characters): partial(gains_of, seen) for seen, characters in sizes.items()}
-    curves = loss_over_decay({seen: [name_of(seen, rule) for rule in LINKS] for seen in sizes}, arms)
-    rows = rows_figure(panels, "gain over no decay, nats", arms)
-    rates = wd.joined([arms[name_of(OFTEN, rule)] for rule in LINKS], "point")
-    for panel in curves.axes:  # the axis is as long as the rates of all rules
-        wd.mark_zero(panel, rates, np.ones(rates.sizes["point"], bool))
-    for panel in rows.axes:
-        panel.locator_params(axis="x", nbins=5)
-    return {"loss_over_decay": curves, "gain_by_rule": rows}
+    curves = {seen: [name_of(seen, rule) for rule in LINKS] for seen in sizes}
+    return {
+        "loss_over_decay": loss_over_decay(curves, arms),
+        "gain_by_rule": rows_figure(panels, "gain over no decay, nats", arms),
+    }
 
 
 def gains_of(seen: str, arms: Arms) -> dict[str, wd.Scores]:

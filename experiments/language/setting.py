@@ -92,6 +92,7 @@ def rows_figure(panels: Mapping[str, Callable], label: str, arms: wd.Evidence) -
         if number and names[number] == names[0]:
             panel.set_yticks(range(len(rows)), [""] * len(rows))
         panel.set(title=title, xlabel=label)
+        panel.locator_params(axis="x", nbins=5)
     figure.supxlabel(f"{arms.scored_on}, 95 % intervals", fontsize=8)
     return figure
 
@@ -105,7 +106,8 @@ def loss_over_decay(panels: Mapping[str, Sequence[str]], arms: wd.Evidence) -> w
             color = wd.STYLES[number % len(wd.STYLES)].color
             among = best_of_each(results)
             wd.draw_against_axis(panel, results, among, "test_loss", name.removeprefix(f"{title}, "), color, dashes)
-        wd.mark_zero(panel, arms[names[0]], best_of_each(arms[names[0]]))
+        values = np.concatenate([wd.axis_values(arms[name]) for name in names])
+        wd.axis_from_zero(panel, values[values > 0].min(), values.max())
         panel.set(title=title, xlabel=arms[names[0]].attrs["axis"].replace("_", " "), ylabel="test loss, nats")
         panel.legend(fontsize=7)
         panel.grid(alpha=0.3)
