@@ -3,11 +3,12 @@
 python -m experiments.literature.forgetting
 
 Seen (105 s on 2 CPU cores; 1,040 nets, 2 programs, 16 seeds explore, 16 confirm): both statements hold where they say
-so, and one does not. In equilibrium all histories end at one test loss, within .013 nats, and at one norm within about 3 %
-(3.1 % [2.3, 3.9] after a fourfold learning rate, so that is undecided at 3 %), though each had changed the norm by 16 to
-225 %. Where the learning rate falls, decay gains 11.8 points [10.7, 12.9]; removed after half of the training it loses
-1.2 [.7, 1.6] of them, but added then it still gains 6.3 [5.7, 6.9], so that late decay does nothing fails. At a constant
-learning rate late decay gains all that decay always does, and early decay nearly nothing: 13.5 points [12.1, 14.8] less.
+so, and one does not. In equilibrium all histories end at one test loss, within .013 nats, and at one norm within about
+3 % (3.1 % [2.3, 3.9] after a fourfold learning rate, so that is undecided at 3 %), though each had changed the norm by
+16 to 225 %. Where the learning rate falls, decay gains 11.8 points [10.7, 12.9]; removed after half of the training it
+loses 1.2 [.7, 1.6] of them, but added then it still gains 6.3 [5.7, 6.9], so that late decay does nothing fails. At a
+constant learning rate late decay gains all that decay always does, and early decay nearly nothing: 13.5 points [12.1,
+14.8] less.
 
 Two statements that seem to disagree. A net with normalized layers that trains at a constant learning rate and decay for
 several times 1 / (learning rate * decay) is in an equilibrium which does not depend on what either was before. And a

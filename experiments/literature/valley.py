@@ -2,7 +2,13 @@
 
 python -m experiments.literature.valley
 
-Not run yet: the criteria of `claims_of` were written down before.
+Seen (2 minutes on 2 CPU cores; 3,360 nets, 4 programs, 16 seeds): the valley runs along the axis of the convention
+where it was not expected. Decoupled, the best decay hardly moves with the learning rate: over a factor of 100 the
+logarithms have a slope of -.28 [-.32, -.24] on the regression and of .28 [.23, .34] on digits, where -1 was expected.
+Independent, it grows: .71 [.65, .76] and 1.28 [1.23, 1.34], where 0 was expected. All three claims fail: with Adam and
+a learning rate that falls by a line, the decay of optax and PyTorch is the one that can be tuned on its own. The loss
+of the regression is more nearly a sum of both in the independent convention (share .28 [.27, .29] higher), that of
+digits less (-.48).
 
 Decoupled decay, that of optax and PyTorch, shrinks weights by 1 - learning rate * decay; independent decay, that of the
 paper of AdamW, by 1 - decay. If what matters is by how much weights shrink, the best decay falls as one over the
