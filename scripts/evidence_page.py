@@ -84,7 +84,11 @@ def write_page(page: Path) -> None:
     runs = [Measured(**json.loads(file.read_text())) for file in page.with_suffix("").glob("*.json")]
     runs.sort(key=lambda run: run.module)
     laws, today = ([run for run in runs if run.of_today is of_today] for of_today in (False, True))
-    lines = [*head(runs), *table_of_rows(runs)]
+    lines = [
+        *head(runs),
+        *contents({"Questions of today": today, "The article and the laws": laws}),
+        *table_of_rows(runs),
+    ]
     for title, part in (("The article and the laws", laws), ("Questions of today", today)):
         lines += [f"# {title}", "", *(line for run in part for line in section(run))] if part else []
     page.write_text("\n".join(lines))
@@ -108,6 +112,20 @@ def head(runs: Sequence[Measured]) -> list[str]:
         "cell that the verdict hangs on.",
         "",
     ]
+
+
+def contents(parts: Mapping[str, Sequence[Measured]]) -> list[str]:
+    """Every experiment in a line, part by part: its question, its size, its claims."""
+    lines = []
+    for title, runs in parts.items():
+        lines += (
+            [f"| {title.lower()} | experiment | nets | minutes | claims |", "|---|---|---|---|---|"] if runs else []
+        )
+        for run in runs:
+            minutes, module = f"{run.seconds / 60:.0f}" if run.seconds >= 60 else "< 1", run.module.partition(".")[2]
+            lines.append(line(run.question, f"`{module}`", f"{run.members:,}", minutes, count(run.claims)))
+        lines += [""]
+    return lines
 
 
 def table_of_rows(runs: Sequence[Measured]) -> list[str]:

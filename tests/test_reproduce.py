@@ -69,7 +69,9 @@ def test_questions_of_today_have_a_part_of_their_own(tmp_path):
     today = leave(tmp_path / "today", command="python -m experiments.language.when_to_decay")
     page = page_of(tmp_path, today, leave(tmp_path / "other"))
     titles = re.findall(r"^# (.*)", page, re.MULTILINE)
-    assert titles == ["The evidence", "The article and the laws", "Questions of today"]
+    assert titles == ["The evidence", "Questions of today", "The article and the laws"]
+    short = "| Does it? | `language.when_to_decay` | 7 | 2 | 1 hold |"
+    assert page.index("| questions of today |") < page.index(short) < page.index("| the article and the laws |")
     assert page.index("# Questions of today") < page.index("experiments.language.when_to_decay`: 7 nets")
 
 
