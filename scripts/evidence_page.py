@@ -83,13 +83,11 @@ def write_page(page: Path) -> None:
     """Write the page of all that is kept in the folder beside it, which has the page's name."""
     runs = [Measured(**json.loads(file.read_text())) for file in page.with_suffix("").glob("*.json")]
     runs.sort(key=lambda run: run.module)
-    laws, today = ([run for run in runs if run.of_today is of_today] for of_today in (False, True))
-    lines = [
-        *head(runs),
-        *contents({"Questions of today": today, "The article and the laws": laws}),
-        *table_of_rows(runs),
-    ]
-    for title, part in (("The article and the laws", laws), ("Questions of today", today)):
+    parts = {"Questions of today": [], "The article and the laws": []}
+    for run in runs:
+        parts["Questions of today" if run.of_today else "The article and the laws"].append(run)
+    lines = [*head(runs), *contents(parts), *table_of_rows(runs)]
+    for title, part in parts.items():
         lines += [f"# {title}", "", *(line for run in part for line in section(run))] if part else []
     page.write_text("\n".join(lines))
 
