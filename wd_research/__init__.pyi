@@ -39,7 +39,7 @@ from .evidence.choices import Choice, Scores, choice_of, choose, difference, gai
 from .evidence.claims import NATS, NUMBER, PERCENT, POINTS, Claim, Unit, everywhere, somewhere
 from .evidence.measured import Cell, Evidence, score_by_halves
 from .evidence.selection import best_point, best_values
-from .evidence.statistics import Estimate, paired_t
+from .evidence.statistics import Estimate, paired_t, vertex
 from .experiment import Experiment
 from .flags import UserError
 from .measuring import How, measure
@@ -286,6 +286,7 @@ __all__ = [
     "toward_zero",
     "train_step",
     "tuned",
+    "vertex",
     "windows",
     "with_average",
     "with_metrics",

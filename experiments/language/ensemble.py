@@ -141,23 +141,11 @@ Arms = Mapping[str, wd.Results]
 def best_decays(results: wd.Results, loss: np.ndarray) -> np.ndarray:
     """The decay above 0 at which each seed's loss is least, from f64[s, h] with one learning rate; f64[s].
 
-    It is the vertex of the parabola through the least loss and its neighbours over the logarithm of the decay; NaN,
-    with which no verdict is given, where the least loss is at an end of the grid or beside a loss that is not finite.
+    It is the `wd.vertex` over the logarithm of the decay.
     """
     decays = results["decay"].to_numpy().astype(float)
     order = np.argsort(decays)[(decays == 0).sum() :]
-    return np.exp([vertex(np.log(decays[order]), row) for row in np.nan_to_num(loss[:, order], nan=np.inf)])
-
-
-def vertex(x: np.ndarray, loss: np.ndarray) -> float:
-    """Where the parabola through the least of the losses f64[k] at x f64[k] and its neighbours has its minimum."""
-    best = int(np.argmin(loss))
-    around = slice(best - 1, best + 2)
-    if not 0 < best < len(x) - 1 or not np.isfinite(loss[around]).all():
-        return np.nan
-    curvature, slope, _ = np.polyfit(x[around] - x[best], loss[around], 2)
-    moved = -slope / (2 * curvature) if curvature > 0 else 0.0
-    return float(np.clip(x[best] + moved, x[best - 1], x[best + 1]))
+    return np.exp(wd.vertex(np.log(decays[order]), loss[:, order]))
 
 
 def lower(name: str, arms: Arms) -> dict[str, np.ndarray]:

@@ -14,7 +14,6 @@ import numpy as np
 import optax
 
 import wd_research as wd
-from experiments.language.repeated_data import share_of
 from experiments.language.setting import (
     AGREED,
     OFTEN,
@@ -176,10 +175,9 @@ def best_ratio(adamw: wd.Results, sphere: wd.Results) -> np.ndarray:
     """
 
     def log_best(results: wd.Results, at: np.ndarray) -> np.ndarray:
-        decays = results["decay"].to_numpy()[at].astype(float)
-        losses = np.nan_to_num(wd.surviving(results, "validation_loss")[:, at], nan=np.inf)
-        best = np.array([share_of(loss, np.ones(len(decays)), decays) for loss in losses])
-        return np.log2(np.where((best > decays.min()) & (best < decays.max()), best, np.nan))
+        decays, losses = results["decay"].to_numpy()[at].astype(float), wd.surviving(results, "validation_loss")[:, at]
+        order = np.argsort(decays)
+        return wd.vertex(np.log2(decays[order]), losses[:, order])
 
     return (log_best(sphere, among(sphere, ROOT)) - log_best(adamw, among(adamw))) / 2  # angles go as roots of decays
 

@@ -207,8 +207,8 @@ Arms = Mapping[str, wd.Results]
 def best_shares(results: wd.Results) -> np.ndarray:
     """The share of a weight that the best decay removes at the peak, learning rate * decay, seed by seed; f64[s].
 
-    Of a seed's validation losses the lowest is taken over learning rates and decays; at its learning rate, the vertex
-    of the parabola through it and its neighbours over the logarithm of the decay.
+    Of a seed's validation losses the lowest is taken over learning rates and decays; at its learning rate, the
+    `wd.vertex` over the logarithm of the decay.
     """
     loss = np.where(results["diverged_at"].to_numpy() < 0, wd.final(results, "validation_loss"), np.inf)
     rates, decays = (results[name].to_numpy().astype(float) for name in ("learning_rate", "decay"))
@@ -216,18 +216,12 @@ def best_shares(results: wd.Results) -> np.ndarray:
 
 
 def share_of(loss: np.ndarray, rates: np.ndarray, decays: np.ndarray) -> float:
-    """Learning rate times decay at the least of the losses f64[h] of one seed."""
+    """Learning rate times decay at the least of the losses f64[h] of one seed; at an end of the grid, that end."""
     best = int(np.argmin(np.where(decays > 0, loss, np.inf)))
     at_rate = np.flatnonzero((rates == rates[best]) & (decays > 0))
     at_rate = at_rate[np.argsort(decays[at_rate])]
-    place = int(np.flatnonzero(at_rate == best)[0])
-    around = at_rate[max(0, place - 1) : place + 2]
-    if len(around) < 3 or not np.isfinite(loss[around]).all():
-        return rates[best] * decays[best]
-    x = np.log(decays[around])
-    curvature, slope, _ = np.polyfit(x - x[1], loss[around], 2)
-    vertex = x[1] - slope / (2 * curvature) if curvature > 0 else x[1]
-    return rates[best] * float(np.exp(np.clip(vertex, x[0], x[2])))
+    decay = float(np.exp(wd.vertex(np.log(decays[at_rate]), loss[at_rate])))
+    return rates[best] * (decay if np.isfinite(decay) else decays[best])
 
 
 def passes(case: Case, steps: int) -> float:

@@ -2,8 +2,13 @@
 
 python -m experiments.language.when_to_decay
 
-Not run yet: the criteria of `claims_of` were written down before.
-"""
+Seen (36 minutes on 2 CPU cores that other work shared; 668 nets, 3 seeds explore, 4 to 12 confirm): where data repeat,
+decay in the late half alone is worth nearly as much as all along, .12 nats over none, and .051 [.035, .068] more than
+in the early half alone. Decay that stays is not better than decay that falls with the learning rate, by -.005 [-.018,
+.008], nor, as far as twelve seeds tell, decay that falls and rises, by .007 [-.001, .015]; decay with the square of the
+learning rate loses .024 [.014, .035] to that. Where data do not repeat, decay is worth .015 and forms differ by less:
+constant decay loses .012 [.007, .017] to decay with the learning rate, the late half .014 [.008, .019], falling and
+rising .005 [.002, .008]; the others are level with it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

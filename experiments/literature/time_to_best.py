@@ -22,7 +22,6 @@ import optax
 
 import wd_research as wd
 from experiments.article.setting import digits_task
-from experiments.literature.valley import best_decays
 
 WIDTH, BATCH_SIZE, EVALUATIONS = 32, 50, 200
 TOLERANCE = 0.0025  # of test accuracy: what is as near to the best is as good
@@ -176,7 +175,7 @@ def of_budget(arms: Arms) -> dict[str, np.ndarray]:
         among = np.flatnonzero((rates == rate) & (decays > 0))
         loss = losses(arms)[:, among[np.argsort(decays[among])]]
         at = np.unique([int(np.abs(steps - share * steps[-1]).argmin()) for share in SHARES])
-        best = best_decays(np.sort(decays[among]), np.moveaxis(loss[..., at], 1, 2))
+        best = wd.vertex(np.log(np.sort(decays[among])), np.moveaxis(loss[..., at], 1, 2))
         found[f"learning rate {rate:.3g}"] = slope(steps[at], np.exp(best))
     return found
 

@@ -151,27 +151,12 @@ def map_of(name: str, arms: Arms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rates, decays[decays > 0], np.log(loss[..., decays > 0])
 
 
-def best_decays(decays: np.ndarray, log_loss: np.ndarray) -> np.ndarray:
-    """The logarithm of the best decay at every learning rate, f64[s, r], by a parabola through the best and its sides.
-
-    It is NaN where the best one is an end of the grid.
-    """
-    x, best = np.log(decays), log_loss.argmin(axis=-1)
-    inner = np.clip(best, 1, len(x) - 2)
-    low, at, high = (np.take_along_axis(log_loss, inner[..., None] + k, axis=-1)[..., 0] for k in (-1, 0, 1))
-    left, right = x[inner] - x[inner - 1], x[inner + 1] - x[inner]
-    bend = (low - at) / left + (high - at) / right
-    way = ((low - at) * right / left - (high - at) * left / right) / 2
-    vertex = x[inner] + np.divide(way, bend, out=np.zeros_like(way), where=bend > 0)
-    return np.where(best == inner, vertex, np.nan)
-
-
 def slopes(place: str, arms: Arms) -> dict[str, np.ndarray]:
     """The slope of the logarithm of the best decay over that of the learning rate, seed by seed; NaN below 3 rates."""
     found = {}
     for what in LOSSES:
         rates, decays, log_loss = map_of(f"{what}, {place}", arms)
-        best = best_decays(decays, log_loss)
+        best = wd.vertex(np.log(decays), log_loss)
         there = np.isfinite(best)
         fits = [np.polyfit(np.log(rates)[k], b[k], 1)[0] if k.sum() > 2 else np.nan
                 for k, b in zip(there, best, strict=True)]  # fmt: skip
@@ -220,7 +205,7 @@ def figures(arms: wd.Evidence) -> dict[str, wd.Figure]:
         rates, decays, log_loss = map_of(name, arms)
         shown = np.exp(log_loss - log_loss.min(axis=(1, 2), keepdims=True)).mean(axis=0).T
         image = panel.pcolormesh(borders(rates), borders(decays), shown, cmap="Greys", vmin=1, vmax=WORST)
-        for best in np.exp(best_decays(decays, log_loss)):
+        for best in np.exp(wd.vertex(np.log(decays), log_loss)):
             panel.plot(rates, best, "o", color="#D55E00", markersize=3)
         panel.set(xscale="log", yscale="log", title=name, xlabel="learning rate", ylabel="decay")
         bar = figure.colorbar(image, ax=panel)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -18,6 +18,7 @@ from wd_research.evidence.statistics import (
     paired_t,
     smallest_effect,
     standard_error,
+    vertex,
 )
 
 SEEDS, TRIALS = 8, 1_500
@@ -206,3 +207,28 @@ def test_candidates_that_are_compared_in_parts_are_the_same_set(count, pairs, mo
     monkeypatch.setattr("wd_research.evidence.statistics.PAIRS", pairs)
     assert np.array_equal(confidence_set(scores, resolution=0.01), whole)
     assert 0 < whole.sum() < max(count, 3)
+
+
+@given(
+    x=st.lists(st.floats(-5, 5), min_size=3, max_size=9, unique=True),
+    best=st.floats(-5, 5),
+    bend=st.floats(0.1, 10),
+)
+def test_a_vertex_is_that_of_a_parabola_between_the_points_of_a_grid_and_unknown_at_its_ends(x, best, bend):
+    x = np.sort(np.round(x, 2))
+    assume(np.diff(x).min() > 0)
+    losses = 3 + bend * (x - best) ** 2
+    if 0 < losses.argmin() < len(x) - 1:
+        assert vertex(x, np.stack([losses, losses + 1])) == pytest.approx([best] * 2, abs=1e-6)
+    else:
+        assert np.isnan(vertex(x, losses))
+
+
+def test_a_vertex_beside_a_loss_that_is_not_finite_is_unknown():
+    x, losses = np.arange(4.0), np.array([1.0, 0.0, 2.0, 3.0])
+    for beside in (np.nan, np.inf):
+        assert np.isnan(vertex(x, np.where(x == 2, beside, losses)))
+        assert np.isfinite(vertex(x, np.where(x == 3, beside, losses)))
+    assert np.isnan(vertex(x, np.full(4, np.nan)))
+    assert vertex(x, np.ones(4) - (x == 2) * 0.0 - (x == 1) * 1.0) == 1
+    assert np.isnan(vertex(x[:2], losses[:2]))

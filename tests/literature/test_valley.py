@@ -12,7 +12,6 @@ from experiments.literature.valley import (
     PLACES,
     Hypers,
     adam,
-    best_decays,
     claims_of,
     experiment,
     ridge,
@@ -44,13 +43,6 @@ def test_an_epoch_of_the_regression_has_every_example_once():
 def bowl(slope):
     """The logarithm of a loss with its best decay at .1 (rate / .01)^slope; f64[1, r, d]."""
     return (np.log(DECAYS) - np.log(0.1) - slope * np.log(RATES / 0.01)[:, None])[None] ** 2 / 100
-
-
-def test_the_best_decay_is_that_of_a_parabola_and_none_at_an_end_of_the_grid():
-    np.testing.assert_allclose(best_decays(DECAYS, bowl(0.3))[0], np.log(0.1) + 0.3 * np.log(RATES / 0.01))
-    assert np.isnan(best_decays(DECAYS, bowl(0) * 0 + np.arange(13))).all()
-    uneven = np.array([0.01, 0.02, 0.1, 1.0])
-    np.testing.assert_allclose(best_decays(uneven, (np.log(uneven) - np.log(0.06))[None, None] ** 2), np.log([[0.06]]))
 
 
 def test_a_sum_is_separable_and_a_product_is_not():

@@ -77,6 +77,26 @@ def best_candidate(scores: np.ndarray) -> int:
     return int(np.where(np.isnan(scores), -np.inf, scores).mean(axis=0).argmax())
 
 
+def vertex(x: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """Where losses f64[..., k] at x f64[k], ascending, would be least between the points of a grid; f64[...].
+
+    It is the vertex of the parabola through the least loss and its two neighbours. NaN, with which no verdict is given,
+    where the least one is an end of the grid, or beside one that is not finite.
+    """
+    losses = np.where(np.isfinite(losses), np.asarray(losses, float), np.inf)
+    if len(x) < 3:
+        return np.full(losses.shape[:-1], np.nan)
+    best = losses.argmin(axis=-1)
+    inner = np.clip(best, 1, len(x) - 2)
+    low, at, high = (np.take_along_axis(losses, (inner + k)[..., None], axis=-1)[..., 0] for k in (-1, 0, 1))
+    known = (best == inner) & np.isfinite(low + high)
+    low, at, high = (np.where(known, loss, 0.0) for loss in (low, at, high))
+    left, right = x[inner] - x[inner - 1], x[inner + 1] - x[inner]
+    bend = (low - at) / left + (high - at) / right
+    way = ((low - at) * right / left - (high - at) * left / right) / 2
+    return np.where(known, x[inner] + np.divide(way, bend, out=np.zeros_like(way), where=bend > 0), np.nan)
+
+
 def halves(seeds: int) -> tuple[np.ndarray, np.ndarray]:
     """Two halves of the seeds, i64[] each: the even and the odd ones, of which one seed has none."""
     return np.arange(0, seeds, 2), np.arange(1, seeds, 2)
