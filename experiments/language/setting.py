@@ -91,9 +91,9 @@ def rows_figure(panels: Mapping[str, Callable], label: str, arms: wd.Evidence) -
         draw_rows(panel, rows, arms.alpha)
         if number and names[number] == names[0]:
             panel.set_yticks(range(len(rows)), [""] * len(rows))
-        panel.set(title=title, xlabel=label)
+        panel.set_title(title, fontsize=10)
         panel.locator_params(axis="x", nbins=5)
-    figure.supxlabel(f"{arms.scored_on}, 95 % intervals", fontsize=8)
+    figure.supxlabel(f"{label}; {arms.scored_on}, 95 % intervals", fontsize=8)
     return figure
 
 

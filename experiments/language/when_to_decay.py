@@ -26,7 +26,6 @@ from experiments.language.setting import (
     WINDOW,
     Hypers,
     clipped,
-    gain_of,
     rows_figure,
     schedule_of,
     sizes_of,
@@ -156,18 +155,22 @@ def claims_of() -> tuple[wd.Claim, ...]:
 
 
 def figures(sizes: Mapping[str, int], steps: int, arms: wd.Evidence) -> dict[str, wd.Figure]:
-    """Test loss by form, on few data and on many: how far from none each comes at its best."""
+    """Test loss by form and without decay, on few data and on many, above that of decay with the learning rate."""
 
     def title(characters: int) -> str:
         return f"{characters:,} characters, {wd.epochs_of(steps, WINDOW, BATCH, characters):.2g} passes"
 
-    panels = {title(characters): partial(gains_of, seen) for seen, characters in sizes.items()}
-    return {"gain_by_form": rows_figure(panels, "gain over no decay, nats", arms)}
+    panels = {title(characters): partial(above_usual, seen) for seen, characters in sizes.items()}
+    label = f"test loss above that of decay {USUAL}, nats"
+    return {"loss_by_form": rows_figure(panels, label, arms)}
 
 
-def gains_of(seen: str, arms: Arms) -> dict[str, wd.Scores]:
-    """What each form gains over no decay."""
-    return {form: gain_of(arms[name_of(seen, form)]) for form in FORMS}
+def above_usual(seen: str, arms: Arms) -> dict[str, wd.Scores]:
+    """How much higher the test loss of every other form is, at its best decay, and that of no decay."""
+    usual, others = arms[name_of(seen, USUAL)], [form for form in FORMS if form != USUAL]
+    losses = {form: tuned_loss(arms[name_of(seen, form)]) for form in others}
+    losses["no decay"] = tuned_loss(usual, wd.has_value(usual, 0))
+    return {form: loss - tuned_loss(usual) for form, loss in losses.items()}
 
 
 if __name__ == "__main__":

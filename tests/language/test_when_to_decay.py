@@ -84,4 +84,4 @@ def test_a_short_run_answers_and_draws(tmp_path):
     declared = experiment(**SHORT)
     result = wd.run(declared, tmp_path, wd.How(audit=False), tensorboard=False)
     assert [claim["id"] for claim in result.summary["claims"]] == [claim.id for claim in claims_of()]
-    assert (tmp_path / "figures" / "gain_by_form.png").exists()
+    assert (tmp_path / "figures" / "loss_by_form.png").exists()
