@@ -58,6 +58,19 @@ class Case(NamedTuple):
         return self.windows // self.batch
 
 
+SHORT = {
+    "batches": (2, 4, 8),
+    "windows": 64,
+    "lengths": (128,),
+    "often": 2_048,
+    "once": 16_384,
+    "scales_often": (0, 0.5, 1, 2, 4),
+    "scales_once": (0, 0.5, 1, 2, 4),
+    "learning_rates": (2e-2,),
+    "seeds": 3,
+}  # to see that it runs
+
+
 def experiment(
     *,
     batches: tuple[int, ...] = (4, 16, 64),

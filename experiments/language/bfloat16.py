@@ -34,6 +34,9 @@ REMEDY = 0.1  # the usual decay
 LOST = 0.5  # nats of training loss above float32: the training has diverged, though every number is finite
 
 
+SHORT = {"often": 2_048, "once": 16_384, "decays": (0, 0.1, 1), "seeds": 3, "steps": 20}  # to see that it runs
+
+
 def experiment(
     *,
     often: int = 16_384,

@@ -42,6 +42,9 @@ LINKS: dict[str, Callable[[Hypers], optax.GradientTransformation]] = {
 TIMES = {PLAIN: 1, CAUTIOUS: 2, HALF: 2}  # the rates of plain decay, for rules that decay about half of the entries
 
 
+SHORT = {"often": 2_048, "once": 16_384, "decays": (0, 0.1, 1), "seeds": 3, "steps": 20}  # to see that it runs
+
+
 def experiment(
     *,
     often: int = 16_384,

@@ -22,6 +22,9 @@ LOSSES = {"one net": "member_loss", "averaged probabilities": "loss", "averaged 
 ENSEMBLES = list(LOSSES)[1:]
 
 
+SHORT = {"characters": 2_048, "nets": 2, "decays": (0, 0.1, 1, 10), "seeds": 3, "steps": 20}  # to see that it runs
+
+
 def experiment(
     *,
     characters: int = 16_384,

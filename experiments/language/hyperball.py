@@ -40,6 +40,9 @@ class Hypers(NamedTuple):
     power: wd.Array  # f32[], of the schedule; AdamW's is 1
 
 
+SHORT = {"often": 2_048, "once": 16_384, "decays": (0, 0.1, 0.4, 1.6), "seeds": 3, "steps": 20}  # to see that it runs
+
+
 def experiment(
     *,
     often: int = 16_384,

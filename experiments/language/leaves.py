@@ -43,6 +43,9 @@ PARTS = {"embedding": "embedding", "head": "head", "query": "query_key", "key": 
          "out": "value_out", "up": "up", "down": "down", "norm": "gains"}  # fmt: skip
 
 
+SHORT = {"often": 2_048, "once": 16_384, "seeds": 3, "steps": 20}  # to see that it runs
+
+
 def experiment(
     *,
     often: int = 16_384,

@@ -27,6 +27,17 @@ KJV = "\n !(),-.:;?ABCDEFGHIJKLMNOPQRSTUVWYZ[]abcdefghijklmnopqrstuvwxyzÆæ\N{E
 ASV = "".join(sorted(KJV + "ïü"))
 
 
+SHORT = {
+    "often": 2_048,
+    "once": 16_384,
+    "tuned": 4_096,
+    "decays": (0, 0.1, 1, 10),
+    "seeds": 3,
+    "steps": 20,
+    "tuning_steps": 10,
+}  # to see that it runs
+
+
 def experiment(
     *,
     often: int = 16_384,

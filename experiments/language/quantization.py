@@ -30,6 +30,9 @@ class Hypers(NamedTuple):
     held: wd.Array  # f32[]: 1 where the learning rate stays at its peak to the end, 0 where it falls in the last fifth
 
 
+SHORT = {"often": 2_048, "once": 16_384, "decays": (0, 0.1, 1), "seeds": 3, "steps": 20}  # to see that it runs
+
+
 def experiment(
     *,
     often: int = 16_384,

@@ -64,6 +64,18 @@ class Case(NamedTuple):
         return str(self.characters) if self.characters % 1024 else f"{self.characters // 1024}k"
 
 
+SHORT = {
+    "characters": (16_384,),
+    "widths": (8,),
+    "lengths": (1, 2),
+    "middle": 16_384,
+    "decays": (0, 0.1, 1),
+    "learning_rates": (0.01,),
+    "seeds": 3,
+    "steps": 4,
+}  # to see that it runs
+
+
 def experiment(
     *,
     characters: tuple[int, ...] = (16_384, 32_768, 65_536, 131_072, 262_144, 1_048_576),

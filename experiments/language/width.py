@@ -44,6 +44,17 @@ class Hypers(NamedTuple):
     share: wd.Array  # f32[], of a kernel, that a step at the peak of the learning rate removes
 
 
+SHORT = {
+    "widths": (8, 16, 32),
+    "often": 2_048,
+    "once": 16_384,
+    "shares_often": (0, 0.001, 0.01, 0.1),
+    "shares_once": (0, 0.001, 0.01, 0.1),
+    "seeds": 3,
+    "steps": 20,
+}  # to see that it runs
+
+
 def experiment(
     *,
     widths: tuple[int, ...] = (16, 32, 64),

@@ -49,6 +49,15 @@ class Hypers(NamedTuple):
     time_scales: wd.Array  # f32[], steps * learning rate * decay
 
 
+SHORT = {
+    "lengths": (1, 2),
+    "time_scales": (0, 1, 3),
+    "learning_rates": (2e-2,),
+    "once": 65_536,
+    "seeds": 3,
+}  # to see that it runs
+
+
 def experiment(
     *,
     lengths: tuple[int, ...] = (10, 20, 40),

@@ -38,6 +38,18 @@ class Hypers(NamedTuple):
     temperature: wd.Array  # f32[], by which logits are divided before the loss
 
 
+SHORT = {
+    "modulus": 7,
+    "width": 16,
+    "decays": (0, 0.1, 1),
+    "factors": (1, 1.1, 1.2),
+    "temperatures": (1,),
+    "seeds": 2,
+    "steps": 100,
+    "norm": 15.0,
+}  # to see that it runs
+
+
 def experiment(
     *,
     modulus: int = 31,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import wd_research as wd
-from experiments.language.batch import Case, Hypers, best_shares, best_spans, claims_of, experiment, optimizer_of
+from experiments.language.batch import SHORT, Case, Hypers, best_shares, best_spans, claims_of, experiment, optimizer_of
 from experiments.language.setting import OFTEN, ONCE, schedule_of
 
 CASES = [Case(seen, batch, 512) for seen in (OFTEN, ONCE) for batch in (4, 16, 64)]
@@ -93,9 +93,7 @@ def test_flags_that_cannot_be_are_one_sentence(given, says):
 
 @pytest.mark.slow
 def test_a_short_run_answers_and_draws(tmp_path):
-    scales = (0, 0.5, 1, 2, 4)
-    declared = experiment(batches=(2, 4, 8), windows=64, lengths=(128,), often=2_048, once=16_384, scales_often=scales,
-                          scales_once=scales, learning_rates=(2e-2,), seeds=3)  # fmt: skip
+    declared = experiment(**SHORT)
     result = wd.run(declared, tmp_path, wd.How(audit=False), tensorboard=False)
     expected = ["once-linear", "often-linear", "length-root", "length-constant", "rule", "unchanged"]
     assert [claim["id"] for claim in result.summary["claims"]] == expected

@@ -11,6 +11,7 @@ from experiments.language.bfloat16 import (
     FULL,
     KEPT,
     ROUNDED,
+    SHORT,
     WEIGHTS,
     claims_of,
     experiment,
@@ -111,7 +112,7 @@ def test_flags_that_cannot_be_are_one_sentence(given, says):
 
 @pytest.mark.slow
 def test_a_short_run_answers_and_draws(tmp_path):
-    declared = experiment(often=2_048, once=16_384, decays=(0, 0.1, 1), seeds=3, steps=20)
+    declared = experiment(**SHORT)
     result = wd.run(declared, tmp_path, wd.How(audit=False), tensorboard=False)
     assert [claim["id"] for claim in result.summary["claims"]] == [claim.id for claim in claims_of()]
     assert {"loss_over_decay", "loss_above_float32"} <= {path.stem for path in (tmp_path / "figures").glob("*.png")}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import wd_research as wd
-from experiments.language.cautious import LINKS, TIMES, claims_of, experiment, name_of
+from experiments.language.cautious import LINKS, SHORT, TIMES, claims_of, experiment, name_of
 from experiments.language.setting import OFTEN, ONCE, Hypers
 
 DECAY = 0.25
@@ -95,7 +95,7 @@ def test_flags_that_cannot_be_are_one_sentence(given, says):
 
 @pytest.mark.slow
 def test_a_short_run_answers_and_draws(tmp_path):
-    declared = experiment(often=2_048, once=16_384, decays=(0, 0.1, 1), seeds=3, steps=20)
+    declared = experiment(**SHORT)
     result = wd.run(declared, tmp_path, wd.How(audit=False), tensorboard=False)
     assert [claim["id"] for claim in result.summary["claims"]] == [claim.id for claim in claims_of()]
     for name in ("loss_over_decay", "gain_by_rule"):

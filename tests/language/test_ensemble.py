@@ -7,6 +7,7 @@ import pytest
 
 import wd_research as wd
 from experiments.language.ensemble import (
+    SHORT,
     averaged,
     best_decays,
     claims_of,
@@ -114,7 +115,7 @@ def test_flags_that_cannot_be_are_one_sentence(given, says):
 
 @pytest.mark.slow
 def test_a_short_run_answers_and_draws(tmp_path):
-    declared = experiment(characters=2_048, nets=2, decays=(0, 0.1, 1, 10), seeds=3, steps=20)
+    declared = experiment(**SHORT)
     result = wd.run(declared, tmp_path, wd.How(audit=False), tensorboard=False)
     assert [claim["id"] for claim in result.summary["claims"]] == ["lower", "gains-less", "matters"]
     assert {"loss_over_decay", "gains"} <= {path.stem for path in (tmp_path / "figures").glob("*.png")}

@@ -10,6 +10,7 @@ from experiments.language.hyperball import (
     ADAMW,
     LINE,
     ROOT,
+    SHORT,
     SPHERE,
     Hypers,
     adamw,
@@ -136,7 +137,7 @@ def test_flags_that_cannot_be_are_one_sentence(given, says):
 
 @pytest.mark.slow
 def test_a_short_run_answers_and_draws(tmp_path):
-    declared = experiment(often=2_048, once=16_384, decays=(0, 0.1, 0.4, 1.6), seeds=3, steps=20)
+    declared = experiment(**SHORT)
     result = wd.run(declared, tmp_path, wd.How(audit=False), tensorboard=False)
     assert [claim["id"] for claim in result.summary["claims"]] == [claim.id for claim in claims_of()]
     for name in ("loss_over_angle", "off_by_four"):

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 import wd_research as wd
-from experiments.language.leaves import GROUPS, Hypers, by_group, claims_of, experiment, group_of, index_of, points_at
+from experiments.language.leaves import (
+    GROUPS,
+    SHORT,
+    Hypers,
+    by_group,
+    claims_of,
+    experiment,
+    group_of,
+    index_of,
+    points_at,
+)
 from experiments.language.setting import OFTEN, ONCE
 
 
@@ -106,7 +116,7 @@ def test_flags_that_cannot_be_are_one_sentence(given, says):
 
 @pytest.mark.slow
 def test_a_short_run_answers_and_draws(tmp_path):
-    declared = experiment(often=2_048, once=16_384, seeds=3, steps=20)
+    declared = experiment(**SHORT)
     result = wd.run(declared, tmp_path, wd.How(audit=False), tensorboard=False)
     assert [claim["id"] for claim in result.summary["claims"]] == [claim.id for claim in claims_of()]
     assert not result.summary["best"]

@@ -15,6 +15,7 @@ from experiments.language.plasticity import (
     ASV,
     KJV,
     OTHER,
+    SHORT,
     begun_anew,
     claims_of,
     experiment,
@@ -149,8 +150,7 @@ def test_flags_that_cannot_be_are_one_sentence(given, says):
 
 @pytest.mark.slow
 def test_a_short_run_answers_and_draws(tmp_path):
-    declared = experiment(often=2_048, once=16_384, tuned=4_096, decays=(0, 0.1, 1, 10), seeds=3, steps=20,
-                          tuning_steps=10)  # fmt: skip
+    declared = experiment(**SHORT)
     result = wd.run(declared, tmp_path, wd.How(audit=False), tensorboard=False)
     assert [claim["id"] for claim in result.summary["claims"]] == [claim.id for claim in claims_of(20)]
     assert (tmp_path / "figures" / "losses_over_decay.png").exists()

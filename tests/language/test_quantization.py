@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import wd_research as wd
-from experiments.language.quantization import Hypers, claims_of, experiment, in_four_bits, optimizer_of
+from experiments.language.quantization import SHORT, Hypers, claims_of, experiment, in_four_bits, optimizer_of
 from experiments.language.setting import OFTEN, ONCE
 from wd_research.training.loop import followed
 
@@ -89,7 +89,7 @@ def test_flags_that_cannot_be_are_one_sentence(given, says):
 
 @pytest.mark.slow
 def test_a_short_run_answers_and_draws(tmp_path):
-    declared = experiment(often=2_048, once=16_384, decays=(0, 0.1, 1), seeds=3, steps=20)
+    declared = experiment(**SHORT)
     result = wd.run(declared, tmp_path, wd.How(audit=False), tensorboard=False)
     assert [claim["id"] for claim in result.summary["claims"]] == ["less-error", "slope", "growth", "not-steps"]
     drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}

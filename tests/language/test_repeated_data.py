@@ -6,6 +6,7 @@ import pytest
 import wd_research as wd
 from experiments.language import repeated_data
 from experiments.language.repeated_data import (
+    SHORT,
     Case,
     best_shares,
     cases_of,
@@ -135,9 +136,7 @@ def test_flags_that_cannot_be_are_one_sentence(given, says):
 
 
 def test_a_short_run_answers_and_draws(tmp_path):
-    declared = experiment(characters=(16_384,), widths=(8,), lengths=(1, 2), middle=16_384, decays=(0, 0.1, 1),
-                          learning_rates=(0.01,), seeds=3, steps=4)  # fmt: skip
-    result = wd.run(declared, tmp_path, tensorboard=False)
+    result = wd.run(experiment(**SHORT), tmp_path, wd.How(audit=False), tensorboard=False)
     assert [claim["id"] for claim in result.summary["claims"]] == ["b-epochs", "b-root"]
     assert {"best_decay", "loss_over_decay"} <= {path.stem for path in (tmp_path / "figures").glob("*.png")}
     steps = {name: int(found["step"][-1]) for name, found in result.arms.items()}

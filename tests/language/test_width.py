@@ -10,6 +10,7 @@ import wd_research as wd
 from experiments.language.powers import best_of_axis, lost_by_rule, slope_of
 from experiments.language.setting import OFTEN, ONCE, clipped, schedule_of
 from experiments.language.width import (
+    SHORT,
     Hypers,
     claims_of,
     experiment,
@@ -144,9 +145,7 @@ def test_flags_that_cannot_be_are_one_sentence(given, says):
 
 @pytest.mark.slow
 def test_a_short_run_answers_and_draws(tmp_path):
-    shares = (0, 0.001, 0.01, 0.1)
-    declared = experiment(widths=(8, 16, 32), often=2_048, once=16_384, shares_often=shares, shares_once=shares,
-                          seeds=3, steps=20)  # fmt: skip
+    declared = experiment(**SHORT)
     result = wd.run(declared, tmp_path, wd.How(audit=False), tensorboard=False)
     assert [claim["id"] for claim in result.summary["claims"]] == [claim.id for claim in claims_of((8, 16, 32))]
     assert all((tmp_path / "figures" / f"{name}.png").exists() for name in ("best_share", "loss_over_decay"))

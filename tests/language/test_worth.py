@@ -9,6 +9,7 @@ import wd_research as wd
 from experiments.language.setting import task_of
 from experiments.language.worth import (
     CORES,
+    SHORT,
     Hypers,
     claims_of,
     experiment,
@@ -104,8 +105,7 @@ def test_flags_that_cannot_be_are_one_sentence(given, says):
 
 @pytest.mark.slow
 def test_a_short_run_answers_and_draws(tmp_path):
-    short = {"time_scales": (0, 1, 3), "learning_rates": (2e-2,), "once": 65_536, "seeds": 3}
-    declared = experiment(lengths=(1, 2), **short)
+    declared = experiment(**SHORT)
     result = wd.run(declared, tmp_path, wd.How(audit=False), tensorboard=False)
     assert [claim["id"] for claim in result.summary["claims"]] == [claim.id for claim in claims_of([1, 2])]
     assert all((tmp_path / "figures" / f"{name}.png").exists() for name in ("gain_over_length", "loss_over_decay"))

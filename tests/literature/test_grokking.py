@@ -11,6 +11,7 @@ from experiments.literature.grokking import (
     HELD,
     MATCHED,
     NORMALIZED,
+    SHORT,
     Hypers,
     claims_of,
     delay_of,
@@ -130,8 +131,7 @@ def test_flags_that_cannot_be_are_one_sentence(given, says):
 
 @pytest.mark.slow
 def test_a_short_run_answers_and_draws(tmp_path):
-    declared = experiment(modulus=7, width=16, decays=(0, 0.1, 1), factors=(1, 1.1, 1.2), temperatures=(1,), seeds=2,
-                          steps=100, norm=15.0)  # fmt: skip
+    declared = experiment(**SHORT)
     result = wd.run(declared, tmp_path, wd.How(audit=False), tensorboard=False)
     assert [claim["id"] for claim in result.summary["claims"]] == [claim.id for claim in claims_of(15.0)]
     assert (tmp_path / "figures" / "grokking.png").exists()
