@@ -2,7 +2,13 @@
 
 python -m experiments.literature.grokking
 
-Not run yet: the criteria of `claims_of` were written down before.
+Seen (12 minutes on 2 CPU cores; 184 nets, 4 programs, 8 seeds): at decay 1 a net understands 900 steps after it has
+memorized, without decay never, the test accuracy staying below 1 %. It takes a decay of .25, ten times [7, 14] the
+critical one of the literature. Without decay but with the norm of all weights held, the delay grows as exp(3.8 [3.6,
+4.0] x norm / norm at the jump), half as fast as was said; a temperature that keeps the logits as large takes away 84 %
+[75, 93] of that growth, as was said, so that it is the logits more than the norm, though 8 seeds leave three quarters
+undecided. Yet logits of one size alone do not do: with free weights and no decay no net understands at any of four
+sizes. The norm at the jump differs between seeds by 2.5 % [1.5, 3.6].
 
 The rule is c = a + b mod p. The delay is the number of steps between 90 % accuracy on the pairs that the net is trained
 on and 90 % on all others, by straight lines between evaluations. Where the second is not reached the delay counts to
@@ -326,12 +332,13 @@ def figures(norm: float, arms: wd.Evidence) -> dict[str, wd.Figure]:
     figure, panels = wd.panel_grid(2, 2, width=4.2, height=3.3, share=False)
     courses, over_decay, over_norm, over_logits = panels.flat
     draw_courses(courses, arms[FREE])
-    decays = values_of(arms[FREE], "decay")
+    decays, last = values_of(arms[FREE], "decay"), float(arms[FREE]["step"][-1])
+    sizes = 1 / values_of(arms[NORMALIZED], "temperature")
     drawn = (
         (over_decay, FREE, decays, 0),
         (over_norm, HELD, values_of(arms[HELD], "norm") / norm, 1),
         (over_norm, MATCHED, values_of(arms[MATCHED], "norm") / norm, 2),
-        (over_logits, NORMALIZED, 1 / values_of(arms[NORMALIZED], "temperature"), 3),
+        (over_logits, NORMALIZED, sizes, 3),
     )
     for panel, name, x, style in drawn:
         estimates = np.exp(wd.means(np.log(delay_of(arms[name]))))
@@ -341,10 +348,15 @@ def figures(norm: float, arms: wd.Evidence) -> dict[str, wd.Figure]:
     over_decay.set(title="weights free", xlabel=f"decay (line: {CRITICAL:g})")
     over_norm.set(title="no decay, norm held", xlabel=f"norm / {norm:g}")
     over_logits.set(title="no decay, weights free", xscale="log", xlabel="root mean square of the logits")
+    over_logits.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    over_logits.set_xticks([], minor=True)
     for panel in (over_decay, over_norm, over_logits):
-        panel.axhline(float(arms[FREE]["step"][-1]), color="0.6", linewidth=1, linestyle=":")
-        panel.set(yscale="log", ylabel="delay, steps")
-        panel.legend(fontsize=7, loc="lower left")
+        panel.axhline(last, color="0.6", linewidth=1, linestyle=":")
+        panel.set(yscale="log", ylabel="delay, steps", ylim=tuple(last * np.array([0.07, 1.4])))
+        ticks = [tick for tick in (10**k * n for k in range(6) for n in (1, 2, 5)) if 0.07 < tick / last < 1.4]
+        panel.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
+        panel.set_yticks([], minor=True)
+        panel.legend(fontsize=7, loc="center left")
     for panel in panels.flat:
         panel.title.set_fontsize(10)
         panel.grid(alpha=0.3)
