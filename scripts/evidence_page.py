@@ -34,7 +34,6 @@ class Measured(NamedTuple):
     date: str  # of its end
     question: str
     members: int
-    programs: int
     seconds: float
     device: str
     jax: str
@@ -69,7 +68,7 @@ def keep(folder: Path, kept: Path) -> Measured:
     ended = datetime.fromtimestamp((folder / RECORD).stat().st_mtime, UTC).date()
     command = re.sub(r" --workdir \S+", "", record["command"])
     measured = Measured(
-        module[1], command, str(ended), summary["question"], record["members"], record["programs"],
+        module[1], command, str(ended), summary["question"], record["members"],
         sum(record["seconds"].values()), f"{device['count']} x {device['kind']}", record["versions"]["jax"],
         f"{' + '.join(counts)} seeds", claims,
     )  # fmt: skip
@@ -156,7 +155,7 @@ def section(run: Measured) -> list[str]:
     return [
         f"## {run.question}",
         "",
-        f"`{run.command}`: {run.members:,} nets, {run.programs} programs, {run.seeds}, {run.seconds:.0f} s on "
+        f"`{run.command}`: {run.members:,} nets, {run.seeds}, {run.seconds:.0f} s on "
         f"{run.device}, {run.date}. Of {len(run.claims)} claims {count(run.claims)}.",
         "",
         f"![{run.name}](evidence/{run.name}.png)",

@@ -57,7 +57,7 @@ def test_the_page_has_every_row_the_claims_in_their_unit_and_the_first_figure(tm
     table = page.split("\n## ")[1]
     assert re.findall(r"^\| ([ABCD]\w+) \|", table, re.MULTILINE) == list(ROWS)
     assert "| 95.3 -> 97.8 % | **holds**: Decay raises &#124;it&#124;. noisy: +5.00 points [+4.00, +6.00] | " in page
-    ran = "`python -m experiments.article.data_regimes --seeds 8`: 7 nets, 1 programs, 8 + 16 seeds, 120 s on 2 x cpu, "
+    ran = "`python -m experiments.article.data_regimes --seeds 8`: 7 nets, 8 + 16 seeds, 120 s on 2 x cpu, "
     assert f"{ran}2001-09-09. Of 1 claims 1 hold." in page
     row = "| holds | noisy | +5.00 points [+4.00, +6.00] | above 0 points | 16 confirming | an article |"
     assert f"| Decay raises &#124;it&#124;. {row}" in page
