@@ -22,11 +22,6 @@ from experiments.language.setting import AGREED, OFTEN, ONCE, Hypers, clipped, s
 
 DECAY, SHARE = 0.1, 1 / 3  # of fine-tuning: its decay, and its peak learning rate in units of that of pretraining
 ALIKE, OTHER = "another translation", "manual of Python"  # what is fine-tuned on
-# The characters of two Bibles, in the order of their code points, as in the vocabularies of `wd.texts`.
-KJV = "\n !(),-.:;?ABCDEFGHIJKLMNOPQRSTUVWYZ[]abcdefghijklmnopqrstuvwxyzÆæ\N{EM DASH}\N{RIGHT SINGLE QUOTATION MARK}"
-ASV = "".join(sorted(KJV + "ïü"))
-
-
 SHORT = {
     "often": 2_048,
     "once": 16_384,
@@ -69,7 +64,8 @@ def experiment(
     if steps % tuning_steps:
         raise wd.UserError(f"--steps {steps} is no multiple of --tuning-steps {tuning_steps}: give one, so that an "
                            "evaluation stands between pretraining and fine-tuning")  # fmt: skip
-    sizes, (bible, alike, other) = sizes_of(often, once), texts()
+    sizes, texts = sizes_of(often, once), (wd.texts.kjv(), wd.texts.asv(), wd.texts.python_topics())
+    bible, alike, other = wd.texts.in_one_vocabulary(*texts)
     points = wd.grid(Hypers, learning_rate=(learning_rate,), decay=decays)
     arms = {
         name_of(seen, which): wd.Arm(in_turn(task_of(bible, characters), task_of(second, tuned), steps),
@@ -94,24 +90,6 @@ def name_of(seen: str, second: str) -> str:
 
 
 # What is trained on
-
-
-def texts() -> tuple[wd.texts.Text, ...]:
-    """Two Bibles and Python's documentation, in tokens of one vocabulary: the characters of all three."""
-    from pydoc_data.topics import topics
-
-    python = "".join(sorted(set("\n".join(topics.values()))))
-    parts = (wd.texts.kjv(), KJV), (wd.texts.asv(), ASV), (wd.texts.python_topics(), python)
-    every = "".join(sorted(set(KJV + ASV + python)))
-    return tuple(in_tokens_of(every, text, characters) for text, characters in parts)
-
-
-def in_tokens_of(vocabulary: str, text: wd.texts.Text, characters: str) -> wd.texts.Text:
-    """A text whose token k is characters[k], with tokens that say where the characters stand in a vocabulary."""
-    if len(characters) != text.vocabulary:
-        raise ValueError(f"{text.source} has {text.vocabulary} characters, not {len(characters)}")
-    places = np.array([vocabulary.index(character) for character in characters], np.uint8)
-    return text._replace(tokens=places[text.tokens], vocabulary=len(vocabulary))
 
 
 def in_turn(first: wd.Task, second: wd.Task, switch: int) -> wd.Task:

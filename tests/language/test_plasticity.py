@@ -1,6 +1,5 @@
 """Decay before fine-tuning: one vocabulary, two texts in turn, what steps remove, what the claims compare, a run."""
 
-import hashlib
 import string
 
 import jax
@@ -12,14 +11,11 @@ import pytest
 import wd_research as wd
 from experiments.language.plasticity import (
     ALIKE,
-    ASV,
-    KJV,
     OTHER,
     SHORT,
     begun_anew,
     claims_of,
     experiment,
-    in_tokens_of,
     in_turn,
     optimizer_of,
 )
@@ -28,22 +24,6 @@ from wd_research.training.loop import followed
 
 HYPERS = Hypers(jnp.float32(0.03), jnp.float32(1.5))
 DECAYS = np.float32([0, 0.1, 0.2, 0.4, 0.8, 1.6])
-
-
-@pytest.mark.parametrize(("text", "characters"), [(wd.texts.kjv, KJV), (wd.texts.asv, ASV)], ids=["KJV", "ASV"])
-def test_the_characters_of_a_text_are_those_that_are_said(text, characters):
-    found = text()
-    said = np.frombuffer(characters.encode("utf-32-le"), np.uint32)[found.tokens].tobytes().decode("utf-32-le")
-    assert hashlib.sha256(said.encode()).hexdigest() in found.source
-
-
-def test_a_text_in_another_vocabulary_says_the_same():
-    text = wd.texts.from_string("banana")
-    other = in_tokens_of(string.ascii_lowercase, text, "abn")
-    assert "".join(string.ascii_lowercase[token] for token in other.tokens) == "banana"
-    assert other.vocabulary == 26
-    with pytest.raises(ValueError, match="has 3 characters, not 2"):
-        in_tokens_of(string.ascii_lowercase, text, "ab")
 
 
 def language(letters):

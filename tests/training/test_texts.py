@@ -7,11 +7,13 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wd_research.flags import UserError
 from wd_research.training import packaged, texts
 from wd_research.training.datasets import diamonds, mnist_5k
-from wd_research.training.texts import from_bin, from_files, from_string
+from wd_research.training.texts import from_bin, from_files, from_string, in_one_vocabulary
 
 BIBLES = {"kjv": (4_181_902, 68), "asv": (4_150_340, 70)}
 
@@ -153,3 +155,20 @@ def test_a_package_that_is_not_there_or_another_is_one_sentence_with_the_line_to
     with pytest.raises(UserError) as raised:
         load()
     assert str(raised.value).endswith(install)
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=3))
+def test_texts_in_one_vocabulary_say_what_they_said(contents):
+    apart = [from_string(content) for content in contents]
+    together = in_one_vocabulary(*apart)
+    assert {text.characters for text in together} == {"".join(sorted(set("".join(contents))))}
+    for before, after, content in zip(apart, together, contents, strict=True):
+        assert "".join(after.characters[token] for token in after.tokens) == content
+        assert after.vocabulary == len(after.characters) >= before.vocabulary
+        assert "".join(before.characters[token] for token in before.tokens) == content
+
+
+def test_tokens_that_stand_for_no_characters_have_no_vocabulary_in_common(tmp_path):
+    np.arange(20, dtype=np.uint16).tofile(tmp_path / "train.bin")
+    with pytest.raises(UserError, match=r"train.bin .* stand for no characters: give texts of characters"):
+        in_one_vocabulary(from_string("abc"), from_bin(tmp_path / "train.bin"))

@@ -21,6 +21,7 @@ class Text(NamedTuple):
     vocabulary: int
     bytes_per_token: float | None  # on average; None where it is not known
     source: str  # what it is, and the SHA-256 of its content
+    characters: str = ""  # that the tokens stand for, token by token; "" where they stand for none
 
 
 def kjv() -> Text:
@@ -84,7 +85,25 @@ def from_string(content: str, source: str = "the text") -> Text:
     encoded = content.encode()
     named = f"{source} (SHA-256 {hashlib.sha256(encoded).hexdigest()})"
     kind = np.uint8 if len(known) <= 2**8 else np.uint16
-    return Text(tokens.astype(kind), len(known), len(encoded) / len(tokens), named)
+    return Text(tokens.astype(kind), len(known), len(encoded) / len(tokens), named, "".join(map(chr, known)))
+
+
+def in_one_vocabulary(*texts: Text) -> tuple[Text, ...]:
+    """The same texts in tokens of one vocabulary, the characters of all of them: for a net that learns several.
+
+    Raises UserError, naming the text, where its tokens stand for no characters.
+    """
+    for text in texts:
+        if not text.characters:
+            raise UserError(f"{text.source} has tokens that stand for no characters: give texts of characters")
+    every = "".join(sorted(set().union(*(text.characters for text in texts))))
+    kind = np.uint8 if len(every) <= 2**8 else np.uint16
+
+    def in_its_tokens(text: Text) -> Text:
+        places = np.array([every.index(character) for character in text.characters], kind)
+        return text._replace(tokens=places[text.tokens], vocabulary=len(every), characters=every)
+
+    return tuple(map(in_its_tokens, texts))
 
 
 def from_files(paths: Sequence[Path | str] | Path | str, encoding: str = "utf-8") -> Text:
