@@ -47,7 +47,7 @@ def experiment(
     *,
     often: int = 16_384,
     once: int = 1_048_576,
-    decays: tuple[float, ...] = (0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2),
+    decays: tuple[float, ...] = (0, 0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2),
     learning_rate: float = 3e-2,
     seeds: int = 3,
     steps: int = 1_000,
