@@ -226,7 +226,7 @@ def figures(rate: float, arms: wd.Evidence) -> dict[str, wd.Figure]:
             angles, losses = angle_of(rate, results["decay"].to_numpy()[at]), wd.surviving(results, "test_loss")[:, at]
             wd.draw_band(panel, angles, losses, label, color, dashes)
         panel.set(title=seen, xscale="log", xlabel="angle of a step at the peak, rad", ylabel="test loss, nats")
-        panel.set_xticks(ticks := angle_of(rate, wd.axis_values(sphere)), [f"{tick:.2g}" for tick in ticks])
+        panel.set_xticks(ticks := angle_of(rate, wd.axis_values(sphere))[::2], [f"{tick:.2g}" for tick in ticks])
         panel.minorticks_off()
         panel.legend(fontsize=7)
     figure.supxlabel("exploring seeds, 95 % bands; AdamW at the angles that its decays imply", fontsize=8)
