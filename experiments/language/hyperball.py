@@ -2,13 +2,14 @@
 
 python -m experiments.language.hyperball
 
-Seen (21 minutes on 2 CPU cores that other work shared, before .0125 and .025 were among the decays; 380 nets, 4
-programs, 3 seeds explore, 8 confirm): nearly. At the angle that AdamW's best decay implies, falling with the root of
-the learning rate, steps on the sphere reach its loss within .005 nats [-.005, .015] where data repeat and .001 [-.009,
-.010] where they do not; falling with the learning rate itself, as Hyperball does, they lose .016 [-.005, .036] and .018
-[.008, .028]. Tuned, the sphere gains .003 [-.005, .011] where data do not repeat. An angle that is off by four loses
-.041 to .045 more than a learning rate of AdamW that is [.027, .062]. All six claims are undecided, because the best
-decay where data do not repeat lay on the edge of that grid, or three seeds place the best angle too coarsely."""
+Seen (28 minutes on 2 CPU cores that other work shared; 480 nets, 4 programs, 3 seeds explore, 8 confirm): nearly. At
+the angle that AdamW's best decay implies, falling with the root of the learning rate, steps on the sphere reach its
+loss within .005 nats [-.005, .015] where data repeat and .001 [-.009, .010] where they do not; falling with the
+learning rate itself, as Hyperball does, they lose .016 [-.005, .036] and .018 [.008, .028]. Tuned, the sphere gains
+.003 [-.005, .011] where data do not repeat. An angle that is off by four loses .041 [.027, .056] to .118 [.106, .129]
+more than a learning rate of AdamW that is. All six claims are undecided: eight seeds resolve .01 nats and three place
+the best angle within a factor of 2.7 of the implied one; where data repeat the best angle that falls with the learning
+rate lies on the edge of the grid."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
