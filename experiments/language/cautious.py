@@ -7,7 +7,8 @@ decay makes no difference that six seeds can see. Where data do not repeat plain
 .003 nats [-.005, .010], a random half by .001 [-.005, .007]; where they repeat cautious decay is better than plain by
 .004 [-.018, .026], and all three gain .14 over none. Their best rates are those of plain decay times two for either
 half, and a random half at twice the rate is as good as plain decay, by .002 [-.007, .011] at most. Beyond the best rate
-they part: at the largest rate of the grid cautious decay loses .1 nats less than the random half."""
+they part: at the largest rate of the grid cautious decay loses .1 nats less than the random half.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

@@ -9,7 +9,8 @@ learning rate itself, as Hyperball does, they lose .016 [-.005, .036] and .018 [
 .003 [-.005, .011] where data do not repeat. An angle that is off by four loses .041 [.027, .056] to .118 [.106, .129]
 more than a learning rate of AdamW that is. All six claims are undecided: eight seeds resolve .01 nats and three place
 the best angle within a factor of 2.7 of the implied one; where data repeat the best angle that falls with the learning
-rate lies on the edge of the grid."""
+rate lies on the edge of the grid.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

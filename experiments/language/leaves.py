@@ -8,7 +8,8 @@ queries and keys. These want more decay, not less: four times the rate costs the
 costs the MLP where data repeat, and .018 [.006, .031] where they do not. Values and outputs want less: four times the
 rate costs .035 and .029. An embedding without decay loses .021 [.005, .037] and .011 [.004, .017]; 16 times the rate
 loses .046 [.040, .053] for it and .024 for the head where data do not repeat. Decay of the gains of norms at the same
-rate changes nothing that is seen (-.003 and .006), at four times .1 where data repeat."""
+rate changes nothing that is seen (-.003 and .006), at four times .1 where data repeat.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial

@@ -8,7 +8,8 @@ in the early half alone. Decay that stays is not better than decay that falls wi
 .008], nor, as far as twelve seeds tell, decay that falls and rises, by .007 [-.001, .015]; decay with the square of the
 learning rate loses .024 [.014, .035] to that. Where data do not repeat, decay is worth .015 and forms differ by less:
 constant decay loses .012 [.007, .017] to decay with the learning rate, the late half .014 [.008, .019], falling and
-rising .005 [.002, .008]; the others are level with it."""
+rising .005 [.002, .008]; the others are level with it.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
