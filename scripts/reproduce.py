@@ -88,7 +88,7 @@ def run(module: str, runs: Path, quick: bool) -> tuple[Path, str]:
     name = module.rpartition(".")[2]
     folder = interrupted(runs, name) or free_folder(runs, name)
     print(f"=== {name}", flush=True)
-    short = {"confirm": 2, **getattr(importlib.import_module(module), "SHORT", SHORT)}
+    short = {"confirm": 2, "until_decided": 2, **getattr(importlib.import_module(module), "SHORT", SHORT)}
     few = arguments(short) if quick else []
     command = [sys.executable, "-m", module, "--workdir", str(folder), *few]
     done = subprocess.run(command, cwd=ROOT, check=False, text=True, stdout=subprocess.PIPE if quick else None)

@@ -1,5 +1,7 @@
 """When weights should decay: what each form of decay removes, what the claims compare, and a short run."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,7 +83,7 @@ def test_flags_that_cannot_be_are_one_sentence(given, says):
 
 @pytest.mark.slow
 def test_a_short_run_answers_and_draws(tmp_path):
-    declared = experiment(**SHORT)
+    declared = replace(experiment(**SHORT), confirm=2, until_decided=None, grow=False)
     result = wd.run(declared, tmp_path, wd.How(audit=False), tensorboard=False)
     assert [claim["id"] for claim in result.summary["claims"]] == [claim.id for claim in claims_of()]
     assert (tmp_path / "figures" / "loss_by_form.png").exists()
