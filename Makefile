@@ -2,11 +2,12 @@
 # make test   sets up .venv and passes the tests
 # make reproduce  runs the experiments of the article and the laws and writes docs/evidence.md
 # make frontier   the same for the questions of today: a night; either with QUICK=1 in little, into runs/evidence-quick
+# make tournament runs its worlds and judges rules: docs/tournament.md; a night, or with QUICK=1 in little
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: run reproduce frontier test test-slow test-browser check bench clean
+.PHONY: run reproduce frontier tournament test test-slow test-browser check bench clean
 
 run: $(VENV)/ready
 	$(BIN)/python -m experiments.decay_values
@@ -16,6 +17,9 @@ reproduce: $(VENV)/ready
 
 frontier: $(VENV)/ready
 	$(BIN)/python scripts/reproduce.py --frontier $(if $(QUICK),--quick)
+
+tournament: $(VENV)/ready
+	$(BIN)/python scripts/tournament.py $(if $(QUICK),--quick)
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -m "not slow and not browser" -n 2 --dist loadscope

@@ -32,6 +32,7 @@ from wd_research.reporting.folder import RECORD, free_folder
 from wd_research.reporting.record import read_record
 
 ROOT = Path(__file__).parent.parent
+TOURNAMENT = "experiments.tournament."  # scripts/tournament.py runs its worlds
 SHORT = {"seeds": 2}  # flags in little of an experiment that has none of its own
 
 
@@ -49,7 +50,8 @@ def main() -> None:
         parser.error(f"no experiment is called {', '.join(sorted(unknown))}: choose among {', '.join(modules)}")
     runs = ROOT / "runs" / ("evidence-quick" if flags.quick else "evidence")
     page = runs / "evidence.md" if flags.quick else ROOT / "docs" / "evidence.md"
-    asked = [name for name, module in modules.items() if module.startswith(TODAY) is flags.frontier]
+    asked = [name for name, module in modules.items()
+             if module.startswith(TODAY) is flags.frontier and not module.startswith(TOURNAMENT)]  # fmt: skip
     names = [] if flags.keep else flags.names or asked
     try:
         for folder in flags.keep:

@@ -2,7 +2,13 @@
 
 python -m experiments.language.width
 
-Not run yet: the criteria of `claims_of` were written down before.
+Seen (14 minutes on 2 CPU cores, shared with other work; 220 nets, 4 exploring and 4 confirming seeds): where data
+repeat, wider nets want more decay: the best share of a kernel per step grows with the width to the power 0.79
+[0.50, 1.08], and what decay gains from 0.04 nats at width 16 to 0.14 at 32 and 0.52 at 64. A decoupled decay that stays
+(its share falls as one over the width, as muP's learning rates do) costs 0.055 nats [0.018, 0.092] and 0.085
+[0.046, 0.124] there. The share of width 32 costs width 16 0.018 [-0.004, 0.040] and width 64 nothing. In one pass decay
+gains 0.006 to 0.013 nats, so that its best share is hardly to be seen: a power of -0.46 [-1.16, 0.24] excludes no rule
+but growth.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -193,6 +199,9 @@ def figures(widths: Sequence[int], arms: wd.Evidence) -> dict[str, wd.Figure]:
         best = [best_of_axis(arms[name_of(seen, width)]) for width in widths]
         draw_powers(panel, widths, best, "measured", 0, rules)
         panel.set(title=seen, xlabel="width", ylabel="best share of a kernel per step")
+    labels = [panel.get_legend_handles_labels()[1] for panel in panels]
+    if labels[1] == labels[0]:  # one legend says both
+        panels[1].get_legend().remove()
     figure.supxlabel("exploring seeds, 95 % intervals; lines of the rules go through the first mean", fontsize=8)
     names = {seen: [name_of(seen, width) for width in widths] for seen in (OFTEN, ONCE)}
     return {"best_share": figure, "loss_over_decay": loss_over_decay(names, arms)}

@@ -1,0 +1,301 @@
+"""Judging rules: what each loses in worlds whose best decay is known.
+
+A rule sees one half of a world's seeds and is scored on the other, both ways, at the best learning rate of a world and
+its neighbours: what its decay loses there on test data, against the decay that a whole sweep of the seen half takes. A
+regret is told in nats or points, and as a share of what that decay gains over none (of two tolerances, where it gains
+less). Constants are fitted on worlds of other data, and no rule looks for decays beyond those that are best there.
+Over worlds, medians and the worst have bootstrap intervals: data are drawn, then worlds of these, then learning rates.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import wd_research as wd
+from experiments.tournament.rules import FEATURES, SEARCHES, Run, Runs, Search
+from experiments.tournament.table import TOLERANCES, Table, at, twin_of
+from experiments.tournament.worlds import World, lesson
+
+BUDGETS = (1, 2, 4, 8, 16)
+DRAWS = 8  # of the seeds that a rule with runs is given
+RESAMPLES = 2_000
+CONSTANTS = np.geomspace(1e-5, 1e5, 201)  # among which a rule's is fitted
+AS_PUBLISHED = {
+    "none": ("decay", 0.0),
+    "0.01": ("decay", 0.01),
+    "0.1": ("decay", 0.1),
+    "0.29 epochs": ("epochs", 1 / 0.29),
+}
+CPR = "CPR"
+UNFINISHED = "halving, unfinished schedules"
+Groups = tuple[tuple[tuple[int, ...], ...], ...]  # numbers of cells, by data and world
+
+
+class Cell(NamedTuple):
+    """One learning rate of one world, with one half of its seeds to see and the other to be judged on."""
+
+    world: World
+    rate: int  # number of the learning rate
+    run: Run
+    seen: Table
+    shorter: Table | None  # what is seen of the world's twin
+    lost: np.ndarray  # f64[k], on test data of the other half, the mean over its seeds
+    bounded: float  # what CPR loses there
+    best: int  # number of the decay that the seen half takes
+
+    @property
+    def decay(self) -> float:
+        """The decay that the seen half takes; time scales in a run."""
+        return float(self.seen.scales[self.best])
+
+    @property
+    def gain(self) -> float:
+        """What the best decay gains over none."""
+        return float(self.lost[0] - self.lost[self.best])
+
+    @property
+    def tolerance(self) -> float:
+        """What nobody would change a recipe for."""
+        return TOLERANCES[self.seen.unit]
+
+    @property
+    def scale(self) -> float:
+        """What regrets are a share of."""
+        return max(self.gain, 2 * self.tolerance)
+
+    def regret(self, scales: np.ndarray | float) -> np.ndarray:
+        """What other decays lose against the best; nats or points."""
+        return at(self.seen.scales, self.lost, scales) - self.lost[self.best]
+
+
+def cells_of(tables: Mapping[World, Table]) -> list[Cell]:
+    """Every world at its best learning rate and that one's neighbours, both ways."""
+    return [cell for world in tables for ways in ((0, 1), (1, 0)) for cell in _cells(tables, world, *ways)]
+
+
+def _cells(tables: Mapping[World, Table], world: World, mine: int, other: int) -> Iterator[Cell]:
+    seen, judged, shorter = tables[world].halves[mine], tables[world].halves[other], twin_of(world, tables)
+    middle = int(np.argmin(seen.validation[..., -1].mean(axis=0).min(axis=1)))
+    for rate in range(max(0, middle - 1), min(len(seen.rates), middle + 2)):
+        run = run_of(world, float(seen.rates[rate]))
+        best = int(np.argmin(seen.test[:, rate].mean(axis=0)))
+        yield Cell(
+            world,
+            rate,
+            run,
+            seen,
+            shorter.halves[mine] if shorter else None,
+            judged.test[:, rate].mean(axis=0),
+            float(judged.bounded[:, rate].mean()),
+            best,
+        )
+
+
+def run_of(world: World, learning_rate: float) -> Run:
+    """What a rule may ask of a world."""
+    of = lesson(world.data)
+    seen = world.steps * of.batch
+    return Run(world.steps, learning_rate, seen / of.examples, of.width, seen * of.tokens / of.parameters)
+
+
+class Judged(NamedTuple):
+    """What a rule lost in every cell."""
+
+    rule: str
+    budget: int  # runs that it paid for
+    regrets: np.ndarray  # f64[c], nats or points
+    said: np.ndarray  # f64[c], the decay that it said, over the best; NaN where none was said, or none is best
+    constants: tuple[float, ...] = ()  # fitted on all worlds
+
+
+# Rules without runs
+
+
+def without_runs(cells: Sequence[Cell]) -> list[Judged]:
+    """What rules lose that ask no run."""
+    said = [
+        of_decays(name, 0, cells, [[number * FEATURES[feature](cell.run)] for cell in cells])
+        for name, (feature, number) in AS_PUBLISHED.items()
+    ]
+    of_bound = np.array([cell.bounded - cell.lost[cell.best] for cell in cells])
+    said.append(Judged(CPR, 0, of_bound, np.full(len(cells), np.nan)))
+    families = {f"{name}, fitted": [name] for name in FEATURES} | {"epochs or run, fitted": ["epochs", "run"]}
+    return said + [fitted(name, features, cells) for name, features in families.items()]
+
+
+def fitted(name: str, features: Sequence[str], cells: Sequence[Cell]) -> Judged:
+    """What the largest of features, each times a constant, loses with constants that are best on other data."""
+    losses = [cell.regret(decays_of(features, cell)) / cell.scale for cell in cells]  # f64[constants, ...] each
+
+    def best_on(others: Sequence[int]) -> tuple[int, ...]:
+        mean = np.mean([losses[other] for other in others], axis=0)
+        return tuple(map(int, np.unravel_index(np.argmin(mean), mean.shape)))
+
+    data = [cell.world.data for cell in cells]
+    places = {of: best_on([c for c in range(len(cells)) if data[c] != of]) for of in dict.fromkeys(data)}
+    said = [[float(decays_of(features, cell)[places[cell.world.data]])] for cell in cells]
+    constants = tuple(float(CONSTANTS[place]) for place in best_on(range(len(cells))))
+    return of_decays(name, 0, cells, said, constants)
+
+
+def decays_of(features: Sequence[str], cell: Cell) -> np.ndarray:
+    """The largest of features times constants, with every choice of these; f64[constants of each]."""
+    return reduce(np.maximum, np.ix_(*(CONSTANTS * FEATURES[feature](cell.run) for feature in features)))
+
+
+def of_decays(
+    name: str, budget: int, cells: Sequence[Cell], said: Sequence[Sequence[float]], constants: tuple[float, ...] = ()
+) -> Judged:
+    """A rule by the decays that it said in every cell, one or several, of which means are taken."""
+    regrets = [float(cell.regret(np.array(of)).mean()) for cell, of in zip(cells, said, strict=True)]
+    over = [
+        np.exp(np.mean(np.log(np.divide(of, cell.decay)))) if cell.best and min(of) > 0 else np.nan
+        for cell, of in zip(cells, said, strict=True)
+    ]
+    return Judged(name, budget, np.array(regrets), np.array(over), constants)
+
+
+# Rules with runs
+
+
+def with_runs(cells: Sequence[Cell]) -> list[Judged]:
+    """What rules lose that pay for runs."""
+    return [judged(name, search, budget, cells) for name, search in SEARCHES.items() for budget in BUDGETS]
+
+
+def judged(name: str, search: Search, budget: int, cells: Sequence[Cell]) -> Judged:
+    """What a rule loses with so many runs, on the mean over draws of its seeds."""
+    places = {of: best_elsewhere(of, cells) for of in {cell.world.data for cell in cells}}
+
+    def said(number: int, cell: Cell, draw: int) -> float:
+        rng = np.random.default_rng((number, budget, draw))
+        order = rng.permutation(len(cell.seen.test))
+        return search(Runs(cell.seen, cell.rate, places[cell.world.data], budget, order, cell.shorter), rng)
+
+    of_cells = [[said(number, cell, draw) for draw in range(DRAWS)] for number, cell in enumerate(cells)]
+    return of_decays(name, budget, cells, of_cells)
+
+
+def best_elsewhere(data: str, cells: Sequence[Cell]) -> np.ndarray:
+    """The decays above 0 from the least to the largest that is best on other data, and one more on either side."""
+    best = [cell.best for cell in cells if cell.world.data != data and cell.best]
+    return np.arange(max(1, min(best) - 1), min(len(cells[0].seen.scales), max(best) + 2))
+
+
+# What is said of all
+
+
+class Score(NamedTuple):
+    """A rule over all worlds, by shares of what decay is worth there."""
+
+    median: wd.Estimate
+    mean: wd.Estimate
+    worst: wd.Estimate
+    within: float  # the share of worlds in which it loses no more than the tolerance
+
+
+def scored(cells: Sequence[Cell], regrets: np.ndarray) -> Score:
+    """The median, mean and worst over worlds, both ways and all learning rates together, with their intervals."""
+    shares = regrets / np.array([cell.scale for cell in cells])
+    worlds = [list(of) for worlds in grouped(cells) for of in worlds]
+    within = [np.mean(regrets[of]) <= cells[of[0]].tolerance for of in worlds]
+    median, mean, worst = (estimate(over_draws(cells, shares, of)) for of in (np.median, np.mean, np.max))
+    return Score(median, mean, worst, float(np.mean(within)))
+
+
+def estimate(draws: np.ndarray) -> wd.Estimate:
+    """A number of all worlds, and the interval that 95 % of the draws of worlds lie in; f64[1 + draws]."""
+    low, high = np.quantile(draws[1:], (0.025, 0.975))
+    return wd.Estimate(float(draws[0]), float(low), float(high))
+
+
+def over_draws(cells: Sequence[Cell], values: np.ndarray, statistic: Callable[[np.ndarray], Any]) -> np.ndarray:
+    """A statistic of the means of worlds: of all of them, and of draws, the same for every rule; f64[1 + draws].
+
+    Data are drawn with replacement, then as many worlds of these, then cells of each.
+    """
+    worlds = drawn_worlds(grouped(cells))
+    return np.array([statistic(np.add.reduceat(values[of], begins) / counts) for of, begins, counts in worlds])
+
+
+@cache
+def drawn_worlds(groups: Groups) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """All worlds, and draws of them: the cells of each one after the other, where each begins, how many it has."""
+    rng = np.random.default_rng(0)
+
+    def among(several: tuple) -> list:
+        return [several[number] for number in rng.integers(len(several), size=len(several))]
+
+    def laid_out(worlds: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        counts = np.array([len(of) for of in worlds])
+        return np.concatenate(worlds), np.cumsum(counts) - counts, counts
+
+    draws = ([among(of) for worlds in among(groups) for of in among(worlds)] for _ in range(RESAMPLES))
+    return [laid_out([of for worlds in groups for of in worlds]), *map(laid_out, draws)]
+
+
+def grouped(cells: Sequence[Cell]) -> Groups:
+    """Numbers of cells, by data and world."""
+    found: dict[str, dict[World, list[int]]] = {}
+    for number, cell in enumerate(cells):
+        found.setdefault(cell.world.data, {}).setdefault(cell.world, []).append(number)
+    return tuple(tuple(map(tuple, worlds.values())) for worlds in found.values())
+
+
+# What was said before any world was run
+
+
+class Verdict(NamedTuple):
+    """What became of a statement."""
+
+    statement: str
+    measured: wd.Estimate
+    verdict: str
+
+
+def verdicts(cells: Sequence[Cell], rules: Sequence[Judged]) -> list[Verdict]:
+    """What became of what was stated: it holds where the whole interval lies in what was expected."""
+    free = {rule.rule: worst(cells, rule) for rule in rules if rule.budget == 0}
+    at_four = {rule.rule: mean(cells, rule) for rule in rules if rule.budget == 4}
+    unfinished = next(rule for rule in rules if rule.rule == UNFINISHED and rule.budget == 4)
+    said = np.log(unfinished.said)
+    repeated = [place for place, cell in enumerate(cells) if cell.run.epochs > 2 and np.isfinite(said[place])]
+    share = over_draws([cells[place] for place in repeated], said[repeated], lambda of_worlds: np.mean(of_worlds < 0))
+    return [
+        decided(
+            "A time scale in epochs, not longer than a share of the run, has the least worst-case regret of all rules "
+            "without a run: by so much the next one's is larger.", ahead(free, "epochs or run, fitted"), 0.0,
+        ),
+        decided(
+            "At four runs a parabola through four points loses less than all else, on the mean: by so much the next "
+            "one loses more.", ahead(at_four, "parabola"), 0.0,
+        ),
+        decided(
+            "Halving on unfinished schedules takes too little decay in four of five worlds where data are seen more "
+            "than twice: the share of them.", share, 0.8,
+        ),
+    ]  # fmt: skip
+
+
+def worst(cells: Sequence[Cell], rule: Judged) -> np.ndarray:
+    """The largest share that a rule loses in a world; f64[1 + draws]."""
+    return over_draws(cells, rule.regrets / np.array([cell.scale for cell in cells]), np.max)
+
+
+def mean(cells: Sequence[Cell], rule: Judged) -> np.ndarray:
+    """The share that a rule loses, on the mean over worlds; f64[1 + draws]."""
+    return over_draws(cells, rule.regrets / np.array([cell.scale for cell in cells]), np.mean)
+
+
+def ahead(losses: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """By how much the best of all other rules loses more; f64[1 + draws]."""
+    return np.min([loss for other, loss in losses.items() if other != name], axis=0) - losses[name]
+
+
+def decided(statement: str, draws: np.ndarray, least: float) -> Verdict:
+    """A verdict on a number that is to be above `least`."""
+    measured = estimate(draws)
+    verdict = "holds" if measured.low > least else "fails" if measured.high < least else "undecided"
+    return Verdict(statement, measured, verdict)

@@ -1,0 +1,98 @@
+"""A world as a table: what every decay comes to at every learning rate on every seed, and how it got there.
+
+A score is what is lost: nats a token of text, points of accuracy of classes, and half the logarithm of the mean squared
+error of numbers, which are nats of a normal density too. Decays are time scales in a run, steps * learning rate *
+decay.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import wd_research as wd
+from experiments.tournament.truth import BOUNDED, DECAY
+from experiments.tournament.worlds import LONG, SHORTER, WORLDS, World
+from wd_research.reporting.record import read_evidence
+
+TOLERANCES = {"nats": 0.005, "points": 0.5}  # what nobody would change a recipe for
+
+
+class Table(NamedTuple):
+    """What is known of one world."""
+
+    world: World
+    unit: str  # of what is lost: "nats" or "points"
+    scales: np.ndarray  # f64[k], decays as time scales in a run, ascending; the first is 0
+    rates: np.ndarray  # f64[l], learning rates, ascending
+    validation: np.ndarray  # f64[s, l, k, t], what is lost on validation data along the training
+    test: np.ndarray  # f64[s, l, k], what is lost on test data at its end
+    bounded: np.ndarray  # f64[s, l], the same under CPR, which has no decay to choose
+
+    def of_seeds(self, seeds: Sequence[int] | np.ndarray) -> "Table":
+        """Some seeds of it."""
+        return self._replace(validation=self.validation[seeds], test=self.test[seeds], bounded=self.bounded[seeds])
+
+    @property
+    def halves(self) -> tuple["Table", "Table"]:
+        """Its even seeds, and its odd ones."""
+        return self.of_seeds(np.arange(0, len(self.test), 2)), self.of_seeds(np.arange(1, len(self.test), 2))
+
+
+def table_of(world: World, folder: Path) -> Table:
+    """The table of a finished run of `experiments.tournament.truth`. Raises UserError where there is none."""
+    evidence = read_evidence(folder)
+    results, bounded = evidence[DECAY], evidence[BOUNDED]
+    scales = np.unique(results["time_scales"].to_numpy().astype(float))
+    rates = np.unique(results["learning_rate"].to_numpy().astype(float))
+    lost = {part: lost_of(results, part) for part in ("validation", "test")}
+    order = np.lexsort((results["time_scales"].to_numpy(), results["learning_rate"].to_numpy()))
+    shape = len(lost["test"]), len(rates), len(scales), -1
+    validation, test = (lost[part][:, order].reshape(shape) for part in ("validation", "test"))
+    held = np.flatnonzero(wd.has_value(bounded, 1))
+    held = held[np.argsort(bounded["learning_rate"].to_numpy()[held])]
+    unit = "points" if "test_accuracy" in results else "nats"
+    return Table(world, unit, scales, rates, validation, test[..., -1], lost_of(bounded, "test")[:, held, -1])
+
+
+def lost_of(results: wd.Results, part: str) -> np.ndarray:
+    """What is lost on a part of the data, f64[s, h, t]; of a diverged member the most that any other has lost."""
+    if f"{part}_accuracy" in results:
+        lost = 100 * (1 - results[f"{part}_accuracy"].to_numpy().astype(float))
+    elif results.attrs.get("loss_unit"):
+        lost = results[f"{part}_loss"].to_numpy().astype(float)
+    else:
+        lost = 0.5 * np.log(results[f"{part}_loss"].to_numpy().astype(float))
+    lost = np.where(results["diverged_at"].to_numpy()[..., None] < 0, lost, np.nan)
+    return np.where(np.isfinite(lost), lost, np.nanmax(lost[np.isfinite(lost)]))
+
+
+def at(scales: np.ndarray, lost: np.ndarray, wanted: np.ndarray | float) -> np.ndarray:
+    """What is lost at any decays, f64[k] and f64[...] -> f64[...]: from 0 to the least decay above 0 a line, then lines
+    over the logarithm. A decay above the last counts as the last.
+    """
+
+    def place(scale: np.ndarray | float) -> np.ndarray:
+        ratio = np.asarray(scale, float) / scales[1]
+        return np.where(ratio < 1, ratio - 1, np.log(np.maximum(ratio, 1)))
+
+    return np.interp(place(wanted), place(scales), lost)
+
+
+def tables_in(folder: Path) -> dict[World, Table]:
+    """The tables of all worlds whose runs have ended. Raises UserError where none has."""
+    found = {world: table_of(world, folder / world.folder) for world in WORLDS if ended(folder / world.folder)}
+    if not found:
+        raise wd.UserError(f"{folder} holds no finished world: run scripts/tournament.py, or name its folder")
+    return found
+
+
+def ended(folder: Path) -> bool:
+    """Whether a run has measured to its end."""
+    return (folder / "summary.json").exists()
+
+
+def twin_of(world: World, tables: Mapping[World, Table]) -> Table | None:
+    """The table of the same world, several times shorter; None where there is none, as of the shorter one itself."""
+    return tables.get(world._replace(steps=world.steps // SHORTER)) if world in LONG else None

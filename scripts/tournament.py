@@ -1,0 +1,60 @@
+"""Run all worlds of the tournament, one after the other, and judge the rules: docs/tournament.md.
+
+    python scripts/tournament.py             # what is missing in runs/tournament
+    python scripts/tournament.py kjv mnist   # worlds whose names begin so, and then all that are there are judged
+    python scripts/tournament.py --quick     # in little, into runs/tournament-quick
+
+A world that was interrupted goes on.
+"""
+
+import argparse
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from experiments.tournament.table import ended
+from experiments.tournament.worlds import WORLDS, World
+from scripts.reproduce import ROOT, arguments
+
+IN_LITTLE = {"scales": (0, 0.16, 0.64, 2.5, 10), "learning_rates": (2e-3, 8e-3), "seeds": 4}
+SHORTER = 10  # times, in little
+
+
+def main() -> None:
+    """Run what is missing and judge."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="beginnings of the names of worlds; by default all")
+    parser.add_argument("--quick", action="store_true", help="in little, two at a time, into runs/tournament-quick")
+    flags = parser.parse_args()
+    folder = ROOT / "runs" / ("tournament-quick" if flags.quick else "tournament")
+    begin, wanted = perf_counter(), [world for world in WORLDS if world.folder.startswith(tuple(flags.names or [""]))]
+    if not wanted:
+        parser.error(f"no world's name begins so: choose among {', '.join(world.folder for world in WORLDS)}")
+    left = [world for world in wanted if not ended(folder / world.folder)]
+    with ThreadPoolExecutor(2 if flags.quick else 1) as several:
+        for place, world in enumerate(several.map(lambda world: run(world, folder, flags.quick), left), start=1):
+            print(f"=== {world.name}: {place} of {len(left)} after {perf_counter() - begin:.0f} s", flush=True)
+    out = ["--out", str(folder / "tournament")] if flags.quick else []
+    subprocess.run([sys.executable, "-m", "experiments.tournament.judging", str(folder), *out], cwd=ROOT, check=True)
+
+
+def run(world: World, folder: Path, quick: bool) -> World:
+    """Run a world, or go on with it. Ends this process where it fails."""
+    steps = world.steps // SHORTER if quick else world.steps
+    command = [sys.executable, "-m", "experiments.tournament.truth", "--workdir", str(folder / world.folder)]
+    command += arguments({"data": world.data, "optimizer": world.optimizer, "steps": steps})
+    done = subprocess.run(
+        [*command, *(arguments(IN_LITTLE) if quick else [])], cwd=ROOT, check=False, text=True,
+        stdout=subprocess.PIPE if quick else None,
+    )  # fmt: skip
+    if done.returncode:
+        sys.exit(f"{world.name} ended with exit code {done.returncode}\n{done.stdout or ''}")
+    return world
+
+
+if __name__ == "__main__":
+    main()
