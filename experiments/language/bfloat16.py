@@ -2,7 +2,13 @@
 
 python -m experiments.language.bfloat16
 
-Not run yet: the criteria of `claims_of` were written down before.
+Seen (15 minutes on 2 CPU cores, shared with other work; 246 nets, 3 exploring and 4 confirming seeds): at a learning
+rate of 0.03 no difference between the three is seen, and none larger than 0.02 nats can be. At its best decay bfloat16
+loses against float32 -0.002 nats [-0.024, 0.019] where data repeat and 0.009 [-0.002, 0.019] in one pass; with a
+remainder -0.004 [-0.026, 0.017] and 0.002 [-0.005, 0.010]. Decay gains as much: 0.13 to 0.14 nats where data repeat,
+0.014 to 0.015 in one pass, and is best at 0.7 and 0.1 in all three: a step then takes .02 and .003 of a weight, more
+than the .002 below which bfloat16 rounds decay away. No training diverges at a learning rate of 0.1, with or without
+decay, so decay prevents nothing here.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,6 +1,6 @@
 """The language model that questions are put to: small enough for a thousand of them on two cores, of today's parts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -111,8 +111,18 @@ def loss_over_decay(panels: Mapping[str, Sequence[str]], arms: wd.Evidence) -> w
         panel.set(title=title, xlabel=arms[names[0]].attrs["axis"].replace("_", " "), ylabel="test loss, nats")
         panel.legend(fontsize=7)
         panel.grid(alpha=0.3)
+    one_legend(grid.flat)
     figure.supxlabel("exploring seeds, each value at the learning rate that is best for it on them", fontsize=8)
     return figure
+
+
+def one_legend(panels: Iterable[wd.Axes]) -> None:
+    """Where all panels have the same lines, the legend of the last one says so for all."""
+    *others, last = panels
+    labels = last.get_legend_handles_labels()[1]
+    if all(panel.get_legend_handles_labels()[1] == labels for panel in others):
+        for panel in others:
+            panel.get_legend().remove()
 
 
 def best_of_each(results: wd.Results) -> np.ndarray:

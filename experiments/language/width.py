@@ -30,6 +30,7 @@ from experiments.language.setting import (
     WINDOW,
     clipped,
     loss_over_decay,
+    one_legend,
     schedule_of,
     sizes_of,
 )
@@ -199,9 +200,7 @@ def figures(widths: Sequence[int], arms: wd.Evidence) -> dict[str, wd.Figure]:
         best = [best_of_axis(arms[name_of(seen, width)]) for width in widths]
         draw_powers(panel, widths, best, "measured", 0, rules)
         panel.set(title=seen, xlabel="width", ylabel="best share of a kernel per step")
-    labels = [panel.get_legend_handles_labels()[1] for panel in panels]
-    if labels[1] == labels[0]:  # one legend says both
-        panels[1].get_legend().remove()
+    one_legend(reversed(panels))
     figure.supxlabel("exploring seeds, 95 % intervals; lines of the rules go through the first mean", fontsize=8)
     names = {seen: [name_of(seen, width) for width in widths] for seen in (OFTEN, ONCE)}
     return {"best_share": figure, "loss_over_decay": loss_over_decay(names, arms)}
