@@ -38,7 +38,7 @@ def main() -> None:
     with ThreadPoolExecutor(2 if flags.quick else 1) as several:
         for place, world in enumerate(several.map(lambda world: run(world, folder, flags.quick), left), start=1):
             print(f"=== {world.name}: {place} of {len(left)} after {perf_counter() - begin:.0f} s", flush=True)
-    out = ["--out", str(folder / "tournament")] if flags.quick else []
+    out = ["--out", str(folder / "tournament"), "--adviser", str(folder / "tournament.json")] if flags.quick else []
     subprocess.run([sys.executable, "-m", "experiments.tournament.judging", str(folder), *out], cwd=ROOT, check=True)
 
 

@@ -1,4 +1,5 @@
 from . import flags
+from .advising import Advice, advise
 from .audit.leaves import Audit, audit_decay
 from .cli import main
 from .concluding import Result, conclude
@@ -35,6 +36,7 @@ from .decay.transforms import (
     proximal_step,
     scheduled,
 )
+from .decay.units import Setting
 from .evidence.choices import Choice, Scores, choice_of, choose, difference, gain_over_none, measured, score, tuned
 from .evidence.claims import NATS, NUMBER, PERCENT, POINTS, Claim, Unit, everywhere, somewhere
 from .evidence.measured import Cell, Evidence, score_by_halves
@@ -118,6 +120,7 @@ __all__ = [
     "PERCENT",
     "POINTS",
     "STYLES",
+    "Advice",
     "Arm",
     "Array",
     "Audit",
@@ -156,6 +159,7 @@ __all__ = [
     "Result",
     "Results",
     "Scores",
+    "Setting",
     "Split",
     "State",
     "Task",
@@ -163,6 +167,7 @@ __all__ = [
     "Unit",
     "UserError",
     "accumulated",
+    "advise",
     "all_but",
     "all_figures",
     "as_net",

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import io
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,9 +14,11 @@ import tyro
 from rich.console import Console
 from rich.table import Column, Table
 
+from wd_research import advising
+from wd_research.advising import Optimizer
 from wd_research.cli import stop
 from wd_research.decay.rescaling import Quantity, Rescaled, rescale
-from wd_research.decay.units import BITS, Row, Setting, effect, find, moved, share_of, table
+from wd_research.decay.units import BITS, Row, Schedule, Setting, effect, find, moved, share_of, table
 from wd_research.flags import UserError, flag
 
 FAMILIES = {
@@ -228,7 +231,47 @@ def launch(
             job.result()
 
 
-COMMANDS = {"units": units, "report": report, "load": load, "launch": launch}
+def advise(
+    *,
+    optimizer: Optimizer = "adamw",
+    learning_rate: float,
+    batch_size: int,
+    examples: int,
+    epochs: float | None = None,
+    steps: int | None = None,
+    schedule: Schedule = "cosine",
+    warmup: int = 0,
+    width: int | None = None,
+    parameters: float | None = None,
+    tokens: float = 1,
+) -> None:
+    """Say which decay to begin with, without a run: by the rule that lost least in worlds whose best decay is known.
+
+    Args:
+        optimizer: What makes the steps.
+        learning_rate: The learning rate at the peak of its schedule.
+        batch_size: Examples in a batch.
+        examples: Training examples: rows, images, or windows of a text.
+        epochs: How often they are seen; or give --steps.
+        steps: Steps of the run.
+        schedule: What follows the warm-up.
+        warmup: Steps in which the learning rate rises.
+        width: Width of the net, which one rule asks for.
+        parameters: How many the net has, which one rule asks for.
+        tokens: Tokens of an example, which the same rule asks for.
+    """
+    if (epochs is None) == (steps is None):
+        raise UserError("the length of the run is to be said once: give --epochs or --steps")
+    if epochs is not None and not 0 < epochs < math.inf:
+        raise UserError(f"--epochs {epochs:g} cannot be: give a finite number above 0")
+    if min(batch_size, examples) < 1:
+        raise UserError(f"a batch of {batch_size} of {examples} examples cannot be: give 1 or more")
+    length = steps if epochs is None else max(1, round(epochs * examples / batch_size))
+    setting = Setting(learning_rate, length, schedule, warmup, batch_size=batch_size, examples=examples, width=width)
+    print(advising.advise(setting, optimizer, math.nan if parameters is None else parameters, tokens), end="")
+
+
+COMMANDS = {"units": units, "advise": advise, "report": report, "load": load, "launch": launch}
 
 
 def overview() -> None:

@@ -121,8 +121,8 @@ def one_legend(panels: Iterable[wd.Axes]) -> None:
     *others, last = panels
     labels = last.get_legend_handles_labels()[1]
     if all(panel.get_legend_handles_labels()[1] == labels for panel in others):
-        for panel in others:
-            panel.get_legend().remove()
+        for legend in filter(None, (panel.get_legend() for panel in others)):
+            legend.remove()
 
 
 def best_of_each(results: wd.Results) -> np.ndarray:

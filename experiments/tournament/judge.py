@@ -8,25 +8,26 @@ Over worlds, medians and the worst have bootstrap intervals: data are drawn, the
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, reduce
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import wd_research as wd
-from experiments.tournament.rules import FEATURES, SEARCHES, Run, Runs, Search
+from experiments.tournament.rules import SEARCHES, Runs, Search
 from experiments.tournament.table import TOLERANCES, Table, at, twin_of
 from experiments.tournament.worlds import World, lesson
+from wd_research.decay.rules import FEATURES, Run, scales_of
 
 BUDGETS = (1, 2, 4, 8, 16)
 DRAWS = 8  # of the seeds that a rule with runs is given
 RESAMPLES = 2_000
 CONSTANTS = np.geomspace(1e-5, 1e5, 201)  # among which a rule's is fitted
 AS_PUBLISHED = {
-    "none": ("decay", 0.0),
-    "0.01": ("decay", 0.01),
-    "0.1": ("decay", 0.1),
-    "0.29 epochs": ("epochs", 1 / 0.29),
+    "none": (("decay",), (0.0,)),
+    "0.01": (("decay",), (0.01,)),
+    "0.1": (("decay",), (0.1,)),
+    "0.29 epochs": (("epochs",), (1 / 0.29,)),
 }
 CPR = "CPR"
 UNFINISHED = "halving, unfinished schedules"
@@ -107,7 +108,8 @@ class Judged(NamedTuple):
     budget: int  # runs that it paid for
     regrets: np.ndarray  # f64[c], nats or points
     said: np.ndarray  # f64[c], the decay that it said, over the best; NaN where none was said, or none is best
-    constants: tuple[float, ...] = ()  # fitted on all worlds
+    features: tuple[str, ...] = ()  # of a rule without runs
+    constants: tuple[float, ...] = ()  # of these, fitted on all worlds, or published
 
 
 # Rules without runs
@@ -115,19 +117,23 @@ class Judged(NamedTuple):
 
 def without_runs(cells: Sequence[Cell]) -> list[Judged]:
     """What rules lose that ask no run."""
-    said = [
-        of_decays(name, 0, cells, [[number * FEATURES[feature](cell.run)] for cell in cells])
-        for name, (feature, number) in AS_PUBLISHED.items()
+    published = [
+        of_decays(name, 0, cells, [scales_of(*as_published, cell.run) for cell in cells], *as_published)
+        for name, as_published in AS_PUBLISHED.items()
     ]
     of_bound = np.array([cell.bounded - cell.lost[cell.best] for cell in cells])
-    said.append(Judged(CPR, 0, of_bound, np.full(len(cells), np.nan)))
-    families = {f"{name}, fitted": [name] for name in FEATURES} | {"epochs or run, fitted": ["epochs", "run"]}
-    return said + [fitted(name, features, cells) for name, features in families.items()]
+    families = {f"{name}, fitted": (name,) for name in FEATURES} | {"epochs or run, fitted": ("epochs", "run")}
+    return [
+        *published,
+        Judged(CPR, 0, of_bound, np.full(len(cells), np.nan)),
+        *(fitted(name, features, cells) for name, features in families.items()),
+    ]
 
 
-def fitted(name: str, features: Sequence[str], cells: Sequence[Cell]) -> Judged:
+def fitted(name: str, features: tuple[str, ...], cells: Sequence[Cell]) -> Judged:
     """What the largest of features, each times a constant, loses with constants that are best on other data."""
-    losses = [cell.regret(decays_of(features, cell)) / cell.scale for cell in cells]  # f64[constants, ...] each
+    every = [CONSTANTS] * len(features)  # losses are f64[constants, ...], an axis for each feature
+    losses = [cell.regret(scales_of(features, every, cell.run)) / cell.scale for cell in cells]
 
     def best_on(others: Sequence[int]) -> tuple[int, ...]:
         mean = np.mean([losses[other] for other in others], axis=0)
@@ -135,26 +141,22 @@ def fitted(name: str, features: Sequence[str], cells: Sequence[Cell]) -> Judged:
 
     data = [cell.world.data for cell in cells]
     places = {of: best_on([c for c in range(len(cells)) if data[c] != of]) for of in dict.fromkeys(data)}
-    said = [[float(decays_of(features, cell)[places[cell.world.data]])] for cell in cells]
+    said = [[float(scales_of(features, every, cell.run)[places[cell.world.data]])] for cell in cells]
     constants = tuple(float(CONSTANTS[place]) for place in best_on(range(len(cells))))
-    return of_decays(name, 0, cells, said, constants)
-
-
-def decays_of(features: Sequence[str], cell: Cell) -> np.ndarray:
-    """The largest of features times constants, with every choice of these; f64[constants of each]."""
-    return reduce(np.maximum, np.ix_(*(CONSTANTS * FEATURES[feature](cell.run) for feature in features)))
+    return of_decays(name, 0, cells, said, features, constants)
 
 
 def of_decays(
-    name: str, budget: int, cells: Sequence[Cell], said: Sequence[Sequence[float]], constants: tuple[float, ...] = ()
-) -> Judged:
+    name: str, budget: int, cells: Sequence[Cell], said: Sequence[Sequence[float] | np.ndarray],
+    features: tuple[str, ...] = (), constants: tuple[float, ...] = (),
+) -> Judged:  # fmt: skip
     """A rule by the decays that it said in every cell, one or several, of which means are taken."""
     regrets = [float(cell.regret(np.array(of)).mean()) for cell, of in zip(cells, said, strict=True)]
     over = [
         np.exp(np.mean(np.log(np.divide(of, cell.decay)))) if cell.best and min(of) > 0 else np.nan
         for cell, of in zip(cells, said, strict=True)
     ]
-    return Judged(name, budget, np.array(regrets), np.array(over), constants)
+    return Judged(name, budget, np.array(regrets), np.array(over), features, constants)
 
 
 # Rules with runs

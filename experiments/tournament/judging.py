@@ -23,6 +23,7 @@ def judging(
     folder: Annotated[Path, tyro.conf.Positional] = Path("runs/tournament"),
     rule: Path | None = None,
     out: Path = Path("docs/tournament"),
+    adviser: Path = Path("wd_research/tournament.json"),
 ) -> None:
     """Judge all rules by the worlds in a folder, print what they lose, and write a page and its pictures.
 
@@ -30,6 +31,7 @@ def judging(
         folder: Where the worlds were run.
         rule: A file with a rule of your own, a function rule(runs, rng).
         out: Folder of the pictures; the page lies beside it.
+        adviser: File that `python -m wd_research advise` reads.
     """
     mine = {rule.stem: searched(rule)} if rule else {}
     cells = cells_of(tables_in(folder))
@@ -39,7 +41,7 @@ def judging(
         rules += [judged(name, search, budget, cells) for budget in BUDGETS]
     scores = {(of.rule, of.budget): scored(cells, of.regrets) for of in rules}
     decided = verdicts(cells, rules)
-    page.write(out, cells, rules, scores, decided)
+    page.write(out, adviser, cells, rules, scores, decided)
     print_losses(rules, scores)
     for of in decided:
         print(f"{of.verdict}: {of.statement} {page.interval(of.measured)}")

@@ -9,7 +9,6 @@ import numpy as np
 
 import wd_research as wd
 from experiments.tournament.judge import BUDGETS, Cell, Judged, Score, Verdict, grouped
-from experiments.tournament.rules import FEATURES
 from experiments.tournament.worlds import World
 
 
@@ -72,16 +71,24 @@ def found(cells: Sequence[Cell], rules: Sequence[Judged], scores: Mapping[tuple[
     return {
         "rules": {
             rule.rule: {
-                "constants": list(rule.constants),
-                "median": list(scores[rule.rule, 0].median),
-                "worst": list(scores[rule.rule, 0].worst),
-                "within": scores[rule.rule, 0].within,
-                "worlds": {world.name: round(share, 4) for world, share in shares_of_worlds(cells, rule).items()},
+                "features": rule.features,
+                "constants": rule.constants,
+                **scores[rule.rule, 0]._asdict(),
+                "lost": {world.name: round(share, 4) for world, share in shares_of_worlds(cells, rule).items()},
+                "best_over_said": {world.name: ratio for world, ratio in ratios_of_worlds(cells, rule).items()},
             }
-            for rule in rules if not rule.budget
+            for rule in rules if rule.features
         },
         "worlds": {cells[of[0]].world.name: of_world([cells[c] for c in of]) for w in grouped(cells) for of in w},
     }  # fmt: skip
+
+
+def ratios_of_worlds(cells: Sequence[Cell], rule: Judged) -> dict[World, float]:
+    """What is best in a world over what a rule said, the geometric mean; worlds without a best decay are left out."""
+    means = {
+        cells[of[0]].world: float(np.exp(-np.mean(np.log(rule.said[list(of)])))) for w in grouped(cells) for of in w
+    }
+    return {world: float(f"{ratio:.3g}") for world, ratio in means.items() if np.isfinite(ratio)}
 
 
 def of_world(cells: Sequence[Cell]) -> dict[str, Any]:
@@ -97,15 +104,15 @@ def of_world(cells: Sequence[Cell]) -> dict[str, Any]:
 
 
 def write(
-    folder: Path, cells: Sequence[Cell], rules: Sequence[Judged], scores: Mapping[tuple[str, int], Score],
-    decided: Sequence[Verdict],
+    folder: Path, adviser: Path, cells: Sequence[Cell], rules: Sequence[Judged],
+    scores: Mapping[tuple[str, int], Score], decided: Sequence[Verdict],
 ) -> None:  # fmt: skip
-    """Write page, pictures and file into a folder."""
+    """Write pictures into a folder, the page beside it, and what the adviser reads into its file."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in {"regret": heat_map(cells, rules), "budget": against_budget(scores)}.items():
         figure.savefig(folder / f"{name}.png")
     text = json.dumps(found(cells, rules, scores), indent=1)
-    (folder / "tournament.json").write_text(text + "\n")
+    adviser.write_text(text + "\n")
     (folder.parent / "tournament.md").write_text("\n".join(page(folder.name, cells, rules, scores, decided)) + "\n")
 
 
@@ -199,5 +206,5 @@ def own_rule() -> list[str]:
         "`runs.run(place, seed=0, share=1.0)` pays for a run, or a share of its training, and says what is lost on "
         "validation data; `runs.shorter(place)` is a run four times shorter, or None; `runs.budget` is how many whole "
         "runs it may pay for. `python -m experiments.tournament.judging runs/tournament --rule FILE` judges it beside "
-        f"all others ({', '.join(FEATURES)} and those with runs).",
+        "all others.",
     ]

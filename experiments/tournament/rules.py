@@ -1,46 +1,14 @@
-"""Rules that say a decay: some ask only how a run is set up, others pay for runs.
+"""Rules that pay for runs before they say a decay, as functions (runs, rng) -> time scales in a run.
 
-A decay is said as time scales in a run, steps * learning rate * decay: at 1, what decay forgets is as old as the run.
-Without a run a rule is a constant times a feature of the run, where the constant is fitted on worlds of other data:
-
-    decay               T eta          ".1" of AdamW, whatever the run
-    width               T eta sqrt(w)  Fan et al. (2510.15262): decay by the root of the width w
-    step                T              a step takes the same share of a weight in every run
-    lambda_norm         sqrt(T)        Loshchilov & Hutter (1711.05101), appendix B.1
-    run                 1              a time scale is a share of the run
-    epochs              epochs         a time scale is so many epochs: Wang & Aitchison (2405.13698)
-    tokens a parameter  sqrt(D / N)    Power Lines: Bergsma et al. (2505.13738), D what is seen, N parameters
-
-With runs a rule is a function (runs, rng) -> decay. It may ask for as many runs as `runs.budget` says.
+Those that ask for none are in `wd_research.decay.rules`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from experiments.tournament.table import Table
-
-
-class Run(NamedTuple):
-    """How a run is set up: all that a rule without runs may ask."""
-
-    steps: int
-    learning_rate: float
-    epochs: float
-    width: int
-    per_parameter: float  # tokens or rows, as often as they are seen, over parameters
-
-
-FEATURES: Mapping[str, Callable[[Run], float]] = {
-    "decay": lambda run: run.steps * run.learning_rate,
-    "width": lambda run: run.steps * run.learning_rate * run.width**0.5,
-    "step": lambda run: run.steps,
-    "lambda_norm": lambda run: run.steps**0.5,
-    "run": lambda run: 1.0,
-    "epochs": lambda run: run.epochs,
-    "tokens a parameter": lambda run: run.per_parameter**0.5,
-}
 
 
 class Runs:

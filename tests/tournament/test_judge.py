@@ -8,10 +8,11 @@ import pytest
 import wd_research as wd
 from experiments.tournament import judge, page
 from experiments.tournament.judging import searched
-from experiments.tournament.rules import FEATURES, SEARCHES, Run, Runs
+from experiments.tournament.rules import SEARCHES, Runs
 from experiments.tournament.table import Table, at, table_of
 from experiments.tournament.truth import SHORT, experiment
 from experiments.tournament.worlds import LONG, WORLDS, World, lesson
+from wd_research.decay.rules import FEATURES, Run
 
 SCALES = np.r_[0, 0.04 * 2 ** (2 * np.arange(20) / 3)]
 RATES = np.array([1e-3, 2e-3, 4e-3])
@@ -42,7 +43,7 @@ def test_the_rule_that_is_true_loses_nothing_and_its_constant_is_found(feature):
     middle = np.median([FEATURES[feature](judge.run_of(world, 2e-3)) for world in SOME])
     constant = judge.CONSTANTS[np.argmin(np.abs(judge.CONSTANTS * middle - 4))]
     of = cells(lambda run: np.clip(constant * FEATURES[feature](run), *SCALES[[2, -2]]))
-    found = judge.fitted(feature, [feature], of)
+    found = judge.fitted(feature, (feature,), of)
     assert found.constants == pytest.approx([constant], rel=0.3)  # within the steps of the grid of decays
     assert judge.scored(of, found.regrets).worst.mean < 0.02
     assert found.said == pytest.approx(np.ones(len(of)), rel=0.5)
@@ -50,7 +51,7 @@ def test_the_rule_that_is_true_loses_nothing_and_its_constant_is_found(feature):
 
 def test_the_longer_of_two_is_fitted_by_both_constants():
     of = cells(lambda run: max(run.epochs / 8, 10.0))
-    both, one = judge.fitted("both", ["epochs", "run"], of), judge.fitted("one", ["run"], of)
+    both, one = judge.fitted("both", ("epochs", "run"), of), judge.fitted("one", ("run",), of)
     assert both.constants == pytest.approx([1 / 8, 10], rel=0.3)
     assert judge.scored(of, both.regrets).worst.mean < 0.02 < judge.scored(of, one.regrets).worst.mean
 
@@ -60,7 +61,7 @@ def test_constants_are_fitted_on_other_data():
         return 20.0 if run.width == lesson("ridge").width else 1.0
 
     of = cells(best)
-    regrets = judge.fitted("run", ["run"], of).regrets
+    regrets = judge.fitted("run", ("run",), of).regrets
     elsewhere = [cell.world.data == "ridge" for cell in of]
     assert regrets[elsewhere].min() > 5
     assert judge.best_elsewhere("ridge", of).max() < np.searchsorted(SCALES, 20)
@@ -125,11 +126,11 @@ def test_page_and_pictures_say_every_rule_and_world(tmp_path):
     of, names = cells(lambda run: 3.0, noise=0.5), ("evenly spaced", "parabola", judge.UNFINISHED)
     rules = judge.without_runs(of) + [judge.judged(n, SEARCHES[n], b, of) for n in names for b in judge.BUDGETS]
     scores = {(rule.rule, rule.budget): judge.scored(of, rule.regrets) for rule in rules}
-    page.write(tmp_path / "pictures", of, rules, scores, judge.verdicts(of, rules))
+    page.write(tmp_path / "pictures", tmp_path / "it.json", of, rules, scores, judge.verdicts(of, rules))
     text = (tmp_path / "tournament.md").read_text()
     assert all(f"| {name} |" in text for name in [*names, *judge.AS_PUBLISHED, *(world.name for world in SOME)])
     assert all((tmp_path / "pictures" / f"{name}.png").stat().st_size > 10_000 for name in ("regret", "budget"))
-    found = json.loads((tmp_path / "pictures" / "tournament.json").read_text())
+    found = json.loads((tmp_path / "it.json").read_text())
     assert set(found["worlds"]) == {world.name for world in SOME}
 
 

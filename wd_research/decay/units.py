@@ -23,6 +23,7 @@ from wd_research.flags import UserError
 MOST = 10**15  # of whatever is counted
 
 Family = Literal["coupled", "scheduled", "unscheduled"]
+Schedule = Literal["constant", "cosine", "linear", "wsd", "inverse-root"]
 
 
 class Setting(NamedTuple):
@@ -32,7 +33,7 @@ class Setting(NamedTuple):
     """The learning rate at the peak of its schedule."""
     steps: int | None = None
     """Steps of the run."""
-    schedule: Literal["constant", "cosine", "linear", "wsd", "inverse-root"] = "constant"
+    schedule: Schedule = "constant"
     """What follows the warm-up: nothing, a fall to 0 at the end, such a fall in the last share of the run alone (wsd),
     or one by the root of the step."""
     warmup: int = 0
