@@ -2,7 +2,13 @@
 
 python -m experiments.language.plasticity
 
-Not run yet: the criteria of `claims_of` were written down before.
+Seen (12 minutes on 2 CPU cores, shared with other work; 156 nets, 3 exploring and 4 confirming seeds): after many
+passes over the first text the decay that is best after fine-tuning is not higher than what is best before, it is
+lower, 2.6 times [1.7, 3.9] for another translation and 2.1 times [1.7, 2.7] for the manual of Python; after one pass it
+is undecided (1.8 times [0.6, 4.8] and 3.5 times [0.8, 15.5] higher). Keeping the decay that is best before costs 0.022
+nats [0.006, 0.039] and 0.033 [0.015, 0.051] after many passes, 0.043 [0.016, 0.069] for the manual after one, and
+nothing for the translation. More decay does not make fine-tuning lower the loss more: for the manual it lowers it by
+0.16 to 0.26 nats less for twice the decay, for the translation by 0.02 less after many passes and 0.02 more after one.
 """
 
 import math
@@ -18,7 +24,17 @@ import optax
 import wd_research as wd
 from experiments.language.ensemble import FACTOR, best_decays
 from experiments.language.quantization import slope_over_decay
-from experiments.language.setting import AGREED, OFTEN, ONCE, Hypers, clipped, schedule_of, sizes_of, task_of
+from experiments.language.setting import (
+    AGREED,
+    OFTEN,
+    ONCE,
+    Hypers,
+    clipped,
+    one_legend,
+    schedule_of,
+    sizes_of,
+    task_of,
+)
 
 DECAY, SHARE = 0.1, 1 / 3  # of fine-tuning: its decay, and its peak learning rate in units of that of pretraining
 ALIKE, OTHER = "another translation", "manual of Python"  # what is fine-tuned on
@@ -220,6 +236,7 @@ def figures(steps: int, arms: wd.Evidence) -> dict[str, wd.Figure]:
         panel.axhline(0, color="#555555", linewidth=0.8)
         panel.set(title=name, xscale="log", xlabel="decay of pretraining", ylabel="loss above no decay, nats")
         panel.legend(fontsize=7)
+    one_legend(grid.flat)
     figure.supxlabel("exploring seeds, 95 % intervals", fontsize=8)
     return {"losses_over_decay": figure}
 

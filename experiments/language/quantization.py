@@ -2,7 +2,13 @@
 
 python -m experiments.language.quantization
 
-Not run yet: the criteria of `claims_of` were written down before.
+Seen (10 minutes on 2 CPU cores, shared with other work; 112 nets, 3 exploring and 4 confirming seeds): the more decay,
+the less is lost by rounding the weights to four bits, 0.006 nats [0.003, 0.009] for twice the decay where data repeat
+and 0.004 [0.002, 0.007] in one pass. At its best decay, 0.3, a model loses 0.044 nats [0.003, 0.085] less than without
+where data repeat; in one pass no decay is best here, so that nothing is gained. While the learning rate falls the loss
+by rounding grows, by 0.044 [0.021, 0.067] without decay where data repeat and 0.015 [0.007, 0.023] at decay 0.1 in one
+pass, and undecided by 0.01 elsewhere; that the fall does it and not the steps is seen without decay where data repeat
+alone, 0.023 [0.006, 0.039].
 """
 
 from collections.abc import Callable, Mapping
