@@ -12,26 +12,11 @@ import optax
 import pytest
 from rich.console import Console
 
-from experiments.article.update_rule import (
-    LINE_DECAYS,
-    RATE,
-    Hypers,
-    all_places,
-    by_rule,
-    common_shift,
-    converted,
-    critical,
-    descend,
-    descent,
-    displacement,
-    draw_line,
-    draw_targets,
-    experiment,
-    kindly,
-    literally,
-    log_slope,
-    moved,
-)
+from experiments.article.conventions import all_places, converted
+from experiments.article.formula import Hypers, by_rule, descent, kindly, literally
+from experiments.article.known_cases import LINE_DECAYS, RATE, common_shift, critical, descend, draw_line, draw_targets
+from experiments.article.outliers import displacement, log_slope, moved
+from experiments.article.update_rule import experiment
 from wd_research.decay.units import UNITS
 from wd_research.running import run
 
