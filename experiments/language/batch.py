@@ -26,6 +26,7 @@ from experiments.language.setting import (
     BATCH,
     OFTEN,
     ONCE,
+    WIDTH,
     WINDOW,
     clipped,
     loss_over_decay,
@@ -88,6 +89,7 @@ def experiment(
     scales_once: tuple[float, ...] = (0, 0.6, 1.5, 4, 10, 25),
     learning_rates: tuple[float, ...] = (2e-2, 4e-2),
     seeds: int = 4,
+    width: int = WIDTH,
 ) -> wd.Experiment:
     """AdamW on the King James Bible, a character a token: batches at equal tokens, and lengths in one pass.
 
@@ -101,6 +103,7 @@ def experiment(
         scales_once: The same in one pass; 0 among them.
         learning_rates: Peak learning rates of 8 windows a step; others have sqrt(batch / 8) times that.
         seeds: Each has its own blocks of the text, initial weights and order; four may leave one pass undecided.
+        width: Width of the decoder, a multiple of 8.
     """
     wd.flags.decays(scales_often=scales_often, scales_once=scales_once)
     wd.flags.positive(learning_rates=learning_rates, batches=batches, lengths=lengths)
@@ -116,7 +119,7 @@ def experiment(
 
     def arm_of(case: Case) -> wd.Arm:
         points = wd.grid(Hypers, learning_rate=learning_rates, time_scales=scales[case.seen])
-        task = task_of(text, sizes[case.seen], batch=case.batch)
+        task = task_of(text, sizes[case.seen], batch=case.batch, width=width)
         return wd.Arm(task, optimizer_of(case), points, "time_scales", steps=case.steps)
 
     return wd.Experiment(

@@ -25,6 +25,7 @@ from experiments.language.setting import (
     AGREED,
     OFTEN,
     ONCE,
+    WIDTH,
     Hypers,
     adamw,
     best_of_each,
@@ -52,6 +53,7 @@ def experiment(
     high_learning_rate: float = 1e-1,
     seeds: int = 3,
     steps: int = 1_000,
+    width: int = WIDTH,
 ) -> wd.Experiment:
     """AdamW on the King James Bible, a character a token; weights in float32, in bfloat16, and there with a remainder.
 
@@ -66,6 +68,7 @@ def experiment(
         high_learning_rate: Another one, at which trainings may diverge, with decay 0 and 0.1 alone.
         seeds: Each has its own blocks of the text, initial weights and order of the windows.
         steps: Steps of training, of 512 tokens each.
+        width: Width of the decoder, a multiple of 8.
     """
     wd.flags.decays(decays=decays)
     wd.flags.positive(learning_rate=(learning_rate,), high_learning_rate=(high_learning_rate,))
@@ -75,7 +78,7 @@ def experiment(
     sizes, text = sizes_of(often, once), wd.texts.kjv()
     points = points_of(decays, learning_rate, high_learning_rate)
     arms = {
-        name_of(seen, weights): arm_of(task_of(text, characters), weights, points, steps)
+        name_of(seen, weights): arm_of(task_of(text, characters, width), weights, points, steps)
         for seen, characters in sizes.items()
         for weights in WEIGHTS
     }

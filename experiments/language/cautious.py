@@ -23,6 +23,7 @@ from experiments.language.setting import (
     BATCH,
     OFTEN,
     ONCE,
+    WIDTH,
     WINDOW,
     Hypers,
     adamw,
@@ -54,6 +55,7 @@ def experiment(
     learning_rates: tuple[float, ...] = (3e-2,),
     seeds: int = 3,
     steps: int = 1_000,
+    width: int = WIDTH,
 ) -> wd.Experiment:
     """AdamW on the King James Bible, a character a token; three rules of which entries decay, on few data and on many.
 
@@ -65,13 +67,14 @@ def experiment(
         learning_rates: Peak learning rates; they rise in a twentieth of the steps and fall to 0 by a line.
         seeds: Each has its own blocks of the text, initial weights and order of the windows.
         steps: Steps of training, of 512 tokens each.
+        width: Width of the decoder, a multiple of 8.
     """
     wd.flags.decays(decays=decays)
     wd.flags.positive(learning_rates=learning_rates)
     wd.flags.counts(steps=steps)
     wd.flags.seeds(seeds)
     sizes, text = sizes_of(often, once), wd.texts.kjv()
-    tasks = {seen: task_of(text, characters) for seen, characters in sizes.items()}
+    tasks = {seen: task_of(text, characters, width) for seen, characters in sizes.items()}
     points = {
         rule: wd.grid(Hypers, learning_rate=learning_rates, decay=[times * decay for decay in decays])
         for rule, times in TIMES.items()

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 import wd_research as wd
-from experiments.language.setting import AGREED, BATCH, CLIP, Hypers, rows_figure, schedule_of, task_of
+from experiments.language.setting import AGREED, BATCH, CLIP, WIDTH, Hypers, rows_figure, schedule_of, task_of
 
 FACTOR = 1.25  # between two decays: what a grid can tell and a recipe would name
 LOSSES = {"one net": "member_loss", "averaged probabilities": "loss", "averaged logits": "logits_loss"}
@@ -36,6 +36,7 @@ def experiment(
     learning_rate: float = 3e-2,
     seeds: int = 6,
     steps: int = 1_000,
+    width: int = WIDTH,
 ) -> wd.Experiment:
     """AdamW on the King James Bible, a character a token; ensembles of nets that differ in weights and order.
 
@@ -46,6 +47,7 @@ def experiment(
         learning_rate: The peak learning rate; it rises in a twentieth of the steps and falls to 0 by a line.
         seeds: Each has its own blocks of the text.
         steps: Steps of training, of 512 tokens each for every net.
+        width: Width of the decoder, a multiple of 8.
     """
     wd.flags.decays(decays=decays)
     wd.flags.positive(learning_rate=(learning_rate,))
@@ -53,7 +55,7 @@ def experiment(
     wd.flags.seeds(seeds)
     if nets < 2:
         raise wd.UserError("--nets 1 is no ensemble: give 2 or more")
-    task = ensemble_of(task_of(wd.texts.kjv(), characters), nets)
+    task = ensemble_of(task_of(wd.texts.kjv(), characters, width), nets)
     points = wd.grid(Hypers, learning_rate=(learning_rate,), decay=decays)
     name = f"ensemble of {nets}"
     return wd.Experiment(

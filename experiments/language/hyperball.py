@@ -25,6 +25,7 @@ from experiments.language.setting import (
     AGREED,
     OFTEN,
     ONCE,
+    WIDTH,
     clipped,
     rows_figure,
     schedule_of,
@@ -58,6 +59,7 @@ def experiment(
     learning_rate: float = 3e-2,
     seeds: int = 3,
     steps: int = 1_000,
+    width: int = WIDTH,
 ) -> wd.Experiment:
     """Adam on the King James Bible, a character a token: with decay, or with kernels whose norms stay as they begin.
 
@@ -71,6 +73,7 @@ def experiment(
         learning_rate: Its peak; it rises in a twentieth of the steps and falls to 0 by a line.
         seeds: Each has its own blocks of the text, initial weights and order of the windows.
         steps: Steps of training, of 512 tokens each.
+        width: Width of the decoder, a multiple of 8.
     """
     wd.flags.decays(decays=decays)
     wd.flags.positive(learning_rate=(learning_rate,))
@@ -82,7 +85,7 @@ def experiment(
     decaying, turning = points_of(decays, [LINE]), points_of([decay for decay in decays if decay], [LINE, ROOT])
     arms = {}
     for seen, characters in sizes.items():
-        task = task_of(text, characters)
+        task = task_of(text, characters, width)
         arms[f"{seen}, {ADAMW}"] = wd.Arm(task, adamw(learning_rate, steps), decaying, "decay")
         arms[f"{seen}, {SPHERE}"] = wd.Arm(task, on_sphere(learning_rate, steps), turning, "decay")
     return wd.Experiment(

@@ -20,7 +20,18 @@ import numpy as np
 import optax
 
 import wd_research as wd
-from experiments.language.setting import AGREED, BATCH, OFTEN, ONCE, WINDOW, clipped, schedule_of, sizes_of, task_of
+from experiments.language.setting import (
+    AGREED,
+    BATCH,
+    OFTEN,
+    ONCE,
+    WIDTH,
+    WINDOW,
+    clipped,
+    schedule_of,
+    sizes_of,
+    task_of,
+)
 
 OFF, LITTLE, BASE, MORE, MOST = 0.0, 0.25, 1.0, 4.0, 16.0  # times the base rate
 
@@ -56,6 +67,7 @@ def experiment(
     learning_rate: float = 3e-2,
     seeds: int = 6,
     steps: int = 1_000,
+    width: int = WIDTH,
 ) -> wd.Experiment:
     """AdamW on the King James Bible, a character a token; each group of leaves at other rates than all others.
 
@@ -70,6 +82,7 @@ def experiment(
         learning_rate: Its peak; it rises in a twentieth of the steps and falls to 0 by a line.
         seeds: Each has its own blocks of the text, initial weights and order of the windows.
         steps: Steps of training, of 512 tokens each.
+        width: Width of the decoder, a multiple of 8.
     """
     wd.flags.positive(often_decay=(often_decay,), once_decay=(once_decay,), learning_rate=(learning_rate,))
     wd.flags.counts(steps=steps)
@@ -79,7 +92,7 @@ def experiment(
     optimizer = optimizer_of(learning_rate, steps)
     return wd.Experiment(
         arms={
-            seen: wd.Arm(task_of(text, characters), optimizer, points_at(bases[seen]), "decay")
+            seen: wd.Arm(task_of(text, characters, width), optimizer, points_at(bases[seen]), "decay")
             for seen, characters in sizes.items()
         },
         seeds=seeds,

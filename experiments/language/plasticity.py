@@ -28,6 +28,7 @@ from experiments.language.setting import (
     AGREED,
     OFTEN,
     ONCE,
+    WIDTH,
     Hypers,
     clipped,
     one_legend,
@@ -58,6 +59,7 @@ def experiment(
     learning_rate: float = 3e-2,
     seeds: int = 3,
     steps: int = 1_000,
+    width: int = WIDTH,
     tuning_steps: int = 500,
 ) -> wd.Experiment:
     """AdamW on the King James Bible, then on another text with a decay of 0.1 for all; a character a token.
@@ -72,6 +74,7 @@ def experiment(
         seeds: Each has its own blocks of the texts, initial weights and order of the windows.
         steps: Steps of pretraining, of 512 tokens each; a multiple of those of fine-tuning.
         tuning_steps: Steps of fine-tuning.
+        width: Width of the decoder, a multiple of 8.
     """
     wd.flags.decays(decays=decays)
     wd.flags.positive(learning_rate=(learning_rate,))
@@ -84,7 +87,7 @@ def experiment(
     bible, alike, other = wd.texts.in_one_vocabulary(*texts)
     points = wd.grid(Hypers, learning_rate=(learning_rate,), decay=decays)
     arms = {
-        name_of(seen, which): wd.Arm(in_turn(task_of(bible, characters), task_of(second, tuned), steps),
+        name_of(seen, which): wd.Arm(in_turn(task_of(bible, characters, width), task_of(second, tuned, width), steps),
                                      optimizer_of(steps, tuning_steps), points, "decay")
         for seen, characters in sizes.items() for which, second in {ALIKE: alike, OTHER: other}.items()
     }  # fmt: skip

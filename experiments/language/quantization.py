@@ -20,7 +20,7 @@ import numpy as np
 import optax
 
 import wd_research as wd
-from experiments.language.setting import AGREED, clipped, sizes_of, task_of
+from experiments.language.setting import AGREED, WIDTH, clipped, sizes_of, task_of
 
 LARGEST = 7  # of the whole numbers that four bits hold with their sign, -7 to 7
 FALL = 0.2  # of the run: the share at whose end the learning rate is 0
@@ -47,6 +47,7 @@ def experiment(
     learning_rate: float = 3e-2,
     seeds: int = 3,
     steps: int = 1_000,
+    width: int = WIDTH,
 ) -> wd.Experiment:
     """AdamW on the King James Bible, a character a token, rounded to four bits at every evaluation, and not trained so.
 
@@ -58,6 +59,7 @@ def experiment(
             or stays.
         seeds: Each has its own blocks of the text, initial weights and order of the windows.
         steps: Steps of training, of 512 tokens each.
+        width: Width of the decoder, a multiple of 8.
     """
     wd.flags.decays(decays=decays)
     wd.flags.positive(learning_rate=(learning_rate,))
@@ -71,7 +73,7 @@ def experiment(
     sizes, text = sizes_of(often, once), wd.texts.kjv()
     points = wd.grid(Hypers, learning_rate=(learning_rate,), decay=decays, held=(0, 1))
     arms = {
-        seen: wd.Arm(with_rounding(task_of(text, characters)), optimizer_of(steps), points, "decay")
+        seen: wd.Arm(with_rounding(task_of(text, characters, width)), optimizer_of(steps), points, "decay")
         for seen, characters in sizes.items()
     }
     return wd.Experiment(

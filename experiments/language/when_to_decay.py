@@ -24,6 +24,7 @@ from experiments.language.setting import (
     BATCH,
     OFTEN,
     ONCE,
+    WIDTH,
     WINDOW,
     Hypers,
     clipped,
@@ -59,6 +60,7 @@ def experiment(
     learning_rates: tuple[float, ...] = (3e-2,),
     seeds: int = 3,
     steps: int = 1_000,
+    width: int = WIDTH,
 ) -> wd.Experiment:
     """AdamW on the King James Bible, a character a token; eight forms of decay, each tuned, on few data and on many.
 
@@ -69,6 +71,7 @@ def experiment(
         learning_rates: Peak learning rates; they rise in a twentieth of the steps and fall to 0 by a line.
         seeds: Each has its own blocks of the text, initial weights and order of the windows.
         steps: Steps of training, of 512 tokens each.
+        width: Width of the decoder, a multiple of 8.
     """
     wd.flags.decays(decays=decays)
     wd.flags.positive(learning_rates=learning_rates)
@@ -76,7 +79,7 @@ def experiment(
     wd.flags.seeds(seeds)
     sizes, text = sizes_of(often, once), wd.texts.kjv()
     points = wd.grid(Hypers, learning_rate=learning_rates, decay=decays)
-    tasks = {seen: task_of(text, characters) for seen, characters in sizes.items()}
+    tasks = {seen: task_of(text, characters, width) for seen, characters in sizes.items()}
     arms = {
         name_of(seen, form): wd.Arm(task, optimizer_of(form, steps), points, "decay")
         for seen, task in tasks.items()

@@ -20,6 +20,7 @@ import wd_research as wd
 from experiments.language.setting import (
     AGREED,
     BATCH,
+    WIDTH,
     WINDOW,
     clipped,
     gain_of,
@@ -65,6 +66,7 @@ def experiment(
     learning_rates: tuple[float, ...] = (2e-2, 4e-2),
     once: int = 4_000_000,
     seeds: int = 3,
+    width: int = WIDTH,
 ) -> wd.Experiment:
     """AdamW, Lion and Muon on the King James Bible, a character a token, each of which is seen at most once.
 
@@ -74,12 +76,13 @@ def experiment(
         learning_rates: Peak learning rates of AdamW and Muon; Lion's are a tenth of them.
         once: How many characters there are to train on.
         seeds: Each has its own blocks of the text, initial weights and order of the windows.
+        width: Width of the decoder, a multiple of 8.
     """
     wd.flags.decays(time_scales=time_scales)
     wd.flags.positive(learning_rates=learning_rates, lengths=lengths)
     wd.flags.counts(once=once)
     wd.flags.seeds(seeds)
-    task = task_of(wd.texts.kjv(), once)
+    task = task_of(wd.texts.kjv(), once, width)
     steps = {length: steps_for(task, length) for length in sorted(lengths)}
     check(steps, once)
     arms = {
