@@ -18,9 +18,9 @@ from wd_research.flags import UserError
 from wd_research.leases import Leases
 from wd_research.names import check_name
 from wd_research.occupancy import occupied
+from wd_research.reporting.courses import ledger_figure, ledger_leaves, training
 from wd_research.reporting.drawing import Figure
 from wd_research.reporting.errors import formatted, kept
-from wd_research.reporting.figures import ledger_figure, ledger_leaves, training
 from wd_research.reporting.folder import write_figures, write_json
 from wd_research.reporting.page import report, write_record
 from wd_research.reporting.record import read_evidence, read_record, read_run

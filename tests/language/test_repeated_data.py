@@ -4,19 +4,17 @@ import numpy as np
 import pytest
 
 import wd_research as wd
-from experiments.language import repeated_data
+from experiments.language import budget, repeated_data
+from experiments.language.budget import Case, parts_of, within
 from experiments.language.repeated_data import (
     SHORT,
-    Case,
     best_shares,
     cases_of,
     claims_of,
     experiment,
-    parts_of,
     scales,
     share_of,
     slope_over,
-    within,
 )
 
 RATES, DECAYS = (m.ravel() for m in np.meshgrid([0.003, 0.01, 0.03], [0, 0.1, 0.3, 1, 3, 10], indexing="ij"))
@@ -93,9 +91,9 @@ def test_every_part_has_two_sizes_and_a_longer_training(middle):
 @pytest.mark.parametrize(("minutes", "seeds", "count"), [(10_000, 4, 13), (60, 4, 13), (20, 3, 7)])
 def test_what_is_taken_fits(monkeypatch, minutes, seeds, count):
     """At a second per hundred steps of all points of a seed."""
-    monkeypatch.setattr(repeated_data, "seconds_of", lambda arm, case: 0.01)
+    monkeypatch.setattr(budget, "seconds_of", lambda arm, case: 0.01)
     chosen, taken = within(60 * minutes, None, CASES, 4, 1_000)
-    cost = sum(repeated_data.BESIDE * taken * 10 * case.length + repeated_data.COMPILING / 2 for case in chosen)
+    cost = sum(budget.BESIDE * taken * 10 * case.length + budget.COMPILING / 2 for case in chosen)
     assert cost <= 60 * minutes
     assert taken >= 3
     if minutes > 50:
@@ -104,14 +102,14 @@ def test_what_is_taken_fits(monkeypatch, minutes, seeds, count):
 
 def test_sizes_that_are_nearly_alike_are_arms_of_their_own_and_two_seeds_may_be_asked_for(monkeypatch):
     assert Case(16_384, 32, 1).name != Case(16_400, 32, 1).name
-    monkeypatch.setattr(repeated_data, "seconds_of", lambda arm, case: 0.01)
+    monkeypatch.setattr(budget, "seconds_of", lambda arm, case: 0.01)
     assert within(60_000, None, CASES, 2, 1_000) == (CASES, 2)
     longer = cases_of((16_384, 65_536), (32,), (1, 16), 65_536)
     assert within(60_000, None, longer, 3, 1_000) == (longer, 3)
 
 
 def test_too_few_minutes_are_one_sentence(monkeypatch):
-    monkeypatch.setattr(repeated_data, "seconds_of", lambda arm, case: 1.0)
+    monkeypatch.setattr(budget, "seconds_of", lambda arm, case: 1.0)
     with pytest.raises(wd.UserError, match="--minutes 1 is too little: the smallest part takes about"):
         within(60, None, CASES, 4, 1_000)
 

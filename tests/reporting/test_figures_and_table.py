@@ -12,8 +12,9 @@ from tests.evidence.cases import DECAYS, diverged
 from tests.reporting.cases import CURVE, HELPS, SHAPES, arm, evidence, looked, regression, summary
 from wd_research.evidence.choices import choose
 from wd_research.reporting.axes import number, percent
+from wd_research.reporting.courses import training
 from wd_research.reporting.drawing import slices, told_apart
-from wd_research.reporting.figures import all_figures, scores_of_best, training
+from wd_research.reporting.figures import all_figures, scores_of_best
 from wd_research.reporting.seeds import how_scored, seeds_of
 from wd_research.reporting.table import arms_table, claims_table
 

@@ -12,7 +12,8 @@ from matplotlib.collections import LineCollection, PolyCollection
 
 from tests.reporting.designs import DESIGNS, measured
 from wd_research.reporting.axes import shows_shares
-from wd_research.reporting.figures import all_figures, training
+from wd_research.reporting.courses import training
+from wd_research.reporting.figures import all_figures
 from wd_research.results import judged_by, surviving
 
 EMPTY = {"all diverged"}  # nothing to show but what training was

@@ -16,7 +16,7 @@ from tests.training.cases import arm, leaves_equal
 from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
 from wd_research.experiment import Experiment
-from wd_research.reporting.figures import LEDGER, ledger_figure, ledger_leaves
+from wd_research.reporting.courses import LEDGER, ledger_figure, ledger_leaves
 from wd_research.running import run
 from wd_research.training.ledger import ledger, turned
 
