@@ -18,12 +18,12 @@ import hypothesis
 import jax
 import pytest
 
-from wd_research.training import population
+from wd_research.training import programs
 from wd_research.training.devices import prepare_jax
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 FLAGS = "--xla_backend_optimization_level=0"
-USERS_OPTIONS = dict(population.CPU_OPTIONS)
+USERS_OPTIONS = dict(programs.CPU_OPTIONS)
 if jax.__version_info__ < (0, 11):  # later versions have the new emitters alone
     FLAGS += " --xla_cpu_use_fusion_emitters=false"
     USERS_OPTIONS["xla_cpu_use_fusion_emitters"] = True
@@ -34,7 +34,7 @@ def pytest_configure(config):
     hypothesis.settings.load_profile("any machine")
     if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
-    population.CPU_OPTIONS["xla_backend_optimization_level"] = 0
+    programs.CPU_OPTIONS["xla_backend_optimization_level"] = 0
     if not hasattr(config, "workerinput"):  # the process that starts the others, if any
         os.environ[CACHE] = tempfile.mkdtemp(prefix="wd_research-")
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
@@ -67,7 +67,7 @@ def _few_mappings():
 def users_code():
     """The engine's programs become the machine code that users run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(population, "CPU_OPTIONS", USERS_OPTIONS)
+        patch.setattr(programs, "CPU_OPTIONS", USERS_OPTIONS)
         yield
 
 

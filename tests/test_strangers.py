@@ -19,7 +19,7 @@ from tests.training import cases
 from wd_research.cli import RunFlags, main
 from wd_research.reporting.folder import read_results
 from wd_research.training.plan import Limits, make_plans
-from wd_research.training.population import text_hash
+from wd_research.training.programs import text_hash
 
 
 def run(experiment, folder, **options):

@@ -22,8 +22,9 @@ from wd_research.flags import UserError
 from wd_research.reporting.checksums import digest_of
 from wd_research.reporting.files import read_text, unwritable, write_first, write_text
 from wd_research.reporting.folder import read_results, write_results
+from wd_research.training.mapped import Block
 from wd_research.training.member import Seed, draw_order, evaluate_member, init_member, train_segment
-from wd_research.training.population import Block, text_hash
+from wd_research.training.programs import text_hash
 from wd_research.types import Arm, Results
 
 TILES = "tiles"  # the folder in that of a run

@@ -15,6 +15,7 @@ from jax.sharding import AxisType
 
 from tests.training.cases import KINDS, arm, assert_close, in_double, leaves_equal, parabola, points
 from wd_research.training import population
+from wd_research.training import programs as of_engine
 from wd_research.training.member import INIT, NEVER, NOISE, ORDER
 from wd_research.training.plan import points_at
 from wd_research.training.population import _advance, all_devices, check_types, compile_population, put, unpadded
@@ -176,7 +177,7 @@ def test_members_with_batches_of_their_own_train_as_with_one_for_all():
     inputs = programs.put(of_kind)
     own = partial(_advance, of_kind, None, True, LENGTH)
     clock = np.int32(0), np.int32(LENGTH), np.bool_(True)
-    apart = jax.jit(own, compiler_options=population.CPU_OPTIONS)(programs.init(inputs), inputs, *clock)
+    apart = jax.jit(own, compiler_options=of_engine.CPU_OPTIONS)(programs.init(inputs), inputs, *clock)
     assert_close(programs.fetch(apart), train([LENGTH], one_device(), None, double=True), 1e-9)
 
 

@@ -24,14 +24,9 @@ from jax.sharding import Mesh
 
 from wd_research.flags import UserError
 from wd_research.signals import held
-from wd_research.training.population import (
-    Block,
-    Compiled,
-    Population,
-    all_devices,
-    by_words,
-    compile_population,
-)
+from wd_research.training.mapped import Block
+from wd_research.training.population import Population, all_devices, by_words, compile_population
+from wd_research.training.programs import Compiled
 from wd_research.types import Arm
 
 AUTO = "auto"

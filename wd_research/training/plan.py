@@ -12,7 +12,9 @@ from jax.sharding import Mesh
 
 from wd_research.flags import UserError
 from wd_research.training.hosts import compile_here, mesh_here
-from wd_research.training.population import Block, Compiled, Inputs, Population
+from wd_research.training.mapped import Block
+from wd_research.training.population import Inputs, Population
+from wd_research.training.programs import Compiled
 from wd_research.types import Arm
 
 LONGEST = 1_000  # steps of a call: it draws the order of the data for as many, whatever it takes of them
