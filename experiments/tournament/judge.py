@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import wd_research as wd
-from experiments.tournament.rules import SEARCHES, Runs, Search
+from experiments.tournament.rules import Runs, Search
 from experiments.tournament.table import TOLERANCES, Table, at, twin_of
 from experiments.tournament.worlds import World, lesson
 from wd_research.decay.rules import FEATURES, Run, scales_of
@@ -162,11 +162,6 @@ def of_decays(
 # Rules with runs
 
 
-def with_runs(cells: Sequence[Cell]) -> list[Judged]:
-    """What rules lose that pay for runs."""
-    return [judged(name, search, budget, cells) for name, search in SEARCHES.items() for budget in BUDGETS]
-
-
 def judged(name: str, search: Search, budget: int, cells: Sequence[Cell]) -> Judged:
     """What a rule loses with so many runs, on the mean over draws of its seeds."""
     places = {of: best_elsewhere(of, cells) for of in {cell.world.data for cell in cells}}
@@ -269,12 +264,13 @@ class Verdict(NamedTuple):
 
 def verdicts(cells: Sequence[Cell], rules: Sequence[Judged]) -> list[Verdict]:
     """What became of what was stated: it holds where the whole interval lies in what was expected."""
-    free = {rule.rule: worst(cells, rule) for rule in rules if rule.budget == 0}
-    at_four = {rule.rule: mean(cells, rule) for rule in rules if rule.budget == 4}
+    scales, groups = np.array([cell.scale for cell in cells]), grouped(cells)
+    free = {rule.rule: over_draws(groups, rule.regrets / scales, np.max) for rule in rules if rule.budget == 0}
+    at_four = {rule.rule: over_draws(groups, rule.regrets / scales, np.mean) for rule in rules if rule.budget == 4}
     unfinished = next(rule for rule in rules if rule.rule == UNFINISHED and rule.budget == 4)
     said = np.log(unfinished.said)
     repeated = [place for place, cell in enumerate(cells) if cell.run.epochs > 2 and np.isfinite(said[place])]
-    of_repeated, groups = grouped([cells[place] for place in repeated]), grouped(cells)
+    of_repeated = grouped([cells[place] for place in repeated])
     share = over_draws(of_repeated, said[repeated], lambda of_worlds: np.mean(of_worlds < 0))
     return [
         decided(
@@ -290,16 +286,6 @@ def verdicts(cells: Sequence[Cell], rules: Sequence[Judged]) -> list[Verdict]:
             "than twice: the share of them.", share, 0.8, of_repeated,
         ),
     ]  # fmt: skip
-
-
-def worst(cells: Sequence[Cell], rule: Judged) -> np.ndarray:
-    """The largest share that a rule loses in a world; f64[1 + draws]."""
-    return over_draws(grouped(cells), rule.regrets / np.array([cell.scale for cell in cells]), np.max)
-
-
-def mean(cells: Sequence[Cell], rule: Judged) -> np.ndarray:
-    """The share that a rule loses, on the mean over worlds; f64[1 + draws]."""
-    return over_draws(grouped(cells), rule.regrets / np.array([cell.scale for cell in cells]), np.mean)
 
 
 def ahead(losses: Mapping[str, np.ndarray], name: str) -> np.ndarray:
