@@ -10,7 +10,6 @@ A world that was interrupted goes on.
 import argparse
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 
@@ -18,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from experiments.tournament.table import ended
 from experiments.tournament.worlds import WORLDS, World
-from scripts.reproduce import ROOT, arguments
+from scripts.reproduce import ROOT, arguments, in_order
 
 IN_LITTLE = {"scales": (0, 0.16, 0.64, 2.5, 10), "learning_rates": (2e-3, 8e-3), "seeds": 4}
 SHORTER = 10  # times, in little
@@ -35,9 +34,9 @@ def main() -> None:
     if not wanted:
         parser.error(f"no world's name begins so: choose among {', '.join(world.folder for world in WORLDS)}")
     left = [world for world in wanted if not ended(folder / world.folder)]
-    with ThreadPoolExecutor(2 if flags.quick else 1) as several:
-        for place, world in enumerate(several.map(lambda world: run(world, folder, flags.quick), left), start=1):
-            print(f"=== {world.name}: {place} of {len(left)} after {perf_counter() - begin:.0f} s", flush=True)
+    ends = in_order(lambda world: run(world, folder, flags.quick), left, 2 if flags.quick else 1)
+    for place, world in enumerate(ends, start=1):
+        print(f"=== {world.name}: {place} of {len(left)} after {perf_counter() - begin:.0f} s", flush=True)
     out = ["--out", str(folder / "tournament"), "--adviser", str(folder / "tournament.json")] if flags.quick else []
     subprocess.run([sys.executable, "-m", "experiments.tournament.judging", str(folder), *out], cwd=ROOT, check=True)
 

@@ -105,6 +105,23 @@ def test_the_newest_run_goes_on_where_it_was_interrupted(tmp_path):
     assert reproduce.interrupted(tmp_path, "choosing") is None
 
 
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_after_one_that_fails_no_other_begins(at_once):
+    begun = []
+
+    def act(item):
+        begun.append(item)
+        if item == 2:
+            sys.exit("it failed")
+        return item
+
+    done = []
+    with pytest.raises(SystemExit, match="it failed"):
+        done.extend(reproduce.in_order(act, range(1_000), at_once))
+    assert done == [0, 1]
+    assert len(begun) < (4 if at_once == 1 else 1_000)
+
+
 def test_flags_in_little_are_those_of_the_command_line():
     flags = {"steps": 20, "learning_rates": (0.1, 1)}
     assert reproduce.arguments(flags) == ["--steps", "20", "--learning-rates", "0.1", "1"]
