@@ -106,7 +106,7 @@ def of_text(text: wd.texts.Text, characters: int) -> Lesson:
     """A text, a character a token."""
     batch, width = 4, 16
     net = wd.Decoder(text.vocabulary, width, depth=1, heads=2)
-    task = wd.language(net, text, WINDOW, batch, characters, evaluated=128)
+    task = wd.language(net, text, WINDOW, batch, characters, evaluated=32)
     return Lesson(task, batch, characters // WINDOW, WINDOW, width)
 
 
