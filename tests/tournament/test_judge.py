@@ -1,5 +1,6 @@
 """The tournament's judge: worlds that are made up, of which it is known what every rule loses."""
 
+import inspect
 import json
 
 import numpy as np
@@ -164,6 +165,13 @@ def test_a_world_that_was_run_is_a_table(tmp_path):
     assert of.scales.tolist() == [0, 1, 16]
     assert (of.validation >= 0).all()
     assert (of.validation <= 100).all()
+
+
+def test_every_world_has_room_for_the_largest_decay():
+    scales = inspect.signature(experiment).parameters["scales"].default
+    assert len(scales) == 21
+    assert all(max(scales) < world.steps for world in WORLDS)
+    assert len({world.folder for world in WORLDS}) == len(WORLDS) >= 12
 
 
 @pytest.mark.parametrize(
