@@ -96,7 +96,7 @@ def test_the_units_table_is_the_programs():
 
 
 def test_there_were_commands_to_run_and_the_linked_files_exist():
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 7
     for folder, text in ((ROOT, README), (ROOT / "docs", DECAY)):
         for target in re.findall(r"\]\(([^)]+)\)", text):
             assert (folder / target).exists(), target

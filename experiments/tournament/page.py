@@ -9,7 +9,7 @@ import numpy as np
 
 import wd_research as wd
 from experiments.tournament.judge import BUDGETS, Cell, Judged, Score, Verdict, grouped
-from experiments.tournament.worlds import World
+from experiments.tournament.worlds import WORLDS, World
 
 
 def shares_of_worlds(cells: Sequence[Cell], rule: Judged) -> dict[World, float]:
@@ -56,10 +56,11 @@ def against_budget(scores: Mapping[tuple[str, int], Score]) -> wd.Figure:
         for name, dashes in ((least, "--"), ("0.1", "-.")):
             panel.axhline(100 * getattr(free[name], of).mean, color="#555555", linestyle=dashes, linewidth=1,
                           label=f"{name}, without a run")  # fmt: skip
-        panel.set(xscale="log", title=title, xlabel="runs", ylabel="lost, percent of what decay gains")
+        panel.set(xscale="log", yscale="log", title=title, xlabel="runs", ylabel="lost, percent of what decay gains")
         panel.set_xticks(BUDGETS, [str(budget) for budget in BUDGETS])
         panel.minorticks_off()
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(bottom=5)
+        panel.yaxis.set_major_formatter("{x:g}")
         panel.grid(alpha=0.3)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7)
@@ -126,9 +127,9 @@ def page(
     return [
         "# The tournament: which decay, without a sweep?",
         "",
-        f"Written by `make tournament`: {len(worlds)} worlds, {len(cells[0].seen.scales)} decays x "
-        f"{len(cells[0].seen.rates)} learning rates x {seeds} seeds in each. A rule sees one half of the seeds and "
-        "is scored on the other, both ways, at the best learning rate of a world and its neighbours. What it loses is "
+        f"Written by `make tournament`: {len(worlds)} of {len(WORLDS)} worlds have been run, "
+        f"{len(cells[0].seen.scales)} decays x {len(cells[0].seen.rates)} learning rates x {seeds} seeds in each. "
+        "A rule sees one half of the seeds and is scored on the other, both ways, at the best learning rate of a world and its neighbours. What it loses is "
         "told as a share of what the best decay gains over none there, or of two tolerances (.005 nats, half a point) "
         "where that is less: 0 is a whole sweep, 1 is no decay at all. Constants are fitted on worlds of other data. "
         "Intervals of 95 % are of a bootstrap over data, worlds of these, and learning rates; in simulations 94 to 98 "
