@@ -129,7 +129,8 @@ def page(
         "",
         f"Written by `make tournament`: {len(worlds)} of {len(WORLDS)} worlds have been run, "
         f"{len(cells[0].seen.scales)} decays x {len(cells[0].seen.rates)} learning rates x {seeds} seeds in each. "
-        "A rule sees one half of the seeds and is scored on the other, both ways, at the best learning rate of a world and its neighbours. What it loses is "
+        "A rule sees one half of the seeds and is scored on the other, both ways, at the best learning rate of a world "
+        "and its neighbours. What it loses is "
         "told as a share of what the best decay gains over none there, or of two tolerances (.005 nats, half a point) "
         "where that is less: 0 is a whole sweep, 1 is no decay at all. Constants are fitted on worlds of other data. "
         "Intervals of 95 % are of a bootstrap over data, worlds of these, and learning rates; in simulations 94 to 98 "
