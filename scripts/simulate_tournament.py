@@ -1,11 +1,13 @@
 """How often the tournament's 95 % intervals hold the truth, where it is known: `python scripts/simulate_tournament.py`.
 
+With a folder behind it, such as runs/tournament, only the worlds that have been run there are simulated.
+
 What a rule loses is drawn as the worlds lie: an effect of the data, one of the world and one of the cell, of three
 distributions; the truth is the median, or the mean, over very many worlds.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from experiments.tournament.judge import Groups, estimate, over_draws
-from experiments.tournament.worlds import WORLDS
+from experiments.tournament.table import ended
+from experiments.tournament.worlds import WORLDS, World
 
 REPEATS, LARGE = 400, 2_000  # tournaments; tournaments of which the truth is made
 CELLS = 6  # of a world: three learning rates, both ways
@@ -28,7 +31,8 @@ SIZES = 1.0, 0.5, 0.3  # of what data, worlds and cells do to a share
 
 def main() -> None:
     """Print the shares of intervals that hold the truth."""
-    groups = groups_of_worlds()
+    folder = Path(sys.argv[1]) if sys.argv[1:] else None
+    groups = groups_of([world for world in WORLDS if not folder or ended(folder / world.folder)])
     statistics: dict[str, Callable] = {"median": np.median, "mean": np.mean}
     for name, noise in NOISES.items():
         rng = np.random.default_rng(0)
@@ -39,10 +43,10 @@ def main() -> None:
             print(f"{name:30} {said:8} {100 * held:.0f} %", flush=True)
 
 
-def groups_of_worlds() -> Groups:
-    """The cells of the tournament's worlds, by data and world."""
-    numbers, groups = iter(range(CELLS * len(WORLDS))), []
-    for _, worlds in groupby(WORLDS, lambda world: world.data):
+def groups_of(every: Sequence[World]) -> Groups:
+    """The cells of worlds, by data and world."""
+    numbers, groups = iter(range(CELLS * len(every))), []
+    for _, worlds in groupby(every, lambda world: world.data):
         groups.append(tuple(tuple(next(numbers) for _ in range(CELLS)) for _ in worlds))
     return tuple(groups)
 

@@ -206,9 +206,9 @@ def estimate(groups: Groups, draws: np.ndarray) -> wd.Estimate:
     """A number of all worlds with its expanded percentile interval, from f64[1 + draws].
 
     With n data, quantiles of the draws are taken at Phi(-sqrt(n / (n - 1)) t_{.975, n-1}) and its complement, further
-    out than .025, as eleven data are few. With three kinds of noise 94 to 98 % of the intervals of means and medians
-    hold the truth (`scripts/simulate_tournament.py`); that of a largest share only says how it varies over draws.
-    Source: Hesterberg (1411.5279), section 5.3.
+    out than .025, as six or eleven data are few. With three kinds of noise 93 to 98 % of the intervals of means and
+    medians hold the truth (`scripts/simulate_tournament.py`); that of a largest share only says how it varies over
+    draws. Source: Hesterberg (1411.5279), section 5.3.
     """
     from scipy import stats  # here, because it takes a second to import
 
