@@ -1,10 +1,11 @@
 """Run all worlds of the tournament, one after the other, and judge the rules: docs/tournament.md.
 
-    python scripts/tournament.py             # what is missing in runs/tournament
+    python scripts/tournament.py             # what is missing in docs/tournament/worlds
     python scripts/tournament.py kjv mnist   # worlds whose names begin so, and then all that are there are judged
     python scripts/tournament.py --quick     # in little, into runs/tournament-quick
 
-A world that was interrupted goes on.
+A world is run in runs/tournament, and its table is kept; one that was interrupted goes on. To measure it anew, remove
+its table and its run.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from time import perf_counter
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from experiments.tournament.table import ended
+from experiments.tournament.table import table_of, write_table
 from experiments.tournament.worlds import WORLDS, World
 from scripts.reproduce import ROOT, arguments, in_order
 
@@ -30,15 +31,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="in little, two at a time, into runs/tournament-quick")
     flags = parser.parse_args()
     folder = ROOT / "runs" / ("tournament-quick" if flags.quick else "tournament")
+    pictures = folder / "tournament" if flags.quick else ROOT / "docs" / "tournament"
+    tables = pictures / "worlds"
     begin, wanted = perf_counter(), [world for world in WORLDS if world.folder.startswith(tuple(flags.names or [""]))]
     if not wanted:
         parser.error(f"no world's name begins so: choose among {', '.join(world.folder for world in WORLDS)}")
-    left = [world for world in wanted if not ended(folder / world.folder)]
+    left = [world for world in wanted if not (tables / f"{world.folder}.npz").exists()]
     ends = in_order(lambda world: run(world, folder, flags.quick), left, 2 if flags.quick else 1)
     for place, world in enumerate(ends, start=1):
+        write_table(table_of(world, folder / world.folder), tables / f"{world.folder}.npz")
         print(f"=== {world.name}: {place} of {len(left)} after {perf_counter() - begin:.0f} s", flush=True)
-    out = ["--out", str(folder / "tournament"), "--adviser", str(folder / "tournament.json")] if flags.quick else []
-    subprocess.run([sys.executable, "-m", "experiments.tournament.judging", str(folder), *out], cwd=ROOT, check=True)
+    out = ["--out", str(pictures), "--adviser", str(folder / "tournament.json")] if flags.quick else []
+    subprocess.run([sys.executable, "-m", "experiments.tournament.judging", str(tables), *out], cwd=ROOT, check=True)
 
 
 def run(world: World, folder: Path, quick: bool) -> World:

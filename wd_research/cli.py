@@ -58,6 +58,8 @@ class RunFlags:
     """Add as many fresh seeds again and again until every claim is decided, or there are so many."""
     grow: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Add points beyond an edge of the grid on which a best point lies, two values at a time, at most three times."""
+    race: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Train every point on the first four seeds, and on the others only what may still be chosen."""
     checkpoint_every: float = 60.0
     """Seconds after which a position is written that a killed run goes on from, when it is started again in its
     folder."""
@@ -113,7 +115,8 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
             prepare_jax()
             join_processes(flags.distributed)
         declared = declare()
-        staged = {"confirm": flags.confirm, "until_decided": flags.until_decided, "grow": flags.grow or None}
+        staged = {"confirm": flags.confirm, "until_decided": flags.until_decided}
+        staged |= {"grow": flags.grow or None, "race": flags.race or None}
         declared = replace(declared, **{name: value for name, value in staged.items() if value is not None})
         if flags.conclude:
             flags = replace(flags, conclude=flags.conclude.expanduser())

@@ -12,14 +12,14 @@ from wd_research.evidence.choices import choose
 from wd_research.evidence.claims import judge
 from wd_research.evidence.measured import Evidence
 from wd_research.evidence.selection import best_point, summarise, winner_of
-from wd_research.evidence.statistics import paired_t
+from wd_research.evidence.statistics import Estimate
 from wd_research.experiment import Experiment
 from wd_research.flags import UserError
 from wd_research.leases import Leases
 from wd_research.names import check_name
 from wd_research.occupancy import occupied
 from wd_research.reporting.courses import ledger_figure, ledger_leaves, training
-from wd_research.reporting.drawing import Figure
+from wd_research.reporting.drawing import Figure, means
 from wd_research.reporting.errors import formatted, kept
 from wd_research.reporting.folder import write_figures, write_json
 from wd_research.reporting.page import report, write_record
@@ -65,7 +65,7 @@ class Result(NamedTuple):
         for arm, results in self.arms.items():
             columns = {name: results[name].to_numpy() for name in hypers(results)}
             for name in metrics(results):
-                estimates = [paired_t(values) for values in final(results, name).T]
+                estimates = list(map(Estimate._make, means(final(results, name))))
                 if name.endswith("_accuracy"):
                     estimates = [estimate.within(0, 1) for estimate in estimates]
                 for end, column in zip(("", "_low", "_high"), np.transpose(estimates), strict=True):

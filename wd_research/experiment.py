@@ -29,7 +29,8 @@ class Experiment:
 
     The seeds explore every point; what they choose is confirmed on `confirm` fresh seeds, or with `until_decided` on
     more of them, as many at a time, until every claim is decided or there are so many. With confirm=0 choices are
-    scored by halves of the exploring seeds. `grow` adds points beyond an edge of a grid on which a best point lies.
+    scored by halves of the exploring seeds. `grow` adds points beyond an edge of a grid on which a best point lies, and
+    with `race` only the first four exploring seeds see every point: the others see what may still be chosen.
     Training can bear ten evaluations, or as many as cost a tenth of it.
 
     Raises UserError when there is no seed, no step, no evaluation or no arm, when it is made of something else, or when
@@ -43,6 +44,7 @@ class Experiment:
     confirm: int = 16
     until_decided: int | None = None
     grow: bool = False
+    race: bool = False
     claims: Sequence[Claim] = ()
     figures: Callable[[Evidence], dict[str, Figure]] = all_figures  # what was measured -> name of the file -> it
     answer: Callable[[Mapping[str, Any]], str] = sentence  # summary -> the answer in one sentence

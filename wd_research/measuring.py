@@ -13,6 +13,7 @@ from wd_research.experiment import Experiment
 from wd_research.jobs import Announce
 from wd_research.leases import Leases
 from wd_research.occupancy import begun, occupied
+from wd_research.racing import race
 from wd_research.reporting.checksums import seal
 from wd_research.reporting.errors import formatted, kept
 from wd_research.reporting.files import write_text
@@ -26,6 +27,7 @@ from wd_research.training.devices import prepare_jax
 from wd_research.training.loop import booked
 from wd_research.types import Arm, Hypers, Observer, Results
 
+RECORDED = "seeds", "steps", "evaluations", "members", "looks", "grow", "race"
 Save = Callable[[Any], None]  # what was measured so far -> written
 
 
@@ -66,7 +68,7 @@ def measure(
         "command": "run(experiment)",
         "flags": {},
         "arms": list(experiment.arms),
-        **{name: getattr(experiment, name) for name in ("seeds", "steps", "evaluations", "members", "looks", "grow")},
+        **{name: getattr(experiment, name) for name in RECORDED},
         **surroundings(),
         **launch,
     }
@@ -96,7 +98,10 @@ def measure(
 
 def measured(experiment: Experiment, training: Training, save: Save, save_confirming: Save) -> Evidence:
     """What exploring and confirming seeds measured; each stage is saved as it ends."""
-    results = explore(experiment.arms, experiment.seeds, training)
+    if experiment.race:
+        results = race(experiment.arms, experiment.seeds, training, experiment.claims)
+    else:
+        results = explore(experiment.arms, experiment.seeds, training)
     save(results)
     arms = dict(experiment.arms)
     if experiment.grow:

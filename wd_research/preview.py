@@ -5,6 +5,7 @@ from pathlib import Path
 from wd_research.audit.arms import auditing
 from wd_research.experiment import Experiment
 from wd_research.jobs import Jobs
+from wd_research.racing import FIRST
 from wd_research.reporting.record import versions
 from wd_research.stages import BEYOND, GROWTHS, explored
 from wd_research.tiles import cells, missing
@@ -57,6 +58,9 @@ def there(experiment: Experiment, limits: Limits, folder: Path | None) -> list[s
 def then(experiment: Experiment) -> list[str]:
     """What trains after that: points beyond the edges of the grids, and on fresh seeds what is chosen."""
     said = []
+    if experiment.race:
+        said += [f"so much at most: of {experiment.seeds} seeds the first {FIRST} see every point, the others what may "
+                 "still be chosen"]  # fmt: skip
     if experiment.grow:
         said += [f"then, where a best point lies on an edge, {BEYOND} values beyond it, up to {GROWTHS} times"]
     if experiment.confirm:

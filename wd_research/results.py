@@ -5,7 +5,7 @@ before `loss`, and before `accuracy` where there are classes, are means over a s
 evaluation; hyperparameters are coordinates of `point`. The attribute `axis` names the hyperparameter in question, which
 at 0 is switched off. Accuracies are shares; `loss_unit` is the unit of the loss ("nats", or "" without one), and
 `test_examples` and so on say on how many targets of a split. `diverged_at` (seed, point) is the first step that was not
-finite, -1 where there was none.
+finite, -1 where there was none, and -2 of a member that a race did not train, whose metrics are NaN.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ import numpy as np
 from wd_research.types import Hypers, Results
 
 DIMS = ("seed", "point", "step", "edge")
+UNTRAINED = -2  # `diverged_at` of a member that a race did not train
 BETTER = {"accuracy": 1, "loss": -1}  # the sign that makes a metric a score
 MAGNITUDES = np.float32(10) ** np.arange(-4, 1.01, 0.25, dtype=np.float32)
 EDGES = np.concatenate([-MAGNITUDES[::-1], MAGNITUDES])  # f32[42]: of the bins of weights; one bin lies about 0
@@ -73,14 +74,24 @@ def metrics(results: Results) -> list[str]:
     return [str(name) for name, values in results.data_vars.items() if values.dims == ("seed", "point", "step")]
 
 
+def trained(results: Results) -> np.ndarray:
+    """Which members were trained: all, unless points were dropped in a race; bool[s, h]."""
+    return results["diverged_at"].to_numpy() != UNTRAINED
+
+
 def final(results: Results, name: str) -> np.ndarray:
-    """A metric at the end of training; f64[s, h], for a diverged member by its last finite weights."""
-    return results[name].isel(step=-1).to_numpy().astype(float)
+    """A metric at the end of training; f64[s, h], for a diverged member by its last finite weights.
+
+    Members that a race did not train are masked, so that means are over those that it did.
+    """
+    values = results[name].isel(step=-1).to_numpy().astype(float)
+    return values if trained(results).all() else np.ma.array(values, mask=~trained(results))
 
 
 def surviving(results: Results, name: str) -> np.ndarray:
-    """A metric at the end of training; f64[s, h], NaN where the member has diverged."""
-    return np.where(results.diverged_at.to_numpy() < 0, final(results, name), np.nan)
+    """A metric at the end of training; f64[s, h], NaN where the member has diverged, masked as in `final`."""
+    values, finite = final(results, name), results.diverged_at.to_numpy() < 0
+    return np.ma.where(finite, values, np.nan) if np.ma.isMaskedArray(values) else np.where(finite, values, np.nan)
 
 
 def axis_values(results: Results) -> np.ndarray:

@@ -22,6 +22,7 @@ from wd_research.flags import UserError
 from wd_research.reporting.checksums import digest_of
 from wd_research.reporting.files import read_text, unwritable, write_first, write_text
 from wd_research.reporting.folder import read_results, write_results
+from wd_research.results import UNTRAINED
 from wd_research.training.mapped import Block
 from wd_research.training.member import Seed, draw_order, evaluate_member, init_member, train_segment
 from wd_research.training.programs import text_hash
@@ -150,14 +151,18 @@ def missing(wanted: Wanted, there: Iterable[tuple[np.ndarray, np.ndarray]]) -> l
 
 
 def united(wanted: Wanted, tiles: Iterable[Results], steps: int | None = None) -> Results:
-    """The members that are wanted, from tiles that hold all of them; up to an evaluation, by default all of them."""
+    """The members that are wanted, from tiles; up to an evaluation, by default all of them.
+
+    Members that no tile holds are `UNTRAINED`, and their metrics NaN.
+    """
     tiles = [tile.isel(step=slice(steps)).drop_attrs(deep=False).assign_attrs(own_attributes(tile)) for tile in tiles]
     of_tiles = [(tile, *cells(wanted, tile)) for tile in tiles]
     first = tiles[0]
     whole = {}
     for name, variable in first.data_vars.items():
         shape = len(wanted.seeds), len(wanted.points), *variable.shape[2:]
-        together = np.empty(shape, variable.dtype)
+        nothing = np.nan if variable.dtype.kind == "f" else UNTRAINED
+        together = np.full(shape, nothing, variable.dtype)
         for tile, here, there in of_tiles:
             together[np.ix_(*here)] = tile[name].to_numpy()[np.ix_(*there)]
         whole[name] = variable.dims, together

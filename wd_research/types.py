@@ -41,7 +41,7 @@ ComputedArm = Callable[[int], Results]  # seeds -> results (`results.labelled`):
 RESERVED = frozenset(  # the names that results and summary.json have for themselves
     ("seed", "point", "step", "edge", "diverged_at", "stopped_at", "by", "unit", "hypers", "stage", "seeds", "without",
      "gain", "exploring_validation", "equal", "bootstrap", "smallest_effect", "axis", "best_values", "neighbours",
-     "edges", "edges_without", "grown", "members", "diverged", "first_diverged", "by_loss", "by_step")
+     "edges", "edges_without", "grown", "raced", "members", "diverged", "first_diverged", "by_loss", "by_step")
 )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Judge all rules by the worlds that have been run, and write the page.
 
-python -m experiments.tournament.judging runs/tournament
+python -m experiments.tournament.judging
 
-python -m experiments.tournament.judging runs/tournament --rule mine.py     # beside all others
+python -m experiments.tournament.judging --rule mine.py     # beside all others
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ from wd_research.cli import stop
 
 
 def judging(
-    folder: Annotated[Path, tyro.conf.Positional] = Path("runs/tournament"),
+    folder: Annotated[Path, tyro.conf.Positional] = Path("docs/tournament/worlds"),
     rule: Path | None = None,
     out: Path = Path("docs/tournament"),
     adviser: Path = Path("wd_research/tournament.json"),
@@ -28,7 +28,7 @@ def judging(
     """Judge all rules by the worlds in a folder, print what they lose, and write a page and its pictures.
 
     Args:
-        folder: Where the worlds were run.
+        folder: Where the tables of the worlds are.
         rule: A file with a rule of your own, a function rule(runs, rng).
         out: Folder of the pictures; the page lies beside it.
         adviser: File that `python -m wd_research advise` reads.

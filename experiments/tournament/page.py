@@ -191,9 +191,13 @@ def own_rule() -> list[str]:
     return [
         "## A rule of your own",
         "",
-        "A world is the folder of a run of `experiments.tournament.truth`: `results.nc` has every metric of every "
-        "seed, point and evaluation, with `learning_rate` and `time_scales` of each point. A rule is a file "
-        "with one function:",
+        "A world is a file in `docs/tournament/worlds` that `numpy.load` reads: `scales` f64[k], the decays as time "
+        "scales in a run, ascending, of which the first is 0; `rates` f64[l], the learning rates; `validation` "
+        "f32[s, l, k, t], what is lost on validation data (nats, or points of accuracy: `unit`) on every seed, behind "
+        "each of the parts of the training; `test` f32[s, l, k], what is lost on test data at its end; `bounded` "
+        "f32[s, l], the same under CPR; `world`, the data, the optimizer and the steps. The data and the nets are in "
+        "`experiments/tournament/worlds.py`. "
+        "A rule is a file with one function:",
         "",
         "```python",
         "import numpy as np",
@@ -209,6 +213,6 @@ def own_rule() -> list[str]:
         "`runs.places` are the decays among which to look, numbers into `runs.scales`, which are time scales in a run; "
         "`runs.run(place, seed=0, share=1.0)` pays for a run, or a share of its training, and says what is lost on "
         "validation data; `runs.shorter(place)` is a run four times shorter, or None; `runs.budget` is how many whole "
-        "runs it may pay for. `python -m experiments.tournament.judging runs/tournament --rule FILE` judges it beside "
+        "runs it may pay for. `python -m experiments.tournament.judging --rule FILE` judges it beside "
         "all others.",
     ]

@@ -8,6 +8,7 @@ decay.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from experiments.tournament.truth import BOUNDED, DECAY
 from experiments.tournament.worlds import LONG, SHORTER, WORLDS, World
 from wd_research.reporting.record import read_evidence
 
+MEASURED = ("validation", "test", "bounded")
+STEP = 1e-4  # nats or points to which losses are kept
 TOLERANCES = {"nats": 0.005, "points": 0.5}  # what nobody would change a recipe for
 
 
@@ -56,6 +59,27 @@ def table_of(world: World, folder: Path) -> Table:
     return Table(world, unit, scales, rates, validation, test[..., -1], lost_of(bounded, "test")[:, held, -1])
 
 
+def write_table(table: Table, file: Path) -> None:
+    """Keep a table: a file of arrays, losses in steps of `STEP` as f32, which pack well."""
+    numbers = {name: np.round(getattr(table, name) / STEP).astype(np.float32) * STEP for name in MEASURED}
+    numbers = {name: values.astype(np.float32) for name, values in numbers.items()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(file, world=np.array(table.world, str), unit=np.array(table.unit), scales=table.scales,
+                        rates=table.rates, allow_pickle=False, **numbers)  # fmt: skip
+
+
+def read_table(file: Path) -> Table:
+    """A table that was kept. Raises UserError where the file is none."""
+    try:
+        with np.load(file) as kept:
+            data, optimizer, steps = kept["world"].tolist()
+            world = next(each for each in WORLDS if each[:2] == (data, optimizer) and each.steps == int(steps))
+            numbers = {name: kept[name].astype(float) for name in ("scales", "rates", *MEASURED)}
+            return Table(world=world, unit=str(kept["unit"]), **numbers)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, StopIteration) as error:
+        raise wd.UserError(f"{file} is no table of a world: remove it, and run scripts/tournament.py again") from error
+
+
 def lost_of(results: wd.Results, part: str) -> np.ndarray:
     """What is lost on a part of the data, f64[s, h, t]; of a diverged member the most that any other has lost."""
     if f"{part}_accuracy" in results:
@@ -81,16 +105,12 @@ def at(scales: np.ndarray, lost: np.ndarray, wanted: np.ndarray | float) -> np.n
 
 
 def tables_in(folder: Path) -> dict[World, Table]:
-    """The tables of all worlds whose runs have ended. Raises UserError where none has."""
-    found = {world: table_of(world, folder / world.folder) for world in WORLDS if ended(folder / world.folder)}
+    """All tables that are kept in a folder. Raises UserError where there is none, or a file is none."""
+    files = {world: folder / f"{world.folder}.npz" for world in WORLDS}
+    found = {world: read_table(file) for world, file in files.items() if file.exists()}
     if not found:
-        raise wd.UserError(f"{folder} holds no finished world: run scripts/tournament.py, or name its folder")
+        raise wd.UserError(f"{folder} holds no table of a world: run scripts/tournament.py, or name its folder")
     return found
-
-
-def ended(folder: Path) -> bool:
-    """Whether a run has measured to its end."""
-    return (folder / "summary.json").exists()
 
 
 def twin_of(world: World, tables: Mapping[World, Table]) -> Table | None:

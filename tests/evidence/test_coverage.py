@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from scripts.simulate_race import simulate
 from scripts.simulate_statistics import EXPLORING, LOOKS, SET_SEEDS, confidence_sets, find, stop
 from scripts.statistics_designs import DESIGNS, GAINS, SET_DESIGNS, SKEWED, UNSEEN
 
@@ -83,6 +84,15 @@ def test_no_set_knows_of_collapses_that_no_seed_shows():
     """The limit of any set: some points look better by 6 points until one of their nets collapses."""
     assert confidence_sets(UNSEEN, 4, 60)["guarded"].coverage < 0.5
     assert confidence_sets(UNSEEN, 16, 60)["guarded"].coverage > 0.9
+
+
+@pytest.mark.parametrize("name", [name for name in SET_DESIGNS if name != UNSEEN])
+def test_a_race_drops_a_best_point_hardly_ever_and_the_set_behind_it_holds_it(name):
+    trials = 40
+    raced = simulate(name, 16, trials)
+    assert raced.dropped <= 0.03 + luck(0.03, 2 * trials)
+    assert raced.coverage >= 0.95 - luck(0.95, 2 * trials)
+    assert raced.cost < 1
 
 
 @pytest.mark.parametrize("looks", LOOKS)

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from wd_research.evidence.statistics import (
     best_candidate,
     bootstrap,
     confidence_set,
+    contenders,
     halves,
     holm,
     nominal_level,
@@ -18,6 +19,7 @@ from wd_research.evidence.statistics import (
     paired_t,
     smallest_effect,
     standard_error,
+    variance_prior,
     vertex,
 )
 
@@ -84,6 +86,50 @@ def test_equal_candidates_are_all_in_the_set():
 def test_a_set_at_a_stricter_level_is_no_smaller():
     scores = accuracies(np.random.default_rng(8), 25, np.linspace(0, 0.05, 25))[1]
     assert (confidence_set(scores, alpha=0.01) >= confidence_set(scores, alpha=0.1)).all()
+
+
+def test_four_seeds_tell_contenders_from_what_is_clearly_worse():
+    """Where the set, whose variances are each candidate's own, leaves out nearly nothing."""
+    rng, effect = np.random.default_rng(4), np.repeat([0.0, -0.15], [5, 70])
+    left = [
+        (contenders(scores, 0.005), confidence_set(scores, 0.005))
+        for scores in (accuracies(rng, 75, effect)[1][:4] for _ in range(20))
+    ]
+    assert np.mean([some[:5].all() for some, _ in left]) > 0.9
+    assert np.mean([some[5:].mean() for some, _ in left]) < 0.2 < np.mean([chosen[5:].mean() for _, chosen in left])
+
+
+@given(st.integers(2, 6), st.integers(1, 30), st.integers(0, 2**32 - 1))
+def test_the_best_mean_is_a_contender_and_nothing_that_diverged(seeds, candidates, number):
+    rng = np.random.default_rng(number)
+    scores = rng.normal(size=(seeds, candidates))
+    scores[rng.random(scores.shape) < 0.05] = np.nan
+    left, usable = contenders(scores), np.isfinite(scores).all(axis=0)
+    assert not left[~usable].any()
+    assert left[best_candidate(scores)] or not usable.any()
+    np.testing.assert_array_equal(contenders(3 * scores + 1), left)
+    assert (contenders(scores, 0.001) >= left).all()
+
+
+@pytest.mark.parametrize("scores", [np.full((4, 6), 0.5), np.full((1, 3), 0.2), np.zeros((5, 1))])
+def test_equal_candidates_and_one_seed_exclude_nothing(scores):
+    assert contenders(scores).all()
+
+
+@pytest.mark.parametrize(("degrees", "prior", "scale"), [(3, 4.0, 2.0), (3, 20.0, 0.01), (7, 10.0, 1.0)])
+def test_a_prior_of_variances_is_found_again(degrees, prior, scale):
+    rng = np.random.default_rng(0)
+    variances = scale * prior / rng.chisquare(prior, 20_000) * rng.chisquare(degrees, 20_000) / degrees
+    found, variance = variance_prior(variances, degrees)
+    assert found == pytest.approx(prior, rel=0.1)
+    assert variance == pytest.approx(scale, rel=0.05)
+
+
+def test_one_variance_has_a_prior_without_end():
+    assert variance_prior(np.full(10, 4.0), 3) == (1e9, pytest.approx(4.0 * np.exp(-special.digamma(1.5)) * 1.5))
+    degrees, variance = variance_prior(np.geomspace(1e-300, 1e300, 40), 2)
+    assert degrees < 1e-2
+    assert np.isfinite(variance)
 
 
 @pytest.mark.parametrize(("looks", "level"), [(1, 0.05), (2, 0.0294), (3, 0.0221), (4, 0.0182), (5, 0.0158)])

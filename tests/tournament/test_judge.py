@@ -10,7 +10,7 @@ import wd_research as wd
 from experiments.tournament import judge, page
 from experiments.tournament.judging import searched
 from experiments.tournament.rules import SEARCHES, Runs
-from experiments.tournament.table import Table, at, table_of
+from experiments.tournament.table import MEASURED, STEP, Table, at, table_of, tables_in, write_table
 from experiments.tournament.truth import SHORT, experiment
 from experiments.tournament.worlds import LONG, WORLDS, World, lesson
 from wd_research.decay.rules import FEATURES, Run
@@ -165,6 +165,35 @@ def test_a_world_that_was_run_is_a_table(tmp_path):
     assert of.scales.tolist() == [0, 1, 16]
     assert (of.validation >= 0).all()
     assert (of.validation <= 100).all()
+
+
+def test_a_table_is_kept_as_it_is(tmp_path):
+    world = SOME[0]
+    of = table(world, lambda run: 3.0, noise=1)
+    write_table(of, tmp_path / f"{world.folder}.npz")
+    (again,) = tables_in(tmp_path).values()
+    assert (again.world, again.unit) == (world, of.unit)
+    for name in ("scales", "rates", *MEASURED):
+        np.testing.assert_allclose(getattr(again, name), getattr(of, name), rtol=1e-6, atol=0.6 * STEP)
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", "half", "other"])
+def test_a_table_that_is_none_is_one_sentence(tmp_path, content):
+    file = tmp_path / f"{SOME[0].folder}.npz"
+    if content == "other":
+        np.savez(file, world=np.array(["nothing", "adamw", "3"]))
+    elif content == "half":
+        write_table(table(SOME[0], lambda run: 3.0), file)
+        file.write_bytes(file.read_bytes()[:5_000])
+    else:
+        file.write_bytes(content)
+    with pytest.raises(wd.UserError, match="is no table of a world: remove it"):
+        tables_in(tmp_path)
+
+
+def test_a_folder_without_tables_is_one_sentence(tmp_path):
+    with pytest.raises(wd.UserError, match="holds no table of a world: run scripts/tournament"):
+        tables_in(tmp_path)
 
 
 def test_every_world_has_room_for_the_largest_decay():

@@ -10,9 +10,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wd_research.evidence.statistics import best_candidate
+from wd_research.evidence.statistics import best_candidate, contenders
 from wd_research.results import BETTER, final, has_value, hypers, judged_by
 from wd_research.types import Results
+
+SPENT = 0.005  # the level at which a race tests in all its rounds together
+
+
+class Contest(NamedTuple):
+    """Among what, and by what, a point was chosen."""
+
+    points: tuple[int, ...]  # their numbers in the arm
+    by: str  # "accuracy" or "loss", or "" by other scores
+    any_step: bool
 
 
 class Choice(NamedTuple):
@@ -24,6 +34,7 @@ class Choice(NamedTuple):
     validation: float  # its mean validation score over the seeds that chose it, larger where better
     edges: tuple[str, ...]  # tuned hyperparameters whose best value is an end of the grid: a better one may lie beyond
     on_edge: bool  # whether the axis in question is one of them
+    contest: Contest | None = None  # what it has won; None where the point was not chosen for its score
 
     @property
     def has_score(self) -> bool:
@@ -89,16 +100,40 @@ def choose(
     by other scores f64[s, h], larger where better. A point with a diverged member is worse than all others. Where there
     are no others the first point is taken, which has no score and lies on no edge.
     """
-    by, among = by or judged_by(results), np.ones(results.sizes["point"], bool) if among is None else among
-    if scores is None:
-        scores = BETTER[by] * results[f"validation_{by}"].to_numpy().astype(float)
-        scores = np.where(results["diverged_at"].to_numpy()[..., None] < 0, scores, np.nan)
-    curves = scores.reshape(*scores.shape[:2], -1)[:, among, 0 if any_step else -1 :]
+    among = np.ones(results.sizes["point"], bool) if among is None else among
+    by = "" if scores is not None else by or judged_by(results)
+    curves = scores_of(results, by, any_step) if scores is None else np.ma.filled(scores, np.nan)[..., None]
+    curves = curves[:, among]
     point, evaluation = divmod(best_candidate(curves.reshape(len(curves), -1)), curves.shape[-1])
     steps = results["step"].to_numpy()[0 if any_step else -1 :]
     index = int(np.flatnonzero(among)[point])
     choice = choice_of(results, index, among, int(steps[evaluation]), curves[:, point, evaluation].mean())
+    choice = choice._replace(contest=Contest(tuple(results["point"].to_numpy()[among].tolist()), by, any_step))
     return choice if choice.has_score else choice._replace(edges=(), on_edge=False)
+
+
+def scores_of(results: Results, by: str, any_step: bool) -> np.ndarray:
+    """Validation scores, larger where better, of all evaluations or of the last; f64[s, h, e], NaN where diverged."""
+    scores = BETTER[by] * results[f"validation_{by}"].to_numpy()[..., 0 if any_step else -1 :].astype(float)
+    return np.where(results["diverged_at"].to_numpy()[..., None] < 0, scores, np.nan)
+
+
+def rivals(results: Results, choice: Choice, alpha: float) -> set[int]:
+    """The numbers of the points that more seeds may find the best of a choice's contest, with probability 1 - alpha.
+
+    They are the `contenders` among all its points at all its evaluations, on validation data. All stay where none has a
+    score, or other scores chose.
+    """
+    if choice.contest is None:
+        return {choice.point}
+    points, by, any_step = choice.contest
+    if not by or not choice.has_score:
+        return set(points)
+    among = np.flatnonzero(np.isin(results["point"].to_numpy(), points))
+    curves, examples = scores_of(results, by, any_step)[:, among], results.attrs.get("validation_examples", 0)
+    resolution = 1 / examples if examples and by == "accuracy" else 0.0
+    stays = contenders(curves.reshape(len(curves), -1), alpha, resolution).reshape(len(among), -1).any(axis=1)
+    return set(results["point"].to_numpy()[among[stays]].tolist())
 
 
 def choice_of(

@@ -13,7 +13,7 @@ import numpy as np
 
 from wd_research.evidence.choices import Choice, Scores
 from wd_research.evidence.statistics import ALPHA, Estimate, halves, nominal_level, paired_t
-from wd_research.results import describe_point, hypers, joined
+from wd_research.results import describe_point, hypers, joined, trained
 from wd_research.types import Results
 
 Arms = Mapping[str, Results]
@@ -79,7 +79,7 @@ class Evidence(Mapping[str, Results]):
     def members(self, names: Iterable[str]) -> int:
         """How many members these arms have, on exploring and confirming seeds."""
         tiles = [tile for name in names for tile in (self[name], *self.confirming.get(name, ()))]
-        return sum(tile.sizes["seed"] * tile.sizes["point"] for tile in tiles)
+        return int(sum(trained(tile).sum() for tile in tiles))
 
     def score(self, measure: Measure, seeds: int | None = None) -> dict[str, Cell]:
         """Choose on the exploring seeds, and score the choices; on the first `seeds` confirming ones if there are any.

@@ -12,9 +12,11 @@ import numpy as np
 
 from wd_research.evidence.choices import Choice, Scores, choose, gain_over_none, tuned
 from wd_research.evidence.measured import Arms, Evidence, Measure
-from wd_research.evidence.statistics import bootstrap, confidence_set, smallest_effect
-from wd_research.results import BETTER, has_value, hypers, judged_by, surviving
+from wd_research.evidence.statistics import ALPHA, bootstrap, confidence_set, smallest_effect
+from wd_research.results import BETTER, has_value, hypers, judged_by, surviving, trained
 from wd_research.types import Results
+
+BEHIND_RACE = 0.04  # so that race and set together err in 5 % at most (docs/statistics.md)
 
 
 def best_point(results: Results, by: str | None = None) -> dict[str, float]:
@@ -32,10 +34,15 @@ def point_at(results: Results, choice: Choice) -> dict[str, float]:
 
 
 def likely_best(results: Results, by: str | None = None) -> np.ndarray:
-    """The 95 % confidence set of the best point, on the test data of the exploring seeds; bool[h]."""
+    """The 95 % confidence set of the best point, on the test data of the exploring seeds; bool[h].
+
+    What a race has dropped is not in it, so that behind one it is taken at `BEHIND_RACE`.
+    """
     by = by or judged_by(results)
     examples = results.attrs.get("test_examples", 0) if by == "accuracy" else 0
-    return confidence_set(BETTER[by] * surviving(results, f"test_{by}"), resolution=1 / examples if examples else 0.0)
+    scores = np.ma.filled(BETTER[by] * surviving(results, f"test_{by}"), np.nan)
+    alpha = ALPHA if trained(results).all() else BEHIND_RACE
+    return confidence_set(scores, alpha, resolution=1 / examples if examples else 0.0)
 
 
 def best_values(results: Results, by: str | None = None) -> np.ndarray:
@@ -102,7 +109,8 @@ def summary_of_arm(evidence: Evidence, name: str, by: str, any_step: bool = Fals
     detectable gain at 80 % power. "exploring_validation" is the mean by which the best point was chosen, on exploring
     seeds; "grown" are the values that the grid got beyond its edges. "best_values" is the 95 % confidence set of the
     best value of the axis, "neighbours" how many of the points next to the best one are outside the confidence set of
-    the best point, both by the exploring seeds at the end of training. Of the exploring "members" so many have
+    the best point, both by the exploring seeds at the end of training. "raced" says how many of the points a race has
+    left on all seeds. Of the exploring "members" so many have
     "diverged", the first one at the step "first_diverged". Where they did at every point no point is best: the entry is
     of the first one, what is scored there and its "exploring_validation" are NaN, and it has no edges or neighbours.
     """
@@ -138,7 +146,8 @@ def summary_of_arm(evidence: Evidence, name: str, by: str, any_step: bool = Fals
         "edges": list(best.edges),
         "edges_without": list(without.edges),
         "grown": grown(results),
-        "members": results.diverged_at.size,
+        "raced": {"left": int(trained(results).all(axis=0).sum()), "points": results.sizes["point"]},
+        "members": int(trained(results).sum()),
         "diverged": len(first_steps),
         "first_diverged": int(first_steps.min()) if len(first_steps) else None,
     }  # fmt: skip

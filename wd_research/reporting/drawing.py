@@ -117,8 +117,8 @@ def draw_against_axis(
 
 
 def means(values: np.ndarray) -> np.ndarray:
-    """The mean over seeds and its 95 % t interval, f64[s, k] -> f64[k, 3]."""
-    return np.array([paired_t(column) for column in values.T]).reshape(-1, 3)
+    """The mean over seeds and its 95 % t interval, f64[s, k] -> f64[k, 3]; what is masked is left out."""
+    return np.array([paired_t(np.ma.compressed(column)) for column in values.T]).reshape(-1, 3)
 
 
 def within(panel: Axes, estimates: np.ndarray) -> np.ndarray:

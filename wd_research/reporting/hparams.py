@@ -12,7 +12,7 @@ import numpy as np
 from wd_research.evidence.measured import CONFIRMING, EXPLORING, Arms
 from wd_research.reporting.protos import api_pb2, plugin_hparams_pb2, summary_pb2
 from wd_research.reporting.tensorboard import EventFile, file_name
-from wd_research.results import hypers, metrics
+from wd_research.results import hypers, metrics, trained
 from wd_research.types import Results
 
 api: Any = api_pb2  # whose names are made at import
@@ -60,6 +60,7 @@ def sessions(
     steps, diverged = results["step"].to_numpy().tolist(), results["diverged_at"].to_numpy() >= 0
     names, columns = metrics(results), {name: results[name].to_numpy().tolist() for name in hypers(results)}
     values = np.stack([results[name].to_numpy() for name in names], axis=-1)  # [s, h, steps, metrics]
+    there = trained(results)
     group = arm if stage == EXPLORING else f"{arm}, {stage}"
     seeds = diverged.shape[0]
     members = np.linspace(0, diverged.size, min(curves, diverged.size), endpoint=False).astype(int)
@@ -74,7 +75,8 @@ def sessions(
 
     for h, point in enumerate(results["point"].to_numpy().tolist()):
         for s, seed in enumerate(results["seed"].to_numpy().tolist()):
-            yield f"{point}-{seed}", summaries(h, s, point)
+            if there[s, h]:
+                yield f"{point}-{seed}", summaries(h, s, point)
 
 
 def experiment(arms: Arms) -> Summary:

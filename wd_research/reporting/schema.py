@@ -63,7 +63,7 @@ ENTRY = {
     "without": ESTIMATE, "gain": ESTIMATE, "bootstrap": ESTIMATE, "equal": ANSWER, "smallest_effect": NUMBER,
     "best_values": {"low": NUMBER, "high": NUMBER, "values": [NUMBER]},
     "neighbours": {"worse": WHOLE, "all": WHOLE}, "edges": [TEXT], "edges_without": [TEXT], "diverged": WHOLE,
-    "grown": Maybe({str: [NUMBER]}),
+    "grown": Maybe({str: [NUMBER]}), "raced": Maybe({"left": WHOLE, "points": WHOLE}),
 }  # fmt: skip
 SUMMARY = {
     "answer": TEXT,

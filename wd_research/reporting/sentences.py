@@ -134,6 +134,16 @@ def describe_growth(entry: Mapping[str, Any]) -> str:
     return "; ".join(f"{humanize(name)} {' and '.join(added.rsplit(', ', 1))}" for name, added in values.items())
 
 
+def was_raced(entry: Mapping[str, Any]) -> bool:
+    """Whether a race has dropped points."""
+    return bool(entry.get("raced")) and entry["raced"]["left"] < entry["raced"]["points"]
+
+
+def format_race(entry: Mapping[str, Any]) -> str:
+    """How many points a race has left on all seeds: `12 of 125`."""
+    return f"{entry['raced']['left']} of {entry['raced']['points']}"
+
+
 def by_verdicts(summary: Mapping[str, Any]) -> str:
     """The verdicts on the claims as the answer, for arms that are not comparable because their data differ."""
     return verdicts(summary["claims"])

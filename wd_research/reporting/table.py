@@ -21,7 +21,9 @@ from wd_research.reporting.sentences import (
     format_gain,
     format_level,
     format_measured,
+    format_race,
     format_range,
+    was_raced,
     why_undecided,
 )
 from wd_research.results import humanize
@@ -93,6 +95,8 @@ def column_per_arm(best: Mapping[str, dict[str, Any]], seeds: Seeds) -> Rows:
         ["best", *map(describe, arms)],
         ["95 % confidence set", *(f"{humanize(arm['axis'])} {format_range(arm['best_values'])}" for arm in arms)],
     ]
+    if any(was_raced(arm) for arm in arms):
+        explored += [["points on all seeds", *map(format_race, arms)]]
     if any(arm["neighbours"]["all"] for arm in arms):
         explored += [["worse neighbours", *map(format_neighbours, arms)]]
     if any(arm.get("grown") for arm in arms):
