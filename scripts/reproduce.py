@@ -1,4 +1,4 @@
-"""Run experiments from nothing, keep what came out, and write it on the evidence page, docs/evidence.md.
+"""Run experiments from nothing, keep what came out, and write it on docs/evidence.md and into the README's table.
 
     python scripts/reproduce.py                         # the article and the laws
     python scripts/reproduce.py --frontier              # the questions of today: a night
@@ -27,12 +27,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import experiments
+from scripts import answers_table
 from scripts.evidence_page import TODAY, keep, write_page
 from wd_research.flags import UserError
 from wd_research.reporting.folder import RECORD, free_folder
 from wd_research.reporting.record import read_record
 
 ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "evidence.md"
 TOURNAMENT = "experiments.tournament."  # scripts/tournament.py runs its worlds
 SHORT = {"seeds": 2}  # flags in little of an experiment that has none of its own
 
@@ -50,7 +52,7 @@ def main() -> None:
     if unknown:
         parser.error(f"no experiment is called {', '.join(sorted(unknown))}: choose among {', '.join(modules)}")
     runs = ROOT / "runs" / ("evidence-quick" if flags.quick else "evidence")
-    page = runs / "evidence.md" if flags.quick else ROOT / "docs" / "evidence.md"
+    page = runs / "evidence.md" if flags.quick else PAGE
     asked = [name for name, module in modules.items()
              if module.startswith(TODAY) is flags.frontier and not module.startswith(TOURNAMENT)]  # fmt: skip
     names = [] if flags.keep else flags.names or asked
@@ -93,9 +95,11 @@ def in_order(act: Callable[[Any], Any], items: Sequence[Any], at_once: int) -> I
 
 
 def publish(folder: Path, page: Path) -> None:
-    """Keep a finished run beside the page, and write the page."""
+    """Keep a finished run beside the page, and write the page, and the README's table with that of the repository."""
     measured = keep(folder, page.with_suffix(""))
     write_page(page)
+    if page == PAGE:
+        answers_table.main()
     print(f"{measured.name} is on {page}", flush=True)
 
 
