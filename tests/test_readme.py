@@ -1,5 +1,9 @@
-"""The README and docs/decay.md are true: examples run as they stand, commands too, and what they show is there."""
+"""The README and docs/decay.md are true: examples run as they stand, commands too, and what they show is there.
 
+So is what the README leaves to other pages: the files and flags of a run, and the map of the repository.
+"""
+
+import json
 import re
 import shlex
 import subprocess
@@ -13,6 +17,8 @@ from wd_research.decay.units import UNITS
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 DECAY = (ROOT / "docs" / "decay.md").read_text()
+YOUR_OWN = (ROOT / "docs" / "your_own.md").read_text()
+STRUCTURE = (ROOT / "docs" / "architecture.md").read_text().split("```")[1]
 COMMANDS = re.findall(r"^\.venv/bin/python (-m [^#\n]*)", README, re.MULTILINE)
 STOPS = ("--help", "--audit", "--plan")  # flags that leave no folder
 
@@ -27,11 +33,13 @@ def run(words, folder=None):
 def test_the_example_experiment_is_short_and_runs_as_it_stands(tmp_path):
     example = re.search(r'```python\n(""".*?)```', README, re.DOTALL)
     assert example
-    assert len(example[1].splitlines()) < 25
+    assert len(example[1].splitlines()) < 20
     assert re.findall(r"^.*wd_research.*$", example[1], re.MULTILINE) == ["import wd_research as wd"]
-    (tmp_path / "places.py").write_text(example[1])
-    said = run([str(tmp_path / "places.py"), "--steps", "6", "--seeds", "2"], tmp_path / "run")
+    (tmp_path / "mine.py").write_text(example[1])
+    said = run([str(tmp_path / "mine.py"), "--steps", "6", "--seeds", "2"], tmp_path / "run")
     assert "generalises best" in said
+    left = re.findall(r"^\| `([\w./]+)` \|", section(YOUR_OWN, "What a run leaves"), re.MULTILINE)
+    assert {name.rstrip("/") for name in left} == {path.name for path in (tmp_path / "run").iterdir()}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -98,9 +106,52 @@ def test_the_units_table_is_the_programs():
 def test_there_were_commands_to_run_and_the_linked_files_exist():
     assert len(COMMANDS) == 7
     for folder, text in ((ROOT, README), (ROOT / "docs", DECAY)):
-        for target in re.findall(r"\]\(([^)]+)\)", text):
-            assert (folder / target).exists(), target
+        for target in re.findall(r"\]\(([^)]+)\)|(?:src|href)=\"([^\"]+)\"", text):
+            file, _, heading = "".join(target).partition("#")
+            page = folder / file if file else ROOT / "README.md"
+            assert page.exists(), target
+            assert not heading or heading in anchors(page.read_text()), target
     for name in re.findall(r"`((?:experiments|literature|article|decay|tests)/[\w/]+(?:\.py)?)`", DECAY):
         assert any((ROOT / home / name).exists() for home in ("", "experiments", "wd_research")), name
-    for name in re.findall(r"^(?:  )?([\w/]+\.py) ", README, re.MULTILINE):
-        assert (ROOT / name).exists() or (ROOT / "wd_research" / name).exists(), name
+
+
+def test_the_map_of_the_repository_names_what_is_there():
+    home, found = "", []
+    for line in STRUCTURE.strip().splitlines():
+        first, *others = re.findall(r"\b\w+(?:\.py\b|/)", line) or [""]
+        if not line.startswith(" "):
+            home, first = first, ""
+        found += [ROOT / home / name for name in (first, *others) if name]
+    assert len(found) > 40
+    assert not [path for path in found if not path.exists()]
+
+
+def test_the_flags_of_a_run_are_there():
+    told = re.findall(r"`--([\w-]+)", section(YOUR_OWN, "The flags of a run"))
+    known = run(["-m", "experiments.decay_values", "--help"])
+    assert len(told) > 12
+    assert not [flag for flag in told if f"--{flag}" not in known]
+
+
+def test_the_readme_is_short_and_says_how_many_conventions_there_are():
+    assert len(README.splitlines()) < 150
+    assert f"- **What a decay is elsewhere.** {len(UNITS)} conventions" in README
+
+
+def test_the_readme_has_the_figures_of_the_main_experiment():
+    kept = json.loads((ROOT / "docs" / "evidence" / "decay_values.json").read_text())
+    assert f"{kept['members']:,} nets" in README
+    (helps,) = (claim for claim in kept["claims"] if claim["id"] == "decay-helps")
+    gain, low, high = (f"{100 * helps[key]:+.1f}" for key in ("measured", "low", "high"))
+    assert f"| {gain} points [{low}, {high}] |" in README
+
+
+def section(page, title):
+    """What stands under a heading of a page, as far as the next one."""
+    return page.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def anchors(page):
+    """What links to the headings of a page end in."""
+    headings = re.findall(r"^#+ (.*)", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
