@@ -47,6 +47,11 @@ ANSWERS = (
         "power 0.79 [0.50, 1.08], at the learning rates of muP, and as the batch, at equal tokens, to the power 0.88 "
         "[0.69, 1.06]. In one pass the power of the batch is 1.65 [1.31, 1.98]; that of the width is undecided.",
         ("language.width", "language.batch")),
+    Row("What is decay worth in one pass over a text?",
+        "With AdamW .008 nats [.006, .011] at 10 tokens a parameter and .016 [.010, .021] at 40; with Muon .038 "
+        "[.029, .047] and .014 [.007, .021]; with Lion .09 to .12. Each optimizer wants its own share of a weight per "
+        "step: with AdamW's best one Lion loses .074 [.064, .083] at 10.",
+        ("language.worth",)),
     Row("Does an ensemble want the decay that is best for one net?",
         "Less than half of it, where the text repeats: lower by a factor of 2.25 [1.8, 2.8] for averaged "
         "probabilities. At the best decay of one net the ensemble loses .036 nats [.012, .060].",

@@ -21,7 +21,6 @@ LARGE_FILES = {
     "experiments/literature/rotational_equilibrium.py": 376,
     "scripts/bench.py": 365,
     "wd_research/audit/twins.py": 344,
-    "wd_research/decay/units.py": 362,
 }
 LARGE_FUNCTIONS = {
     "experiments/decay_values.py:experiment": 64,

@@ -25,6 +25,7 @@ from .decay.penalties import distance, elastic_net, group_lasso, huber, l1, l2, 
 from .decay.places import constant, coupled, decoupled, independent, proximal
 from .decay.proximal import elastic_threshold, group_threshold, shrink, soft_threshold
 from .decay.pulls import cautious, down, toward, toward_zero
+from .decay.setting import Setting
 from .decay.sphere import keep_norm, on_sphere, relative_steps
 from .decay.stable import stable_decay
 from .decay.transforms import (
@@ -36,7 +37,6 @@ from .decay.transforms import (
     proximal_step,
     scheduled,
 )
-from .decay.units import Setting
 from .evidence.choices import Choice, Scores, choice_of, choose, difference, gain_over_none, measured, score, tuned
 from .evidence.claims import NATS, NUMBER, PERCENT, POINTS, Claim, Unit, everywhere, somewhere
 from .evidence.measured import Cell, Evidence, score_by_halves

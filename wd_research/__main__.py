@@ -18,7 +18,8 @@ from wd_research import advising
 from wd_research.advising import Optimizer
 from wd_research.cli import stop
 from wd_research.decay.rescaling import Quantity, Rescaled, rescale
-from wd_research.decay.units import BITS, Row, Schedule, Setting, effect, find, moved, share_of, table
+from wd_research.decay.setting import Schedule, Setting
+from wd_research.decay.units import BITS, Row, effect, find, moved, share_of, table
 from wd_research.flags import UserError, flag
 
 FAMILIES = {

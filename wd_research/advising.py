@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from wd_research.decay.rules import Run, scales_of
-from wd_research.decay.units import Setting, check, schedule
+from wd_research.decay.setting import Setting, check, schedule
 from wd_research.flags import UserError
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import numpy as np
 import optax
 
 import wd_research as wd
-from wd_research.decay.units import Setting, convert
+from wd_research.decay.setting import Setting
+from wd_research.decay.units import convert
 
 
 class Links(NamedTuple):

@@ -23,7 +23,7 @@ import numpy as np
 import optax
 
 import wd_research as wd
-from wd_research.decay.units import Setting
+from wd_research.decay.setting import Setting
 
 DATA = Literal["digits_200", "digits_1000", "mnist", "mnist_conv", "diamonds", "cancer", "ridge", "kjv_16k",
                "kjv_128k", "kjv_1m", "topics"]  # fmt: skip

@@ -20,8 +20,10 @@ from wd_research.decay.masks import everything
 from wd_research.decay.penalties import l2, penalized
 from wd_research.decay.places import constant, coupled, decoupled, independent
 from wd_research.decay.rescaling import RULES, rescale
+from wd_research.decay.setting import Setting
+from wd_research.decay.setting import schedule as learning_rate_schedule
 from wd_research.decay.transforms import decay_weights
-from wd_research.decay.units import UNITS, Setting, convert, effect, find, obstacle, table
+from wd_research.decay.units import UNITS, convert, effect, find, obstacle, table
 from wd_research.flags import UserError
 
 ETA, STEPS, BATCH, EXAMPLES = 0.05, 20, 4, 12
@@ -315,7 +317,7 @@ def test_the_schedules_are_those_of_optax(kind, warmup):
         "linear": optax.linear_schedule(1.0, 0.0, STEPS - warmup),
     }[kind]
     expected = optax.join_schedules([optax.linear_schedule(0.0, 1.0, warmup), fall], [warmup]) if warmup else fall
-    ours = units.schedule(np.arange(STEPS), SETTING._replace(schedule=kind, warmup=warmup))
+    ours = learning_rate_schedule(np.arange(STEPS), SETTING._replace(schedule=kind, warmup=warmup))
     np.testing.assert_allclose(ours, [float(expected(t)) for t in range(STEPS)], atol=1e-12)
 
 
@@ -531,7 +533,9 @@ def test_a_run_without_learning_rate_and_steps_can_be_rescaled():
 def test_the_schedules_of_the_units_are_those_that_train(name, ours):
     setting = Setting(steps=500, warmup=50, schedule=name, cooldown=0.3)
     steps = np.arange(500)
-    assert np.allclose(units.schedule(steps.astype(float), setting), [ours(int(step)) for step in steps], atol=1e-6)
+    assert np.allclose(
+        learning_rate_schedule(steps.astype(float), setting), [ours(int(step)) for step in steps], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

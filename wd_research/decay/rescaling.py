@@ -8,7 +8,8 @@ decay was given. The rules disagree: each holds where its authors looked.
 import math
 from typing import Literal, NamedTuple
 
-from wd_research.decay.units import MOST, Family, Setting, Unit, check, find, number_of, obstacle, possible, share_of
+from wd_research.decay.setting import MOST, Setting, check
+from wd_research.decay.units import Family, Unit, find, number_of, obstacle, possible, share_of
 from wd_research.flags import UserError
 
 Quantity = Literal["batch_size", "steps", "examples", "width"]
