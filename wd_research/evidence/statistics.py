@@ -149,7 +149,7 @@ def contenders(scores: np.ndarray, alpha: float = ALPHA, resolution: float = 0.0
     seeds a variance of one's own has so few degrees of freedom that nothing is excluded; so those of all k - 1
     differences are taken for draws from one prior, whose degrees of freedom are added, and none counts for less than
     the prior's variance. A candidate with a NaN score is excluded; with one seed, no other. `resolution` is that of
-    `standard_error`. What it wrongly excludes is simulated: at most 2.5 times alpha.
+    `standard_error`. How often the best one is excluded is simulated (docs/statistics.md, "Racing").
     Source: Smyth (2004), moderated t statistics.
     """
     scores = np.asarray(scores, float)
