@@ -1,4 +1,4 @@
-"""Figures of any experiment: the score against decay and against its time scale, and heat maps."""
+"""Figures of any experiment: the score against decay and against its time scale, heat maps, and every point a line."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,6 +9,7 @@ from wd_research.evidence.choices import Scores, tuned
 from wd_research.evidence.measured import Arms, Cell, Evidence
 from wd_research.evidence.selection import can_be_tuned
 from wd_research.reporting.axes import figure_of, logarithmic, panel_width, wrapped
+from wd_research.reporting.coordinates import is_wide, parallel_coordinates
 from wd_research.reporting.drawing import (
     PARTS,
     SCORED,
@@ -49,6 +50,8 @@ def all_figures(evidence: Evidence) -> dict[str, Figure]:
         figures["heat_map"] = heat_map(maps)
     if timed := {name: results for name, results in arms.items() if (finite(results) & decays(results)).any()}:
         figures["time_scale"] = score_against_time_scale(timed)
+    if wide := {name: results for name, results in arms.items() if is_wide(results)}:
+        figures["points"] = parallel_coordinates(wide)
     return figures
 
 
