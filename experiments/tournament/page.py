@@ -9,6 +9,7 @@ import numpy as np
 
 import wd_research as wd
 from experiments.tournament.judge import BUDGETS, Cell, Judged, Score, Verdict, grouped
+from experiments.tournament.marginal import EXISTS, scales_of_evidence
 from experiments.tournament.worlds import WORLDS, World
 
 
@@ -155,6 +156,7 @@ def page(
         "|---|---|---|---|---|---|---|",
         *(row_of(rule, scores[rule.rule, rule.budget]) for rule in rules),
         "",
+        *evidence(cells),
         "## Worlds",
         "",
         "| world | epochs | seen over parameters | best decay, time scales | decay is worth |",
@@ -162,6 +164,22 @@ def page(
         *(row_of_world([cells[c] for c in of]) for of in worlds),
         "",
         *own_rule(),
+    ]
+
+
+def evidence(cells: Sequence[Cell]) -> list[str]:
+    """What the marginal likelihood says where it has a closed form; nothing where no such world has been run."""
+    there = [cell for cell in cells if cell.world.data in EXISTS]
+    if not there:
+        return []
+    said = [scales_of_evidence(cell.world, cell.run.learning_rate, len(cell.seen.test)) for cell in there]
+    lost = [float(cell.regret(of)) / cell.scale for cell, of in zip(there, said, strict=True)]
+    return [
+        "The evidence, the likelihood of the training data under all weights that a decay makes likely (MacKay 1992), "
+        f"has a closed form where the net is linear ({', '.join(EXISTS)}). Without a run it says "
+        f"{min(said):.3g} to {max(said):.3g} time scales there, and loses {100 * np.mean(lost):.1f} % of what decay "
+        f"gains, at most {100 * max(lost):.1f} %.",
+        "",
     ]
 
 

@@ -71,7 +71,7 @@ def write_table(table: Table, file: Path) -> None:
 def read_table(file: Path) -> Table:
     """A table that was kept. Raises UserError where the file is none."""
     try:
-        with np.load(file) as kept:
+        with file.open("rb") as opened, np.load(opened) as kept:
             data, optimizer, steps = kept["world"].tolist()
             world = next(each for each in WORLDS if each[:2] == (data, optimizer) and each.steps == int(steps))
             numbers = {name: kept[name].astype(float) for name in ("scales", "rates", *MEASURED)}

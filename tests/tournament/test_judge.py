@@ -5,10 +5,12 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 
 import wd_research as wd
 from experiments.tournament import judge, page
 from experiments.tournament.judging import searched
+from experiments.tournament.marginal import best_ratio, scales_of_evidence
 from experiments.tournament.rules import SEARCHES, Runs
 from experiments.tournament.table import MEASURED, STEP, Table, at, table_of, tables_in, write_table
 from experiments.tournament.truth import SHORT, experiment
@@ -141,6 +143,29 @@ def test_the_rule_of_the_page_is_one(tmp_path):
     file.write_text("\n".join(lines[lines.index("```python") + 1 : lines.index("```")]))
     of = cells(lambda run: 3.0)
     assert judge.judged("mine", searched(file), 2, of).regrets.shape == (len(of),)
+
+
+def test_the_evidence_finds_the_ratio_of_noise_to_weights():
+    """alpha / beta = d sigma^2 for weights of norm 1 in d dimensions."""
+    rng, found = np.random.default_rng(0), []
+    for _ in range(20):
+        inputs, weights = rng.normal(size=(80, 40)), rng.normal(size=40) / 40**0.5
+        found.append(best_ratio(inputs, inputs @ weights + 0.5 * rng.normal(size=80)))
+    assert np.median(found) == pytest.approx(40 * 0.5**2, rel=0.3)
+
+
+def test_the_evidence_of_a_world_is_the_best_ridge_penalty_of_its_data():
+    """Its decay, as that of scikit-learn's ridge regression, is nearly the best of all on other data."""
+    world, rate = World("ridge", "momentum", 1_600), 0.02
+    said = scales_of_evidence(world, rate, 8) / (world.steps * rate) / 2 * 60
+    task, lost = lesson("ridge").task, []
+    penalties = np.r_[said, np.geomspace(1e-2, 1e4, 61)]
+    for seed in range(8):
+        train, _, test = task.splits(task.data, task.split(seed)).values()
+        fits = [Ridge(penalty).fit(train.inputs, train.targets) for penalty in penalties]
+        lost.append([np.mean((fit.predict(test.inputs) - test.targets) ** 2) for fit in fits])
+    ours, *others = np.mean(lost, axis=0)
+    assert ours < 1.02 * min(others)
 
 
 @pytest.mark.parametrize(
