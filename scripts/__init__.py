@@ -1,0 +1,1 @@
+"""Programs that run experiments and benchmarks, and write pages of what came out."""

@@ -6,7 +6,8 @@ Seen (30 minutes on 2 CPU cores that other work shared; 66 ensembles of 4 nets, 
 confirm): yes, less than half. Where 16k characters repeat 32 times the best decay of the averaged probabilities is
 lower than that of one net by a factor of 2.25 [1.8, 2.8], that of the averaged logits by 2.1 [1.6, 2.7]. Decay gains
 the ensemble .106 nats [.042, .170] less than it gains one net. The ensemble at one net's best decay loses .036 [.012,
-.060] to its own, by logits .033 [.003, .064], which is undecided at .01."""
+.060] to its own, by logits .033 [.003, .064], which is undecided at .01.
+"""
 
 import math
 from collections.abc import Callable, Mapping

@@ -159,8 +159,7 @@ def noisy(task: wd.Task, share: float) -> wd.Task:
 
 
 def squares(mask: wd.Mask, before: wd.Params, gradients: optax.Updates, after: wd.Params) -> wd.Metrics:
-    """Of a step and the leaves that the mask takes in: "squared_gradient" = |g|^2, "squared_weights" = |w|^2 before the
-    step, and "squared_ratio", their quotient."""
+    """Of a step, and the leaves that the mask takes in: |g|^2, |w|^2 before the step, and their quotient."""
     del after
     of_gradient, of_weights = 2 * wd.l2(gradients, mask), 2 * wd.l2(before, mask)
     return {

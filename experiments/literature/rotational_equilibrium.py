@@ -144,8 +144,7 @@ def with_decay(core: optax.GradientTransformation) -> Callable[[wd.Hypers], opta
 
 
 def rotation(before: wd.Params, gradients: optax.Updates, after: wd.Params) -> wd.Metrics:
-    """Of a step and every leaf i: "squared_angle_i", in rad^2, between the leaf before and after it, and "norm_i",
-    its norm before it."""
+    """Of a step, and every leaf i: the squared angle, rad^2, from the leaf before to that after; its norm before."""
     del gradients
     metrics = {}
     for i, (old, new) in enumerate(zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)):

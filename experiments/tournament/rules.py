@@ -19,7 +19,7 @@ class Runs:
 
     def __init__(
         self, table: Table, rate: int, places: np.ndarray, budget: int, order: np.ndarray, shorter: Table | None
-    ):
+    ) -> None:
         self.scales, self.places, self.budget, self.spent = table.scales, places, budget, 0.0
         self._curves, self._order = table.validation[:, rate], order
         self._shorter = None if shorter is None else shorter.validation[:, rate, :, -1]

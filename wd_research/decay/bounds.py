@@ -23,7 +23,7 @@ class BoundState(NamedTuple):
 
 
 def bounded(warmup: int, gain: Number = 1.0, mask: Mask | Any = None) -> optax.GradientTransformation:
-    """Constrained parameter regularization (CPR): with m(w) the mean square of a leaf and v = w + u after the step,
+    """Constrained parameter regularization (CPR), with m(w) the mean square of a leaf and v = w + u after the step.
 
         mu <- max(0, mu + gain * (m(v) - kappa)),    w <- v - 2 c mu v,
 

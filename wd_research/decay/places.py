@@ -89,6 +89,5 @@ def proximal(
 
     Source: Parikh & Boyd (2014), section 4.2, the proximal gradient method.
     """
-
     shrinking = scheduled(partial(proximal_step, prox), lambda step: learning_rate * strength * schedule(step))
     return optax.chain(core, optax.scale(learning_rate), optax.scale_by_schedule(schedule), descend, shrinking)

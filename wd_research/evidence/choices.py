@@ -51,7 +51,9 @@ class Scores(np.lib.mixins.NDArrayOperatorsMixin):
     `resolution` is the smallest step that it can make: 1/n for accuracies of n examples, 0 for what is not counted.
     """
 
-    def __init__(self, choices: tuple[Choice, ...], of: Callable[[Trained], np.ndarray], resolution: float = 0.0):
+    def __init__(
+        self, choices: tuple[Choice, ...], of: Callable[[Trained], np.ndarray], resolution: float = 0.0
+    ) -> None:
         self.choices, self.of, self.resolution = tuple(dict.fromkeys(choices)), of, resolution
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:

@@ -46,7 +46,7 @@ class Evidence(Mapping[str, Results]):
 
     def __init__(
         self, arms: Arms, confirming: Mapping[str, Sequence[Results]] | None = None, looks: Sequence[int] = ()
-    ):
+    ) -> None:
         self.arms = {name: results.assign_attrs(arm=name) for name, results in arms.items()}
         self.confirming = confirming or {}
         self.looks = tuple(looks) if self.confirming else ()

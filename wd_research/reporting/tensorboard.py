@@ -46,7 +46,7 @@ class EventFile:
     Raises OSError where the disk does.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.writer = RecordWriter(str(folder / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"))
         self._write(Event(file_version="brain.Event:2"))
@@ -148,7 +148,7 @@ def runs_of(folder: Path, name: str, evaluation: Results) -> "ArmRuns | PointRun
 class PointRuns:
     """The run of an arm that cannot be tuned, or of what confirming seeds train: every metric of every point."""
 
-    def __init__(self, folder: Path, run: str, evaluation: Results, stage: str = EXPLORING):
+    def __init__(self, folder: Path, run: str, evaluation: Results, stage: str = EXPLORING) -> None:
         self.file, self.kind = EventFile(folder / file_name(run)), "_confirming" if stage == CONFIRMING else ""
         self.file.says(f"Every point: means over {of_stage(stage, evaluation.sizes['seed'])}, and 95 % intervals.")
 
@@ -177,7 +177,7 @@ class ArmRuns:
     Where a grid has grown by points that all have decay, there is `NAME` alone.
     """
 
-    def __init__(self, folder: Path, name: str, evaluation: Results):
+    def __init__(self, folder: Path, name: str, evaluation: Results) -> None:
         self.folder, self.name = folder, file_name(name)
         self.best, self.without = EventFile(folder / self.name), None
         seeds = of_stage(EXPLORING, evaluation.sizes["seed"])

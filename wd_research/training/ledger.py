@@ -44,7 +44,8 @@ def turned(old: Array, new: Array) -> Array:
 
 def leaf_label(path: Any) -> str:
     """`Dense_0.kernel`: a leaf's path as part of the name of a metric, in the characters that netCDF and TensorBoard
-    allow; a tree that is one leaf is called `weights`."""
+    allow; a tree that is one leaf is called `weights`.
+    """
     name = jax.tree_util.keystr(path, simple=True, separator=".")
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name) or "weights"
 

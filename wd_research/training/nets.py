@@ -48,7 +48,6 @@ def of_linen(module: nn.Module) -> Net:
     collections beside "params" are the extras; in training it may draw from "dropout", and from streams of any other
     name. The rate of a flax Dropout in it may be traced, and so a hyperparameter.
     """
-
     module_: Any = module  # flax's types know none of the arguments of its __call__
 
     def init(key: Key, inputs: Numbers) -> tuple[Params, Extras]:
