@@ -87,7 +87,7 @@ def write_page(page: Path) -> None:
         parts["Questions of today" if run.of_today else "The article and the laws"].append(run)
     lines = [*head(runs), *contents(parts), *table_of_rows(runs)]
     for title, part in parts.items():
-        lines += [f"# {title}", "", *(line for run in part for line in section(run))] if part else []
+        lines += [f"## {title}", "", *(line for run in part for line in section(run))] if part else []
     page.write_text("\n".join(lines))
 
 
@@ -153,7 +153,7 @@ def section(run: Measured) -> list[str]:
         for c in run.claims
     ]  # fmt: skip
     return [
-        f"## {run.question}",
+        f"### {run.question}",
         "",
         f"`{run.command}`: {run.members:,} nets, {run.seeds}, {run.seconds:.0f} s on "
         f"{run.device}, {run.date}. Of {len(run.claims)} claims {count(run.claims)}.",
