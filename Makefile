@@ -1,13 +1,20 @@
-# make run    sets up .venv and answers the main question
-# make test   sets up .venv and passes the tests
-# make reproduce  runs the experiments of the article and the laws and writes docs/evidence.md
-# make frontier   the same for the questions of today: a night; either with QUICK=1 in little, into runs/evidence-quick
-# make tournament runs its worlds and judges rules: docs/tournament.md; a night, or with QUICK=1 in little
+# make run            sets up .venv and answers the main question
+# make test           sets up .venv and passes the tests
+# make test-slow      passes the tests that take minutes
+# make test-browser   passes the tests that open TensorBoard and the report in Chromium
+# make check          runs ruff, pyright and the import contract
+# make docs           builds the site of docs/ into build/site: open build/site/index.html
+# make reproduce      runs the experiments of the article and the laws and writes docs/evidence.md
+# make frontier       the same for the questions of today: a night; either with QUICK=1 in little, into runs/evidence-quick
+# make tournament     runs its worlds and judges rules: docs/tournament.md; a night, or with QUICK=1 in little
+# make bench          measures speed against the engine's peers
+# make clean          removes .venv and what was built
+# make help           prints these lines
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: run reproduce frontier tournament test test-slow test-browser check bench clean
+.PHONY: run reproduce frontier tournament test test-slow test-browser check bench docs clean help
 
 run: $(VENV)/ready
 	$(BIN)/python -m experiments.decay_values
@@ -40,6 +47,10 @@ bench: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,data,bench]'
 	$(BIN)/python scripts/bench.py
 
+docs: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,data,docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,data]'
@@ -48,3 +59,6 @@ $(VENV)/ready: pyproject.toml constraints.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info
+
+help:
+	@sed -n 's/^# make/make/p' $(firstword $(MAKEFILE_LIST))
