@@ -1,9 +1,11 @@
 """Optimizers as cores: the step without learning rate and decay, for every place of decay (`places`).
 
-adam      m / (sqrt(v) + eps)                       AdamW, where decay is decoupled
-lion      sign(b1 m + (1 - b1) g)                   a tenth of Adam's learning rate, ten times its decay
-momentum  g + b m                                   SGD; momentum(0) is plain
-muon      the orthogonal factor of the momentum     kernels; Adam for all other leaves
+    adam      m / (sqrt(v) + eps)                       AdamW, where decay is decoupled
+    lion      sign(b1 m + (1 - b1) g)                   a tenth of Adam's learning rate, ten times its decay
+    momentum  g + b m                                   SGD; momentum(0) is plain
+    muon      the orthogonal factor of the momentum     kernels; Adam for all other leaves
+
+g is the gradient, m its first moment, and v its second.
 """
 
 from typing import Any
