@@ -31,7 +31,7 @@ REFERENCE = {page.stem: page.read_text() for page in sorted((DOCS / "reference")
 DOCUMENTED = [name for text in REFERENCE.values() for name in DIRECTIVE.findall(text)]
 FAQ, TUTORIAL, GLOSSARY = ((DOCS / f"{name}.md").read_text() for name in ("faq", "tutorial", "glossary"))
 ERRORS = FAQ.partition("\n## Errors on the command line\n")[2]
-FENCED = r"```{}\n(.*?)```\n\n```text\n(.*?)\n```"
+FENCED = r"### ([^\n]+)\n\n```{}\n(.*?)```\n\n```text\n(.*?)\n```"  # a heading, what is run, what it says
 
 
 def named(path):
@@ -164,7 +164,13 @@ def test_the_experiment_of_the_tutorial_runs(folder):
     assert "Which decay predicts the progression of diabetes best" in done.stdout
 
 
-@pytest.mark.parametrize(("code", "sentence"), re.findall(FENCED.format("python"), ERRORS, re.DOTALL))
+def errors(language):
+    """What the page shows of errors in a language, each by its heading; one needs a run of its own."""
+    found = re.findall(FENCED.format(language), ERRORS, re.DOTALL)
+    return [pytest.param(*pair, id=heading) for heading, *pair in found if "holds a run with" not in pair[1]]
+
+
+@pytest.mark.parametrize(("code", "sentence"), errors("python"))
 def test_python_gives_the_error_that_the_page_shows(code, sentence, folder, monkeypatch):
     monkeypatch.chdir(folder)
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$") as caught:
@@ -172,10 +178,7 @@ def test_python_gives_the_error_that_the_page_shows(code, sentence, folder, monk
     assert isinstance(caught.value, wd.UserError) or "`ValueError`" in ERRORS.split(sentence)[1].partition("###")[0]
 
 
-COMMANDS = re.findall(FENCED.format("sh"), ERRORS, re.DOTALL)
-
-
-@pytest.mark.parametrize(("command", "sentence"), [pair for pair in COMMANDS if "holds a run with" not in pair[1]])
+@pytest.mark.parametrize(("command", "sentence"), errors("sh"))
 def test_a_command_gives_the_error_that_the_page_shows(command, sentence, folder, monkeypatch, capsys):
     _, *words = shlex.split(command)
     module = words[1] if words[0] == "-m" else None
