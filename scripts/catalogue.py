@@ -105,7 +105,7 @@ FIELDS = {
     "Fields of a task": ("types", "Task", "run"),
     "Fields of an arm": ("types", "Arm", "run"),
     "Fields of an experiment": ("experiment", "Experiment", "run"),
-    "Fields of a setting": ("decay/units", "Setting", "decay"),
+    "Fields of a setting": ("decay/setting", "Setting", "decay"),
 }
 
 

@@ -68,8 +68,9 @@ def test_the_page_has_every_row_the_claims_in_their_unit_and_the_first_figure(tm
 def test_questions_of_today_have_a_part_of_their_own(tmp_path):
     today = leave(tmp_path / "today", command="python -m experiments.language.when_to_decay")
     page = page_of(tmp_path, today, leave(tmp_path / "other"))
-    titles = re.findall(r"^# (.*)", page, re.MULTILINE)
-    assert titles == ["The evidence", "Questions of today", "The article and the laws"]
+    assert re.findall(r"^# (.*)", page, re.MULTILINE) == ["The evidence"]
+    parts = ("Questions of today", "The article and the laws")
+    assert [title for title in re.findall(r"^## (.*)", page, re.MULTILINE) if title in parts] == list(parts)
     short = "| Does it? | `language.when_to_decay` | 7 | 2 | 1 hold |"
     assert page.index("| questions of today |") < page.index(short) < page.index("| the article and the laws |")
     assert page.index("# Questions of today") < page.index("experiments.language.when_to_decay`: 7 nets")
