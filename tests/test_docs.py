@@ -1,6 +1,7 @@
 """The pages: each is in the navigation, what they link to is there, and what they show is what the code says."""
 
 import ast
+import importlib.util
 import itertools
 import re
 import runpy
@@ -178,6 +179,13 @@ def test_python_gives_the_error_that_the_page_shows(code, sentence, folder, monk
     assert isinstance(caught.value, wd.UserError) or "`ValueError`" in ERRORS.split(sentence)[1].partition("###")[0]
 
 
+def run_module(name, monkeypatch):
+    """Run it as `python -m` does, which has not imported it before."""
+    package = importlib.util.find_spec(name).submodule_search_locations
+    monkeypatch.delitem(sys.modules, f"{name}.__main__" if package else name, raising=False)
+    runpy.run_module(name, run_name="__main__")
+
+
 @pytest.mark.parametrize(("command", "sentence"), errors("sh"))
 def test_a_command_gives_the_error_that_the_page_shows(command, sentence, folder, monkeypatch, capsys):
     _, *words = shlex.split(command)
@@ -185,7 +193,7 @@ def test_a_command_gives_the_error_that_the_page_shows(command, sentence, folder
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", words[1:] if module else words)
     with pytest.raises(SystemExit) as ended:
-        runpy.run_module(module, run_name="__main__") if module else runpy.run_path(words[0], run_name="__main__")
+        run_module(module, monkeypatch) if module else runpy.run_path(words[0], run_name="__main__")
     assert (ended.value.code, capsys.readouterr().err) == (2, sentence + "\n")
 
 
@@ -194,7 +202,7 @@ def test_what_the_units_page_shows_is_what_units_prints(monkeypatch, capsys):
     page = (DOCS / "units.md").read_text()
     for command in re.findall(r"^\.venv/bin/python -m wd_research (.+)$", page, re.MULTILINE):
         monkeypatch.setattr(sys, "argv", ["wd_research", *shlex.split(command)])
-        runpy.run_module("wd_research", run_name="__main__")
+        run_module("wd_research", monkeypatch)
     printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     shown = re.findall(r"```text\n(.*?)\n```", page.partition("## The tiny net")[2], re.DOTALL)
     assert len(shown) == 4

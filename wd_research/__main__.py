@@ -21,6 +21,7 @@ from wd_research.decay.rescaling import Quantity, Rescaled, rescale
 from wd_research.decay.setting import Schedule, Setting
 from wd_research.decay.units import BITS, Row, effect, find, moved, share_of, table
 from wd_research.flags import UserError, flag
+from wd_research.parsing import in_one_sentence
 
 FAMILIES = {
     "coupled": "In the gradient, before the optimizer",
@@ -180,11 +181,11 @@ def load(
     point = {hyper: float(results[hyper]) for hyper in hypers(arms[name])}
     confirming = [part["seed"].to_numpy() for part in read_evidence(folder).confirming.get(name, ())]
     seed = seed if seed is not None else int(confirming[0][0]) if confirming else 0
-    print(f"{name} at {describe_point(point)}, seed {seed}")
     try:
         kept, places = kept_of(folder / TILES / file_name(name), seed, point)
     except LookupError as error:
         raise UserError(str(error)) from error
+    print(f"{name} at {describe_point(point)}, seed {seed}")
     leaves = {key: leaf[places] for key, leaf in kept.leaves.items()}
     for key, leaf in leaves.items():
         print(f"  {key}  {leaf.dtype}{list(leaf.shape)}")
@@ -308,7 +309,8 @@ def main() -> None:
         end = sys.argv.index("--")
         sys.argv[end:] = [f"--flags={shlex.join(sys.argv[end + 1 :])}"]
     try:
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m wd_research", description=__doc__)
+        with in_one_sentence():
+            tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m wd_research", description=__doc__)
     except UserError as error:
         stop(str(error))
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import tyro
 
 from wd_research.flags import UserError, flag
+from wd_research.parsing import in_one_sentence
 from wd_research.reporting.folder import new_folder
 from wd_research.reporting.record import read_record
 from wd_research.signals import ending, heeded, held
@@ -104,7 +105,8 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
     with ended_by_signals(), heeded():
         check_parameters(inspect.signature(experiment).parameters)
         check_renamed(sys.argv[1:], inspect.signature(experiment).parameters)
-        declare, flags = tyro.cli(command, prog=f"python -m {name}", description=module and module.__doc__)
+        with in_one_sentence():
+            declare, flags = tyro.cli(command, prog=f"python -m {name}", description=module and module.__doc__)
         check_run_flags(flags)
         with held():
             import wd_research.running  # noqa: F401  all that takes long to import

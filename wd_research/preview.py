@@ -39,7 +39,7 @@ def plan_text(experiment: Experiment, limits: Limits, folder: Path | None = None
     ]
     total = (
         f"{len(distinct)} program(s), compiled in {sum(plan.compile_seconds for plan in distinct):.1f} s; "
-        f"{experiment.members:,} members, {sum(seconds.values()):.0f} s of training; evaluating and writing come on top"
+        f"{experiment.members:,} members, {sum(seconds.values()):.1f} s of training; evaluating and writing come on top"
     )
     return "\n".join([*lines, total, *there(experiment, limits, folder), *then(experiment)]) + "\n"
 

@@ -17,6 +17,7 @@ from experiments.tournament.judge import BUDGETS, Judged, cells_of, judged, scor
 from experiments.tournament.rules import SEARCHES, Search
 from experiments.tournament.table import tables_in
 from wd_research.cli import stop
+from wd_research.parsing import in_one_sentence
 
 
 def judging(
@@ -72,7 +73,8 @@ def searched(file: Path) -> Search:
 def main() -> None:
     """Read the flags and judge; exit code 2, with one sentence, for bad input."""
     try:
-        tyro.cli(judging, description=__doc__)
+        with in_one_sentence():
+            tyro.cli(judging, description=__doc__)
     except wd.UserError as error:
         stop(str(error))
 

@@ -109,7 +109,7 @@ def test_a_text_whose_tokens_have_no_known_size_has_no_bits_per_byte():
     ("changes", "says"),
     [
         ({"window": 0}, "--window 0 is too few"),
-        ({"window": BLOCK}, f"--window {BLOCK} is longer than a block of the text"),
+        ({"window": BLOCK}, f"a window of {BLOCK} is longer than the blocks"),
         ({"batch_size": 0}, "--batch-size 0 is too few"),
         ({"train_tokens": 25 * BLOCK}, "noise has 30 blocks of 2,048 tokens, and 51,200 tokens to train on and twice"),
         ({"net": Decoder(19)}, "a vocabulary of 20 needs logits of shape (2, 100, 20)"),

@@ -79,13 +79,16 @@ def varying(results: Results) -> list[str]:
 
 
 def slices(results: Results) -> dict[str, np.ndarray]:
-    """The points of each setting of the other hyperparameters: its name, such as `learning rate 0.003` -> bool[h], in
-    the order of the points.
+    """The points of each setting of the other hyperparameters: its name, such as `learning rate 0.003` -> bool[h].
+
+    They stand in the order of the points, and of their values where the grid has grown.
     """
     columns = [[f"{humanize(name)} {said}" for said in told_apart(results[name].to_numpy())]
                for name in varying(results)]  # fmt: skip
     labels = [", ".join(row) for row in zip(*columns, strict=True)] if columns else [""] * results.sizes["point"]
-    return {label: np.array([other == label for other in labels]) for label in dict.fromkeys(labels)}
+    columns = [results[name].to_numpy() for name in varying(results)] if "declared" in results.attrs else []
+    order = np.lexsort(columns[::-1]) if columns else range(len(labels))
+    return {label: np.array([other == label for other in labels]) for label in dict.fromkeys(labels[p] for p in order)}
 
 
 def told_apart(values: np.ndarray, fewest: int = 3) -> list[str]:

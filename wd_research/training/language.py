@@ -205,7 +205,7 @@ def epochs_of(steps: int, window: int, batch_size: int, train_tokens: int) -> fl
 def check_sizes(text: Text, window: int, train_tokens: int, held_out: int) -> int:
     """How many blocks a text has. Raises UserError where it has too few, or a window is longer than a block."""
     if window > BLOCK - 1:
-        raise UserError(f"--window {window} is longer than a block of the text, which are shuffled: give {BLOCK - 1} "
+        raise UserError(f"a window of {window} is longer than the blocks in which text is shuffled: give {BLOCK - 1} "
                         "or less")  # fmt: skip
     blocks, wanted = len(text.tokens) // BLOCK, -(-train_tokens // BLOCK) + 2 * -(-held_out // BLOCK)
     if blocks < wanted:
