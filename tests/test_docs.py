@@ -156,6 +156,7 @@ def test_the_columns_of_the_tutorial_are_as_it_says(folder, monkeypatch, capsys)
     assert capsys.readouterr().out in TUTORIAL
 
 
+@pytest.mark.slow
 def test_the_experiment_of_the_tutorial_runs(folder):
     little = ("--steps", "6", "--seeds", "2", "--confirm", "2", "--no-tensorboard", "--workdir", "run")
     command = [sys.executable, "-W", "error", "my_decay.py", *little]

@@ -113,6 +113,7 @@ def test_more_seeds_are_a_race_that_goes_on(both, tmp_path):
     assert trained(short.arms["net"])[:8].sum() <= trained(raced.arms["net"])[:8].sum()
 
 
+@pytest.mark.slow
 def test_a_race_grows_beyond_an_edge(tmp_path):
     result = run(graded(decays=(0.0, 1e-3, 8.0, 10.0), grow=True), tmp_path)
     results = result.arms["net"]
@@ -126,7 +127,7 @@ def test_a_claim_on_the_whole_grid_keeps_it(tmp_path, capsys):
     curve = replace_measure(lambda arms: {"loss": wd.final(arms["net"], "test_loss")[:, 1]}, (0.0, np.inf))
     result = run(graded(claims=(HELPS, replace(curve, id="curve"))), tmp_path)
     assert trained(result.arms["net"]).all()
-    assert "the claim curve rests on the whole grid" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("the claim curve rests on the whole grid") == 1
 
 
 def test_a_condition_keeps_what_may_be_best_in_it(tmp_path):
@@ -141,6 +142,7 @@ def test_a_condition_keeps_what_may_be_best_in_it(tmp_path):
     assert result.summary["claims"][0]["verdict"] == "holds"
 
 
+@pytest.mark.slow
 def test_points_on_which_a_choice_falls_later_come_back(tmp_path):
     """Before all seeds are there a claim looks elsewhere than behind it."""
 

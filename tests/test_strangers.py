@@ -171,7 +171,7 @@ def of_parameter(name):
 
 
 RUN_FLAGS = ["workdir", "tensorboard", "no_tensorboard", "audit", "plan", "conclude", "member_runs", "confirm",
-             "until_decided", "grow", "checkpoint_every", "keep", "join", "shard", "tiles", "memory", "block",
+             "until_decided", "grow", "race", "checkpoint_every", "keep", "join", "shard", "tiles", "memory", "block",
              "distributed", "no_audit", "help"]  # fmt: skip
 
 

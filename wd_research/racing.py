@@ -9,6 +9,7 @@ summary says beside the answer, by loss and at any step, is chosen among what is
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from wd_research.evidence.choices import SPENT, Choice, Scores, rivals
 from wd_research.evidence.claims import Claim
@@ -38,14 +39,18 @@ def race(
     points: dict[str, Sequence[int]] = {name: range(arm.size) for name, arm in trained.items()}
     rounds: dict[str, list[Results]] = {name: [] for name in trained}
     results: dict[str, Results] = {}
+    whole = ""  # the claim for which nothing is dropped
     for number, last in enumerate(looks(seeds), start=1):
         wanted = {name: Wanted(arm, range(last), points[name]) for name, arm in trained.items()}
         for name, found in training.train(wanted, f", racing on {last} seeds" if number > 1 else "").items():
             rounds[name].append(found)
             results[name] = united(Wanted(trained[name], range(last), range(trained[name].size)), rounds[name])
         together = {name: results[name] if name in results else computed[name].isel(seed=slice(last)) for name in arms}
-        if last < seeds:
-            points = still_in(together, claims, level(number))
+        if last < seeds and not whole:
+            asked, whole = contests(Evidence(together), claims)
+            points = still_in(together, asked, level(number))
+            if whole:
+                warn(f"--race drops nothing: the claim {whole} rests on the whole grid, or fails")
     return {name: (results | computed)[name] for name in arms}
 
 
@@ -62,27 +67,25 @@ def level(number: int) -> float:
     return SPENT / (number * (number + 1))
 
 
-def still_in(arms: Mapping[str, Results], claims: Sequence[Claim], alpha: float) -> dict[str, list[int]]:
+def still_in(arms: Mapping[str, Results], asked: Sequence[Choice], alpha: float) -> dict[str, list[int]]:
     """The points of every arm that may still be chosen; all of an arm from which nothing is chosen."""
-    asked = contests(Evidence(arms), claims)
     left: dict[str, set[int]] = {}
-    for choice in asked or ():
+    for choice in asked:
         left.setdefault(choice.arm, set()).update(rivals(arms[choice.arm], choice, alpha))
     return {name: sorted(left.get(name, results["point"].to_numpy().tolist())) for name, results in arms.items()}
 
 
-def contests(evidence: Evidence, claims: Sequence[Claim]) -> list[Choice] | None:
-    """What the summary and the claims choose; None where a claim rests on whole curves or cannot be asked."""
+def contests(evidence: Evidence, claims: Sequence[Claim]) -> tuple[list[Choice], str]:
+    """What the answer and the claims choose; or nothing, and a claim that rests on whole curves or cannot be asked."""
+    by = {name: judged_by(results) for name, results in evidence.items() if can_be_tuned(results)}
+    measures = [(f"of {name}", partial(of_arm, name, by[name], False)) for name in by]
+    measures += [(claim.id, claim.measure) for claim in claims]
     found = []
-    of_arms = [
-        partial(of_arm, name, judged_by(evidence[name]), False) for name in evidence if can_be_tuned(evidence[name])
-    ]
-    for name, measure in [*(("", measure) for measure in of_arms), *((claim.id, claim.measure) for claim in claims)]:
+    for name, measure in measures:
+        cells: Mapping[str, Any] = {"": None}
         with kept({}, "a choice"):  # what it raises, it raises again where it is judged
-            cells = measured_cells(measure, evidence.arms).values()
-            if all(isinstance(scores, Scores) for scores in cells):
-                found += [choice for scores in cells if isinstance(scores, Scores) for choice in scores.choices]
-                continue
-        warn(f"--race drops nothing: the claim {name} rests on the whole grid, not on choices alone")
-        return None
-    return list(dict.fromkeys(found))
+            cells = measured_cells(measure, evidence.arms)
+        if not all(isinstance(scores, Scores) for scores in cells.values()):
+            return [], name
+        found += [choice for scores in cells.values() for choice in scores.choices]
+    return list(dict.fromkeys(found)), ""

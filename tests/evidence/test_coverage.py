@@ -86,9 +86,9 @@ def test_no_set_knows_of_collapses_that_no_seed_shows():
     assert confidence_sets(UNSEEN, 16, 60)["guarded"].coverage > 0.9
 
 
-@pytest.mark.parametrize("name", [name for name in SET_DESIGNS if name != UNSEEN])
+@pytest.mark.parametrize("name", ["counting alone", "unequal noise", SKEWED, "by loss", "a real run"])
 def test_a_race_drops_a_best_point_hardly_ever_and_the_set_behind_it_holds_it(name):
-    trials = 40
+    trials = 30
     raced = simulate(name, 16, trials)
     assert raced.dropped <= 0.03 + luck(0.03, 2 * trials)
     assert raced.coverage >= 0.95 - luck(0.95, 2 * trials)

@@ -98,6 +98,8 @@ def fit_results(path: Path, name: str, results: "Results") -> None:
         *(key for key in ("test_accuracy", "test_loss") if key in results
           and (results[key].dims != dims or results[key].dtype.kind not in "iufb")),
     ]  # fmt: skip
+    ended = results.get("diverged_at")
+    wrong += [] if ended is not None and ended.dims == dims[:2] and ended.dtype.kind in "iu" else ["diverged_at"]
     axis, unit = results.attrs.get("axis"), results.attrs.get("loss_unit", "")
     wrong += [] if isinstance(axis, str) and axis in numbers[3:] else ["axis"]
     wrong += [] if isinstance(unit, str) else ["loss_unit"]
