@@ -10,9 +10,13 @@ import wd_research as wd
 from tests.test_stages import HELPS, computed, declared, replace_measure, run, words
 from tests.training import cases
 from wd_research.evidence.choices import SPENT, rivals
+from wd_research.evidence.measured import Evidence
 from wd_research.evidence.selection import likely_best
 from wd_research.racing import level, looks, still_in
-from wd_research.results import UNTRAINED, trained
+from wd_research.reporting.figures import all_figures
+from wd_research.reporting.hparams import write_members
+from wd_research.reporting.panels import explored
+from wd_research.results import UNTRAINED, mean_of_seeds, trained
 
 SEEDS = 12
 
@@ -85,6 +89,30 @@ def test_means_are_over_the_seeds_that_there_are(both):
     np.testing.assert_allclose(lost, expected, rtol=1e-4)
     np.testing.assert_allclose(lost[there.all(axis=0)], all_[there.all(axis=0)], rtol=1e-4)
     assert np.isfinite(raced.table()["test_loss_low"].to_numpy()).all()
+
+
+@pytest.mark.parametrize("kind", ["classes", "numbers"])
+def test_every_figure_draws_the_points_that_were_dropped(tmp_path, kind):
+    """Of a grid in three hyperparameters, judged by accuracy and by loss, with a member that diverged."""
+    rng, points = np.random.default_rng(0), cases.points((0.0, 0.1, 1.0, 10.0), (0.01, 0.02), (0.0, 0.4))
+    size = len(points.decay)
+    metrics = {f"{part}_{name}": rng.uniform(0.5, 1, (8, size)) for part in ("train", "validation", "test")
+               for name in (("accuracy", "loss") if kind == "classes" else ("loss",))}  # fmt: skip
+    metrics["weights_below"] = np.sort(rng.uniform(size=(8, size, 42)))
+    results = wd.labelled(points, "decay", 5, {name: values.astype(np.float32) for name, values in metrics.items()})
+    at = np.full((8, size), -1)
+    at[4:, [1, 5, 6]], at[2, 7] = UNTRAINED, 3
+    for name in metrics:
+        results[name] = results[name].where((at != UNTRAINED)[(..., *[None] * (results[name].ndim - 2))])
+    results["diverged_at"] = (("seed", "point"), at)
+    figures = all_figures(Evidence({"net": results}))
+    assert set(figures) == {"accuracy" if kind == "classes" else "loss", "heat_map", "time_scale", "points"}
+    for name, figure in figures.items():
+        figure.savefig(tmp_path / f"{name}.png")
+    assert explored({"net": results}) == "4 to 8 exploring seeds"
+    assert np.isfinite(mean_of_seeds(results, "test_loss")).sum() == size - 1
+    write_members(tmp_path / "members", {"net": results})
+    assert len(list((tmp_path / "members").glob("net/*"))) == (at != UNTRAINED).sum()
 
 
 def test_it_goes_on_and_is_concluded_from_its_folder(both):

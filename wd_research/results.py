@@ -94,6 +94,14 @@ def surviving(results: Results, name: str) -> np.ndarray:
     return np.ma.where(finite, values, np.nan) if np.ma.isMaskedArray(values) else np.where(finite, values, np.nan)
 
 
+def mean_of_seeds(results: Results, name: str) -> np.ndarray:
+    """The mean of a metric at the end of training, of each point over the seeds it was trained on; f64[h].
+
+    It is NaN where a member has diverged.
+    """
+    return np.ma.filled(surviving(results, name).mean(axis=0), np.nan)
+
+
 def axis_values(results: Results) -> np.ndarray:
     """The values of the hyperparameter in question, ascending; f64[v]."""
     return np.unique(results[results.attrs["axis"]].to_numpy().astype(float))

@@ -10,7 +10,7 @@ from wd_research.reporting.axes import number, percent, thinned, wrapped
 from wd_research.reporting.drawing import Axes, Figure, panel_grid, told_apart, varying
 from wd_research.reporting.maps import shades
 from wd_research.reporting.panels import explored, index_of_best
-from wd_research.results import humanize, judged_by, surviving
+from wd_research.results import humanize, judged_by, mean_of_seeds
 from wd_research.types import Results
 
 FEWEST = 3  # hyperparameters that vary: of two a heat map says as much
@@ -49,8 +49,8 @@ def draw_lines(panel: Axes, name: str, results: Results, names: Sequence[str], c
     from matplotlib import colormaps
 
     by = judged_by(results)
-    scores = surviving(results, f"test_{by}").mean(axis=0)
-    goodness = np.ma.filled(scores if by == "accuracy" else -scores, np.nan).astype(float)
+    scores = mean_of_seeds(results, f"test_{by}")
+    goodness = scores if by == "accuracy" else -scores
     goodness = np.where(np.isfinite(goodness), goodness, -np.inf)
     seen = goodness[np.isfinite(goodness)]
     worst, best = sorted((colors["vmin"], colors["vmax"]), reverse=by != "accuracy")

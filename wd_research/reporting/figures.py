@@ -32,7 +32,7 @@ from wd_research.reporting.drawing import (
 from wd_research.reporting.maps import heat_map, is_map
 from wd_research.reporting.panels import Curves, averaged, explored, finite, fit_height, index_of_best, kinds
 from wd_research.reporting.seeds import of_stage
-from wd_research.results import humanize, judged_by, surviving
+from wd_research.results import humanize, judged_by, mean_of_seeds, surviving
 from wd_research.types import Results
 
 EVERY = "every point"  # of an arm, in one panel
@@ -168,7 +168,7 @@ def draw_chosen(panel: Axes, results: Results, cell: Cell) -> None:
     from matplotlib.transforms import offset_copy
 
     chosen, name = index_of_best(results), f"test_{judged_by(results)}"
-    place, height = places(results)[chosen], surviving(results, name)[:, chosen].mean()
+    place, height = places(results)[chosen], mean_of_seeds(results, name)[chosen]
     if not np.isfinite(height):  # all have diverged, and none is good
         return
     panel.plot(place, height, label="chosen on validation", **STAR)
@@ -238,7 +238,7 @@ def time_scales(results: Results) -> np.ndarray:
 def draw_setting(panel: Axes, results: Results, among: np.ndarray, setting: str, style: Style) -> list[np.ndarray]:
     """The test score of one setting against the time scale; the means with their intervals that are drawn."""
     x, values = time_scales(results)[among], surviving(results, f"test_{judged_by(results)}")[:, among]
-    if not np.isfinite(values.mean(axis=0)).any():
+    if not np.isfinite(np.ma.filled(values.mean(axis=0), np.nan)).any():
         return []
     if setting == EVERY:
         draw_measured(panel, x, means(values), style, setting)

@@ -10,7 +10,7 @@ from wd_research.evidence.selection import likely_best
 from wd_research.reporting.axes import ROUND, figure_of, number, percent, thinned, wrapped
 from wd_research.reporting.drawing import STAR, Axes, Figure, panel_grid, places, slices, told_apart
 from wd_research.reporting.panels import explored, index_of_best
-from wd_research.results import axis_values, humanize, judged_by, surviving
+from wd_research.results import axis_values, humanize, judged_by, mean_of_seeds
 from wd_research.types import Results
 
 MOST_MAPS = 12
@@ -54,7 +54,7 @@ def draw_map(panel: Axes, name: str, results: Results, colors: Mapping[str, Any]
     column = np.searchsorted(values, places(results))
     row = np.argmax(list(settings.values()), axis=0)
     table = np.full((len(settings), len(values)), np.nan)
-    table[row, column] = surviving(results, f"test_{by}").mean(axis=0)
+    table[row, column] = mean_of_seeds(results, f"test_{by}")
     image = panel.imshow(table, aspect="auto", **colors)
     likely = likely_best(results)
     for x, y in zip(column[likely], row[likely], strict=True):
@@ -76,7 +76,7 @@ def draw_map(panel: Axes, name: str, results: Results, colors: Mapping[str, Any]
 
 def shades(arms: Arms, by: str) -> dict[str, Any]:
     """The colours of a heat map, brighter where better, and the values that they reach between."""
-    means = np.concatenate([surviving(arm, f"test_{by}").mean(axis=0) for arm in arms.values() if judged_by(arm) == by])
+    means = np.concatenate([mean_of_seeds(arm, f"test_{by}") for arm in arms.values() if judged_by(arm) == by])
     means = means[np.isfinite(means)]
     if by == "accuracy":
         best = means.max(initial=0.0)

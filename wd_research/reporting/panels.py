@@ -10,7 +10,7 @@ from wd_research.evidence.measured import EXPLORING, Arms
 from wd_research.reporting.axes import in_percent, losses_in_view, shares_in_view
 from wd_research.reporting.drawing import PARTS, Axes
 from wd_research.reporting.seeds import of_stage
-from wd_research.results import judged_by, surviving
+from wd_research.results import judged_by, mean_of_seeds, trained
 from wd_research.types import Results
 
 
@@ -28,12 +28,14 @@ class Curves(NamedTuple):
 def finite(results: Results) -> np.ndarray:
     """The points of which something can be shown: some part of the data has a finite mean over seeds; bool[h]."""
     by = judged_by(results)
-    return np.any([np.isfinite(surviving(results, f"{part}_{by}").mean(axis=0)) for part in PARTS], axis=0)
+    return np.any([np.isfinite(mean_of_seeds(results, f"{part}_{by}")) for part in PARTS], axis=0)
 
 
 def explored(arms: Arms) -> str:
-    """`8 exploring seeds`."""
-    return of_stage(EXPLORING, next(iter(arms.values())).sizes["seed"])
+    """`8 exploring seeds`, or `4 to 32 exploring seeds` where a race has dropped points."""
+    seeds = [trained(results).sum(axis=0) for results in arms.values()]
+    fewest, most = min(int(each.min()) for each in seeds), max(int(each.max()) for each in seeds)
+    return f"{f'{fewest} to ' if fewest < most else ''}{of_stage(EXPLORING, most)}"
 
 
 def averaged(seeds: str) -> str:

@@ -126,15 +126,18 @@ def scored(arms: list[dict[str, Any]], by: str) -> list[list[str]]:
 
 
 def otherwise(arms: list[dict[str, Any]], by: str) -> list[list[str]]:
-    """The rows of the points that are best at any step, and best by loss, each with its gain."""
-    steps = [arm["by_step"] for arm in arms]
+    """The rows of the points that are best at any step, and best by loss, each with its gain.
+
+    Behind a race they are the best of the points that are left, which it has not raced by.
+    """
+    steps, among = [arm["by_step"] for arm in arms], "of these, " if any(map(was_raced, arms)) else ""
     rows = [
-        ["best at any step", *map(describe_stop, steps)],
+        [f"{among}best at any step", *map(describe_stop, steps)],
         ["gain at any step", *map(gain_of, steps)],
     ]
     if by != "loss":
         losses = [arm["by_loss"] for arm in arms]
-        rows += [["best by loss", *map(describe, losses)]]
+        rows += [[f"{among}best by loss", *map(describe, losses)]]
         rows += [["gain in loss", *map(gain_of, losses)]]
     return rows
 
