@@ -2,7 +2,7 @@
 
     python scripts/tournament.py             # what is missing in docs/tournament/worlds
     python scripts/tournament.py kjv mnist   # worlds whose names begin so, and then all that are there are judged
-    python scripts/tournament.py --quick     # in little, into runs/tournament-quick
+    python scripts/tournament.py --quick     # one world of each data in little, into runs/tournament-quick
 
 A world is run in runs/tournament, and its table is kept; one that was interrupted goes on. To measure it anew, remove
 its table and its run.
@@ -36,6 +36,8 @@ def main() -> None:
     begin, wanted = perf_counter(), [world for world in WORLDS if world.folder.startswith(tuple(flags.names or [""]))]
     if not wanted:
         parser.error(f"no world's name begins so: choose among {', '.join(world.folder for world in WORLDS)}")
+    if flags.quick:
+        wanted = list({world.data: world for world in reversed(wanted)}.values())[::-1]  # the first of each data
     left = [world for world in wanted if not (tables / f"{world.folder}.npz").exists()]
     ends = in_order(lambda world: run(world, folder, flags.quick), left, 2 if flags.quick else 1)
     for place, world in enumerate(ends, start=1):
