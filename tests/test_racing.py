@@ -1,7 +1,10 @@
 """Racing: points that have lost are dropped between rounds of seeds; what is left answers as the whole grid does."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +17,13 @@ from wd_research.evidence.measured import Evidence
 from wd_research.evidence.selection import likely_best
 from wd_research.racing import level, looks, still_in
 from wd_research.reporting.figures import all_figures
+from wd_research.reporting.folder import read_results
 from wd_research.reporting.hparams import write_members
 from wd_research.reporting.panels import explored
 from wd_research.results import UNTRAINED, mean_of_seeds, trained
+from wd_research.training.plan import Limits
 
+ROOT = Path(__file__).parent.parent
 SEEDS = 12
 
 
@@ -215,6 +221,8 @@ def test_rivals_of_a_choice(both):
     assert rivals(results, choice._replace(contest=None), SPENT) == {choice.point}
     by_others = wd.choose(results, scores=-wd.final(results, "test_loss"))
     assert rivals(results, by_others, SPENT) == set(range(results.sizes["point"]))
+    for derived in (wd.stopped_early(results), results.assign(validation_accuracy=results["validation_accuracy"] ** 2)):
+        assert rivals(results, wd.choose(derived), SPENT) == set(range(results.sizes["point"]))
     at_any = wd.choose(results, any_step=True)
     assert at_any.point in rivals(results, at_any, SPENT)
 
@@ -232,3 +240,25 @@ def test_the_flag_reaches_the_run_and_the_plan_says_it(tmp_path, capsys):
     assert json.loads((tmp_path / "run" / "experiment.json").read_text())["race"]
     words("--plan", "--race", "--seeds", 5)
     assert "of 5 seeds the first 4 see every point" in capsys.readouterr().out
+
+
+def test_a_race_of_points_that_advance_together_chooses_the_same(both, tmp_path):
+    _, whole = both
+    raced = run(graded(), tmp_path, how=wd.How(Limits(blocks=(None,)))).arms["net"]
+    there, expected = trained(raced), whole.arms["net"]
+    assert not there.all()
+    np.testing.assert_allclose(raced["test_loss"].to_numpy()[there], expected["test_loss"].to_numpy()[there], rtol=1e-4)
+    assert wd.choose(raced).point == wd.choose(expected).point
+
+
+@pytest.mark.slow
+def test_processes_that_share_a_folder_race_as_one_does(tmp_path):
+    sizes = "--steps 60 --decays 0 0.1 1 1000 --strengths 0 0.01 10 --learning-rates 0.001 0.01 --seeds 8 --confirm 2"
+    few = [*sizes.split(" "), "--race", "--no-tensorboard", "--tiles", "4", "--no-audit"]
+    command = [sys.executable, "-m", "experiments.decay_values", *few]
+    shared = [subprocess.Popen([*command, "--join", str(tmp_path / "shared")], cwd=ROOT) for _ in range(2)]
+    assert [process.wait() for process in shared] == [0, 0]
+    subprocess.run([*command, "--workdir", str(tmp_path / "alone")], cwd=ROOT, check=True)
+    one, other = (read_results(tmp_path / name / "results.nc") for name in ("shared", "alone"))
+    assert all(one[name].equals(other[name]) for name in one)
+    assert any(not trained(one[name]).all() for name in one)

@@ -103,14 +103,15 @@ def choose(
     are no others the first point is taken, which has no score and lies on no edge.
     """
     among = np.ones(results.sizes["point"], bool) if among is None else among
-    by = "" if scores is not None else by or judged_by(results)
+    by = by or judged_by(results)
     curves = scores_of(results, by, any_step) if scores is None else np.ma.filled(scores, np.nan)[..., None]
     curves = curves[:, among]
     point, evaluation = divmod(best_candidate(curves.reshape(len(curves), -1)), curves.shape[-1])
     steps = results["step"].to_numpy()[0 if any_step else -1 :]
     index = int(np.flatnonzero(among)[point])
     choice = choice_of(results, index, among, int(steps[evaluation]), curves[:, point, evaluation].mean())
-    choice = choice._replace(contest=Contest(tuple(results["point"].to_numpy()[among].tolist()), by, any_step))
+    raced_by = by if scores is None and "stopped_at" not in results else ""
+    choice = choice._replace(contest=Contest(tuple(results["point"].to_numpy()[among].tolist()), raced_by, any_step))
     return choice if choice.has_score else choice._replace(edges=(), on_edge=False)
 
 
@@ -124,7 +125,7 @@ def rivals(results: Results, choice: Choice, alpha: float) -> set[int]:
     """The numbers of the points that more seeds may find the best of a choice's contest, with probability 1 - alpha.
 
     They are the `contenders` among all its points at all its evaluations, on validation data. All stay where none has a
-    score, or other scores chose.
+    score, or other scores chose than these results have.
     """
     if choice.contest is None:
         return {choice.point}
@@ -134,6 +135,9 @@ def rivals(results: Results, choice: Choice, alpha: float) -> set[int]:
     among = np.flatnonzero(np.isin(results["point"].to_numpy(), points))
     curves, examples = scores_of(results, by, any_step)[:, among], results.attrs.get("validation_examples", 0)
     resolution = 1 / examples if examples and by == "accuracy" else 0.0
+    means = curves[:, results["point"].to_numpy()[among] == choice.point].mean(axis=0)
+    if not np.isclose(means, choice.validation).any():
+        return set(points)
     stays = contenders(curves.reshape(len(curves), -1), alpha, resolution).reshape(len(among), -1).any(axis=1)
     return set(results["point"].to_numpy()[among[stays]].tolist())
 
