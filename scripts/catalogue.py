@@ -158,10 +158,13 @@ def fields(path: str, name: str) -> Iterator[tuple[str, str, str]]:
     for node, after in zip(found.body, [*found.body[1:], None], strict=True):
         if not isinstance(node, ast.AnnAssign):
             continue
-        has_default = node.value is not None and not isinstance(node.value, ast.Call)
-        kind = ast.unparse(node.annotation) + (f" = {ast.unparse(node.value)}" if has_default else "")
-        is_said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-        said = str(after.value.value) if is_said else comment_of(lines, node)
+        kind = ast.unparse(node.annotation)
+        if node.value is not None and not isinstance(node.value, ast.Call):
+            kind += f" = {ast.unparse(node.value)}"
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            said = str(after.value.value)
+        else:
+            said = comment_of(lines, node)
         yield ast.unparse(node.target), kind.replace(" | ", " or "), " ".join(said.split())
 
 

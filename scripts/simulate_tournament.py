@@ -1,6 +1,6 @@
 """How often the tournament's 95 % intervals hold the truth, where it is known: `python scripts/simulate_tournament.py`.
 
-With a folder behind it, such as runs/tournament, only the worlds that have been run there are simulated.
+With a folder behind it, such as docs/tournament/worlds, only the worlds whose tables are there are simulated.
 
 What a rule loses is drawn as the worlds lie: an effect of the data, one of the world and one of the cell, of three
 distributions; the truth is the median, or the mean, over very many worlds.
@@ -16,7 +16,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from experiments.tournament.judge import Groups, estimate, over_draws
-from experiments.tournament.table import ended
+from experiments.tournament.table import tables_in
 from experiments.tournament.worlds import WORLDS, World
 
 REPEATS, LARGE = 400, 2_000  # tournaments; tournaments of which the truth is made
@@ -32,7 +32,7 @@ SIZES = 1.0, 0.5, 0.3  # of what data, worlds and cells do to a share
 def main() -> None:
     """Print the shares of intervals that hold the truth."""
     folder = Path(sys.argv[1]) if sys.argv[1:] else None
-    groups = groups_of([world for world in WORLDS if not folder or ended(folder / world.folder)])
+    groups = groups_of(list(tables_in(folder)) if folder else WORLDS)
     statistics: dict[str, Callable] = {"median": np.median, "mean": np.mean}
     for name, noise in NOISES.items():
         rng = np.random.default_rng(0)

@@ -67,12 +67,12 @@ def level(number: int) -> float:
     return SPENT / (number * (number + 1))
 
 
-def still_in(arms: Mapping[str, Results], asked: Sequence[Choice], alpha: float) -> dict[str, list[int]]:
+def still_in(arms: Mapping[str, Results], asked: Sequence[Choice], alpha: float) -> dict[str, Sequence[int]]:
     """The points of every arm that may still be chosen; all of an arm from which nothing is chosen."""
     left: dict[str, set[int]] = {}
     for choice in asked:
         left.setdefault(choice.arm, set()).update(rivals(arms[choice.arm], choice, alpha))
-    return {name: sorted(left.get(name, results["point"].to_numpy().tolist())) for name, results in arms.items()}
+    return {name: sorted(left.get(name, set(results["point"].to_numpy().tolist()))) for name, results in arms.items()}
 
 
 def contests(evidence: Evidence, claims: Sequence[Claim]) -> tuple[list[Choice], str]:

@@ -5,7 +5,7 @@ than any number.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -153,7 +153,7 @@ def contenders(scores: np.ndarray, alpha: float = ALPHA, resolution: float = 0.0
     Source: Smyth (2004), moderated t statistics.
     """
     scores = np.asarray(scores, float)
-    usable = np.isfinite(scores).all(axis=0)
+    usable = np.atleast_1d(np.isfinite(scores).all(axis=0))
     if usable.sum() < 2 or len(scores) < 2:
         return usable
     some, degrees = scores[:, usable], len(scores) - 1
@@ -185,7 +185,7 @@ def variance_prior(variances: np.ndarray, degrees: int) -> tuple[float, float]:
         return high, float(np.exp(logs.mean()))
     if excess >= polygamma(1, low / 2):
         return low, float(np.exp(logs.mean() + centred(low)))
-    found = brentq(lambda log: np.log(polygamma(1, np.exp(log) / 2) / excess), np.log(low), np.log(high))
+    found: Any = brentq(lambda log: np.log(polygamma(1, np.exp(log) / 2) / excess), np.log(low), np.log(high))
     prior = float(np.exp(found))
     return prior, float(np.exp(logs.mean() + centred(prior)))
 

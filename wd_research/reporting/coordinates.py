@@ -62,7 +62,7 @@ def draw_lines(panel: Axes, name: str, results: Results, names: Sequence[str], c
     colormap, chosen = colormaps["cividis"], index_of_best(results)
     for point in [*filter(chosen.__ne__, np.argsort(goodness).tolist()), chosen]:
         color = "0.85" if shares[point] < 0 else colormap(shares[point])
-        thick = {"linewidth": 4, "zorder": 3} if point == chosen else {"linewidth": 1, "alpha": 0.8}
+        thick: dict[str, Any] = {"linewidth": 4, "zorder": 3} if point == chosen else {"linewidth": 1, "alpha": 0.8}
         panel.plot(range(len(names) + 1), heights[:, point], color=color, **thick)
     for place, column in enumerate(columns):
         draw_scale(panel, place, ranks(np.unique(column)), told_apart(np.unique(column), 2))
