@@ -12,14 +12,8 @@ from wd_research.flags import UserError
 FORMS = re.compile(r"(.?[<>=^])?[-+ ]?z?#?0?\d{0,2}[,_]?(\.\d{1,2})?[eEfFgG%]?")
 LONGEST = 80
 ALLOWED = re.compile(r"\w([\w .,;+*=%()'&#@<>|~^!-]*[\w.,;+*=%()'&#@<>|~^!-])?")
-OWN = (
-    " without decay",
-    " over ",
-    ", confirming",
-    ", growth ",
-    ", racing ",
-    ", exploring",
-)  # ends that names get in TensorBoard
+# Ends that names get in TensorBoard.
+OWN = (" without decay", " over ", ", confirming", ", growth ", ", racing ", ", exploring")
 
 
 def check_name(what: str, name: object) -> None:

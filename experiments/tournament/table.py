@@ -5,6 +5,7 @@ error of numbers, which are nats of a normal density too. Decays are time scales
 decay.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,10 +16,11 @@ import numpy as np
 import wd_research as wd
 from experiments.tournament.truth import BOUNDED, DECAY
 from experiments.tournament.worlds import LONG, SHORTER, WORLDS, World
+from wd_research.reporting.files import write_whole
 from wd_research.reporting.record import read_evidence
 
 MEASURED = ("validation", "test", "bounded")
-STEP = 1e-4  # nats or points to which losses are kept
+DIGITS = 4  # behind the point, of nats or points of accuracy that are kept
 TOLERANCES = {"nats": 0.005, "points": 0.5}  # what nobody would change a recipe for
 
 
@@ -60,12 +62,13 @@ def table_of(world: World, folder: Path) -> Table:
 
 
 def write_table(table: Table, file: Path) -> None:
-    """Keep a table: a file of arrays, losses in steps of `STEP` as f32, which pack well."""
-    numbers = {name: np.round(getattr(table, name) / STEP).astype(np.float32) * STEP for name in MEASURED}
-    numbers = {name: values.astype(np.float32) for name, values in numbers.items()}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(file, world=np.array(table.world, str), unit=np.array(table.unit), scales=table.scales,
+    """Keep a table: a file of arrays, losses as f32 of so few `DIGITS` that they pack well."""
+    numbers = {name: np.round(getattr(table, name), DIGITS).astype(np.float32) for name in MEASURED}
+    content = io.BytesIO()
+    np.savez_compressed(content, world=np.array(table.world, str), unit=np.array(table.unit), scales=table.scales,
                         rates=table.rates, allow_pickle=False, **numbers)  # fmt: skip
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, content.getbuffer())
 
 
 def read_table(file: Path) -> Table:

@@ -12,7 +12,7 @@ from experiments.tournament import judge, page
 from experiments.tournament.judging import searched
 from experiments.tournament.marginal import best_ratio, scales_of_evidence
 from experiments.tournament.rules import SEARCHES, Runs
-from experiments.tournament.table import MEASURED, STEP, Table, at, table_of, tables_in, write_table
+from experiments.tournament.table import DIGITS, MEASURED, Table, at, table_of, tables_in, write_table
 from experiments.tournament.truth import SHORT, experiment
 from experiments.tournament.worlds import LONG, WORLDS, World, lesson
 from wd_research.decay.rules import FEATURES, Run
@@ -199,7 +199,7 @@ def test_a_table_is_kept_as_it_is(tmp_path):
     (again,) = tables_in(tmp_path).values()
     assert (again.world, again.unit) == (world, of.unit)
     for name in ("scales", "rates", *MEASURED):
-        np.testing.assert_allclose(getattr(again, name), getattr(of, name), rtol=1e-6, atol=0.6 * STEP)
+        np.testing.assert_allclose(getattr(again, name), getattr(of, name), rtol=1e-6, atol=0.6 * 10**-DIGITS)
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing", "half", "other"])

@@ -122,7 +122,7 @@ def scores_of(results: Results, by: str, any_step: bool) -> np.ndarray:
 
 
 def rivals(results: Results, choice: Choice, alpha: float) -> set[int]:
-    """The numbers of the points that more seeds may find the best of a choice's contest, with probability 1 - alpha.
+    """The numbers of the points that more seeds may find the best of a choice's contest, tested at the level alpha.
 
     They are the `contenders` among all its points at all its evaluations, on validation data. All stay where none has a
     score, or other scores chose than these results have.
