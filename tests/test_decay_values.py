@@ -181,7 +181,7 @@ def test_bad_input_gets_one_sentence(capsys, words, says):
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [(["--stpes", "3"], "--steps"), (["--decay", "0"], "--decays"), (["--steps", "many"], "invalid literal")],
+    [(["--stpes", "3"], "--steps"), (["--decay", "0"], "--decays"), (["--steps", "many"], "is no whole number")],
 )
 def test_a_wrong_flag_or_type_gets_a_suggestion(capsys, words, says):
     assert says in refused(capsys, *words)
