@@ -63,6 +63,11 @@ TABLES = {
         "decay",
         ("decay/schedules", ("cosine", "linear", "stable", "inverse_root", "inverse")),
     ),
+    "Equilibrium": (
+        "Where decay and gradients balance a step turns a weight by an angle: `wd.equilibrium.adam(eta, lambda)`.",
+        "decay",
+        ("decay/equilibrium", ("adam", "lion", "momentum", "norm_under_adam")),
+    ),
     "Hyperparameters": (
         "A point is one value of every hyperparameter.",
         "run",

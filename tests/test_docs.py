@@ -117,6 +117,7 @@ def test_the_catalogue_has_every_public_name_of_decay():
     rest = {"DecayError", "coefficients", "describe", "entries", "Setting"}  # no masks, and no conventions
     assert {name for name, home in HOMES.items() if home.startswith("wd_research.decay.")} - shown - rest == {
         "cores",
+        "equilibrium",
         "schedules",
     }
 

@@ -39,6 +39,15 @@ def test_an_unknown_name_is_an_attribute_error():
         wd.weight_decay  # noqa: B018
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in HOMES if HOMES[name] in ("wd_research", "wd_research.decay", "wd_research.training")]
+)
+def test_a_module_is_there_though_nothing_else_was_asked_for(name):
+    program = f"import wd_research as wd; assert wd.{name}.__name__.endswith('.{name}')"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_door_starts_neither_jax_nor_numpy():
     program = "import sys, wd_research; assert not {'jax', 'numpy'} & set(sys.modules), sorted(sys.modules)"
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True)

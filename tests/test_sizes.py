@@ -18,7 +18,7 @@ LARGE_FILES = {
     "experiments/literature/gradients_at_the_end.py": 345,
     "experiments/literature/grokking.py": 382,
     "experiments/literature/krogh_hertz.py": 372,
-    "experiments/literature/rotational_equilibrium.py": 375,
+    "experiments/literature/rotational_equilibrium.py": 372,
     "scripts/bench.py": 365,
     "wd_research/audit/twins.py": 344,
 }

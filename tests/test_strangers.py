@@ -72,7 +72,7 @@ def test_a_metric_of_every_step_is_a_mean_whatever_its_type(tmp_path):
     def observe(before, gradients, after):
         return {"always": jnp.bool_(True), "one": jnp.uint8(1), "half": jnp.bfloat16(0.5)}
 
-    run(small(arms={"an arm": replace(cases.arm(), observe=observe)}, steps=600), tmp_path)
+    run(small(arms={"an arm": replace(cases.arm(), observe=lambda h: observe)}, steps=600), tmp_path)
     results = read_results(tmp_path / "results.nc")["an arm"]
     for name, expected in (("always", 1), ("one", 1), ("half", 0.5)):
         np.testing.assert_array_equal(results[f"running_{name}"], expected)

@@ -3,7 +3,7 @@ from .advising import Advice, advise
 from .audit.leaves import Audit, audit_decay
 from .cli import main
 from .concluding import Result, conclude
-from .decay import cores, schedules
+from .decay import cores, equilibrium, schedules
 from .decay.bounds import bounded
 from .decay.chance import decay_at_random
 from .decay.masks import (
@@ -216,6 +216,7 @@ __all__ = [
     "embeddings",
     "entries",
     "epochs_of",
+    "equilibrium",
     "everything",
     "everywhere",
     "final",

@@ -4,6 +4,7 @@ Shapes are those of one member, a net with one seed at one point of the hyperpar
 speaks of seeds [s] and points [h].
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,7 +36,7 @@ Mask = Callable[[Params], Any]  # params -> tree of bool or float coefficients, 
 Pull = Callable[[optax.Updates, Params], optax.Updates]  # (updates, params) -> direction of decay
 Rate = Any  # a Number, or a tree of them, one per leaf or per subtree of the params
 Loss = Callable[[Params, Extras, "Batch", Key], tuple[Array, tuple[Extras, Metrics]]]
-Observe = Callable[[Params, optax.Updates, Params], Metrics]  # (before, gradients, after) of a step -> metrics
+Observe = Callable[[Params, optax.Updates, Params], Metrics]  # (before, gradients, after) of a step -> metrics, f32[]
 ComputedArm = Callable[[int], Results]  # seeds -> results (`results.labelled`): an arm that is computed, not trained
 
 RESERVED = frozenset(  # the names that results and summary.json have for themselves
@@ -91,6 +92,12 @@ def no_metrics(*_: Any) -> Metrics:
     return {}
 
 
+def unobserved(hypers: Hypers) -> Observe:
+    """Nothing is measured of a step."""
+    del hypers
+    return no_metrics
+
+
 def no_predictions(*_: Any) -> Array:
     """Raise ValueError: there is no net whose function could be asked for."""
     raise ValueError("this task has no predictions: give it predict=, the net's function outside training")
@@ -132,7 +139,7 @@ class Arm:
     """What is compared: one task and one way to train it, at every point of a grid of hyperparameters.
 
     `axis` is the hyperparameter in question: 0 switches it off, and the others are tuned for each of its values. The
-    objective is the task's loss unless another is given. `observe` measures every step; its metrics are recorded as
+    objective is the task's loss unless another is given. `observe(h)` measures every step; its metrics are recorded as
     means over the steps between two evaluations.
 
     Raises UserError when it is made of something else, when its points are no table of finite numbers f32[h] or have no
@@ -144,7 +151,7 @@ class Arm:
     points: Hypers  # each leaf f32[h]
     axis: str
     objective: Callable[[Hypers], Loss] | None = None
-    observe: Observe = no_metrics
+    observe: Callable[[Hypers], Observe] = unobserved
     steps: int | None = None  # of training, where they are others than the experiment's
 
     def __post_init__(self) -> None:
@@ -155,6 +162,9 @@ class Arm:
             made = type(self.optimizer).__name__
             raise UserError("an arm needs a function of the hyperparameters that makes its optimizer, and this is a "
                             f"{made}: write lambda h: optax.adamw(h.learning_rate)")  # fmt: skip
+        if not _takes_one(self.observe):
+            raise UserError("an arm's observe is a function of the hyperparameters, as its optimizer is, that returns "
+                            "a function of a step (before, gradients, after): write observe=lambda h: ...")  # fmt: skip
         if self.steps is not None:
             counts(steps=self.steps)
             object.__setattr__(self, "steps", int(self.steps))  # NumPy's whole numbers are none that JSON knows
@@ -171,6 +181,15 @@ class Arm:
     def size(self) -> int:
         """How many points there are."""
         return len(jax.tree.leaves(self.points)[0])
+
+
+def _takes_one(function: Any) -> bool:
+    """Whether it can be called with one argument."""
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    return True
 
 
 def check_points(points: Any) -> None:

@@ -116,8 +116,8 @@ def experiment(
     walks = partial(wd.grid, Hypers, learning_rate=(learning_rate,), decay=decays, scale=(1.0,))
     nets = partial(wd.grid, Hypers, learning_rate=(net_learning_rate,), decay=net_decays, falling=(1.0,))
     check_settled(nets(), steps)
-    of_walk = partial(wd.Arm, walk, sgd, axis="decay", observe=partial(squares, wd.matrices))
-    of_net = partial(wd.Arm, noisy(net, noise), adam, axis="decay", observe=partial(squares, hidden))
+    of_walk = partial(wd.Arm, walk, sgd, axis="decay", observe=lambda h: partial(squares, wd.matrices))
+    of_net = partial(wd.Arm, noisy(net, noise), adam, axis="decay", observe=lambda h: partial(squares, hidden))
     return wd.Experiment(
         arms={
             "walk, constant": of_walk(walks()),

@@ -109,7 +109,7 @@ def experiment(
     nets = partial(wd.grid, Net, learning_rate=(net_learning_rate,))
     decoupled, coupled = walks(decay=decays, scale=scales), walks(strength=decays, scale=scales)
     slower = decoupled._replace(learning_rate=decoupled.learning_rate / 10, decay=decoupled.decay * 10)
-    arm = partial(wd.Arm, observe=rotation)
+    arm = partial(wd.Arm, observe=lambda h: rotation)
     return wd.Experiment(
         arms={
             "AdamW": arm(walk, adam, decoupled, axis="decay"),
@@ -181,15 +181,12 @@ def coordinates(results: wd.Results) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 # What is predicted: the angle per step from learning rate e, decay d and scale s.
-# In equilibrium a step of the walk increases |w| by as much as decay reduces it. Adam's steps have entries of mean
-# square (1 - b1) / (1 + b1), and over many steps their sum grows as if entries were independent and of mean square 1.
 # With L2 Adam divides the decay d w by the gradient's size s / |w| too, whence e^2 C = 2 e d |w|^3 / s for C entries.
 
-LION = (1 - BETA_1) ** 2 + BETA_1**2 * (1 - LION_BETA_2) / (1 + LION_BETA_2)
 ANGLES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "AdamW": lambda e, d, s: np.sqrt(2 * e * d * (1 - BETA_1) / (1 + BETA_1)),
-    "momentum SGD": lambda e, d, s: np.sqrt(2 * e * d / (1 + MOMENTUM)),
-    "Lion": lambda e, d, s: np.sqrt(np.pi / 2) * np.sqrt(2 * e * d) * np.sqrt(LION),
+    "AdamW": lambda e, d, s: wd.equilibrium.adam(e, d, BETA_1),
+    "momentum SGD": lambda e, d, s: wd.equilibrium.momentum(e, d, MOMENTUM),
+    "Lion": lambda e, d, s: wd.equilibrium.lion(e, d, BETA_1, LION_BETA_2),
     "Adam with L2": lambda e, d, s: np.sqrt((1 - BETA_1) / (1 + BETA_1)) * np.cbrt(2 * e**2 * d * SIDE / s),
 }
 
@@ -225,7 +222,7 @@ def norms(arms: Arms) -> dict[str, np.ndarray]:
     """Measured / predicted norm of the walk under AdamW, sqrt(learning rate * entries / (2 decay))."""
     results = arms["AdamW"]
     learning_rates, decays, _ = coordinates(results)
-    predicted = np.sqrt(learning_rates * SIDE**2 / (2 * decays))
+    predicted = wd.equilibrium.norm_under_adam(learning_rates, decays, SIDE**2)
     return per_point(results, late(results, "running_norm_0") / predicted)
 
 

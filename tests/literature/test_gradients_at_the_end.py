@@ -45,7 +45,7 @@ def test_a_step_is_measured_by_its_gradient_and_the_weights_before_it_on_the_lea
 
     params = {"first": jnp.arange(1.0, 4.0), "second": jnp.ones(2)}
     task = WALK._replace(loss=loss, init=lambda key: (params, {}))
-    arm = Arm(task, lambda hypers: optax.sgd(0.1), POINTS, axis="decay", observe=partial(squares, mask))
+    arm = Arm(task, lambda hypers: optax.sgd(0.1), POINTS, axis="decay", observe=lambda h: partial(squares, mask))
     state = init_state(arm, HYPERS, jax.random.key(0))
     _, metrics = train_step(arm, HYPERS, state, Batch(jnp.zeros(1), jnp.zeros(1)), jax.random.key(0))
     gradients = {"first": 3 * params["first"] ** 2, "second": 2 * params["second"]}

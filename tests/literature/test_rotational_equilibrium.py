@@ -61,7 +61,7 @@ def test_the_angle_is_of_the_step_itself_and_not_of_the_one_before_it():
         return of_step
 
     task = WALK._replace(init=lambda key: 2 * WALK.init(key)[:1], loss=remembering)
-    arm = Arm(task, with_decay(optax.trace(0.9)), grid(Walker, decay=(0.1,)), axis="decay", observe=rotation)
+    arm = Arm(task, with_decay(optax.trace(0.9)), grid(Walker, decay=(0.1,)), axis="decay", observe=lambda h: rotation)
     state, found = init_state(arm, HYPERS, jax.random.key(0)), []
     for step in range(6):
         state, metrics = train_step(arm, HYPERS, state, NOTHING, jax.random.key(1 + step))

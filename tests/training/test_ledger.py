@@ -13,9 +13,11 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.training.cases import arm, leaves_equal
+from wd_research.decay import equilibrium
 from wd_research.decay.places import decoupled
 from wd_research.decay.transforms import decay_weights
 from wd_research.experiment import Experiment
+from wd_research.flags import UserError
 from wd_research.reporting.courses import LEDGER, ledger_figure, ledger_leaves
 from wd_research.running import run
 from wd_research.training.ledger import ledger, turned
@@ -27,7 +29,7 @@ LEAVES = ["Dense_0.bias", "Dense_0.kernel", "Dense_1.bias", "Dense_1.kernel"]
 
 def of_leaf(old, new):
     """Ratio and angle of one leaf."""
-    found = ledger({"w": old}, {}, {"w": new})
+    found = ledger()({"w": old}, {}, {"w": new})
     np.testing.assert_allclose(found["w_norm"], np.linalg.norm(np.ravel(new).astype(float)), rtol=1e-5)
     return float(found["w_ratio"]), float(found["w_angle"])
 
@@ -83,7 +85,7 @@ def test_decay_without_gradient_rotates_nothing_and_its_ratio_is_the_rate(rate):
     params = {"w": jnp.float32(RNG.normal(size=(8, 8)))}
     optimizer = decoupled(optax.identity(), decay_weights(rate), 1.0, optax.constant_schedule(1.0))
     updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
-    found = ledger(params, {}, optax.apply_updates(params, updates))
+    found = ledger()(params, {}, optax.apply_updates(params, updates))
     assert float(found["w_ratio"]) == pytest.approx(rate, rel=1e-4)
     assert float(found["w_angle"]) < 1e-6
 
@@ -94,7 +96,7 @@ def test_half_precision_is_measured_in_float32(dtype):
     for size in (1e-4, 300.0):
         old = jnp.asarray(size * RNG.normal(size=(64, 64)), dtype)
         new = old * dtype(0.9)
-        found = ledger({"w": old}, {}, {"w": new})
+        found = ledger()({"w": old}, {}, {"w": new})
         assert all(value.dtype == jnp.float32 for value in found.values())
         np.testing.assert_allclose((found["w_ratio"], found["w_angle"]), in_double(old, new), rtol=1e-3)
         np.testing.assert_allclose(found["w_norm"], np.linalg.norm(np.asarray(new, float)), rtol=1e-3)
@@ -108,9 +110,46 @@ def test_a_scalar_has_angle_0_or_pi():
 
 def test_every_leaf_of_a_tree_has_a_name_that_netcdf_and_tensorboard_allow():
     tree = {"mlp/~/linear 0": {"w": jnp.ones(2)}, "layers": [jnp.ones(3), (jnp.float32(1), {"größe": jnp.ones(1)})]}
-    names = {name.rpartition("_")[0] for name in ledger(tree, {}, tree)}
+    names = {name.rpartition("_")[0] for name in ledger()(tree, {}, tree)}
     assert names == {"mlp___linear_0.w", "layers.0", "layers.1.0", "layers.1.1.gr__e"}
-    assert set(ledger(jnp.ones(2), {}, jnp.ones(2))) == {f"weights_{kind}" for kind in LEDGER}
+    assert set(ledger()(jnp.ones(2), {}, jnp.ones(2))) == {f"weights_{kind}" for kind in LEDGER}
+
+
+def walk(predicted, steps=6_000):
+    """A vector of 256 whose gradients are noise across it, under AdamW; every metric at every step of the last half."""
+    eta, lam = 0.01, 0.1
+    optimizer = decoupled(optax.scale_by_adam(0.9, 0.999), decay_weights(lam), eta, optax.constant_schedule(1.0))
+    params = {"kernel": jnp.asarray(0.22 * RNG.normal(size=(16, 16)), jnp.float32), "bias": jnp.ones(16)}
+    observe = ledger(predicted(eta, lam))
+
+    def step(carried, key):
+        params, state = carried
+        noise = jax.tree.map(lambda w: jax.random.normal(key, w.shape), params)
+        across = jax.tree.map(lambda g, w: g - w * jnp.sum(g * w) / jnp.sum(w * w), noise, params)
+        updates, state = optimizer.update(
+            jax.tree.map(lambda g, w: g / jnp.linalg.norm(w), across, params), state, params
+        )
+        after = optax.apply_updates(params, updates)
+        return (after, state), observe(params, across, after)
+
+    _, metrics = jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(jax.random.key(0), steps))
+    return {name: np.asarray(values)[steps // 2 :] for name, values in metrics.items()}
+
+
+def test_a_leaf_that_decays_turns_as_predicted_and_others_have_no_prediction():
+    metrics = walk(equilibrium.adam)
+    assert np.sqrt(np.mean(metrics["kernel_turning"] ** 2)) == pytest.approx(1, abs=0.02)
+    assert np.mean(metrics["kernel_norm"]) == pytest.approx(equilibrium.norm_under_adam(0.01, 0.1, 256), rel=0.05)
+    assert "bias_turning" not in metrics
+    np.testing.assert_allclose(
+        metrics["kernel_turning"], metrics["kernel_angle"] / equilibrium.adam(0.01, 0.1), rtol=1e-5
+    )
+
+
+def test_without_decay_nothing_is_predicted():
+    metrics = walk(lambda eta, lam: jnp.float32(0), steps=4)
+    assert np.isnan(metrics["kernel_turning"]).all()
+    assert np.isfinite(metrics["kernel_angle"]).all()
 
 
 def train(observe, folder):
@@ -120,7 +159,7 @@ def train(observe, folder):
     def keep(name, position):
         after_steps.append(jax.tree.map(np.asarray, position.members.state.params))
 
-    arms = {"AdamW": replace(arm("decoupled"), observe=observe)}
+    arms = {"AdamW": replace(arm("decoupled"), observe=lambda h: observe)}
     done = run(Experiment(arms, seeds=2, steps=STEPS, evaluations=STEPS, confirm=0), folder, observers=[keep],
                console=Console(file=io.StringIO()))  # fmt: skip
     return done, jax.tree.map(lambda *leaves: np.stack(leaves), *after_steps)
@@ -129,7 +168,7 @@ def train(observe, folder):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A small run with a ledger, and its weights."""
-    return train(ledger, tmp_path_factory.mktemp("run") / "small")
+    return train(ledger(), tmp_path_factory.mktemp("run") / "small")
 
 
 def test_a_run_records_the_step_from_the_weights_before_it_to_those_after_it(trained):
@@ -168,3 +207,32 @@ def test_the_figure_has_a_line_and_a_label_for_every_leaf(trained, tmp_path):
         assert len(styles) == len(LEAVES)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == LEAVES
     figure.savefig(tmp_path / "ledger.png")
+
+
+def test_the_figure_shows_the_predicted_angle_where_there_is_one(tmp_path):
+    def observed(h):
+        return ledger(equilibrium.adam(h.learning_rate, h.decay))
+
+    arms = {"AdamW": replace(arm("decoupled"), observe=observed)}
+    done = run(Experiment(arms, seeds=2, steps=STEPS, evaluations=STEPS, confirm=0), tmp_path / "run",
+               console=Console(file=io.StringIO()))  # fmt: skip
+    without = done.arms["AdamW"]["decay"].to_numpy() == 0
+    *_, panel = ledger_figure("AdamW", done.arms["AdamW"].isel(point=~without)).axes
+    assert panel.get_title().replace("\n", " ") == "AdamW: angle per step / predicted angle"
+    assert [line.get_label() for line in panel.lines[:-1]] == ["Dense_0.kernel", "Dense_1.kernel"]
+    assert len(ledger_figure("AdamW", done.arms["AdamW"].isel(point=without)).axes) == len(LEDGER)
+    for leaf in ("Dense_0.kernel", "Dense_1.kernel"):
+        turning = done.arms["AdamW"][f"running_{leaf}_turning"].to_numpy()
+        assert np.isnan(turning[:, without]).all()
+        assert np.isfinite(turning[:, ~without]).all()
+
+
+def test_an_observer_of_steps_in_the_place_of_a_function_of_hyperparameters_is_refused():
+    with pytest.raises(UserError, match="observe=lambda h"):
+        replace(arm("decoupled"), observe=ledger())
+
+
+def test_what_is_observed_is_one_number(tmp_path):
+    arms = {"AdamW": replace(arm("decoupled"), observe=lambda h: lambda before, gradients, after: {"all": jnp.ones(3)})}
+    with pytest.raises(UserError, match=r"the metric all is of shape \(3,\)"):
+        run(Experiment(arms, seeds=2, steps=STEPS, confirm=0), tmp_path / "run", console=Console(file=io.StringIO()))

@@ -22,7 +22,7 @@ def size_of_step(before, gradients, after):
 
 ARM = replace(
     parabola(DECAYS, measure=lambda params, extras: {"first": params["w"][0], "all": params["w"].sum()}),
-    observe=size_of_step,
+    observe=lambda hypers: size_of_step,
 )
 
 

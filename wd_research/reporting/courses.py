@@ -14,6 +14,7 @@ from wd_research.results import has_value, judged_by
 from wd_research.types import Results
 
 LEDGER = {"norm": "norm of the leaf", "ratio": "size of a step / norm of the leaf", "angle": "angle per step, rad"}
+TURNING = {"turning": "angle per step / predicted angle"}  # of the leaves for which one is predicted, and where one is
 
 
 def training(name: str, evidence: Evidence) -> Figure:
@@ -62,28 +63,37 @@ def draw_weights(panel: Axes, trained: Mapping[str, Results]) -> None:
 
 
 def ledger_leaves(results: Results) -> list[str]:
-    """The leaves whose steps an arm with `observe=ledger` has recorded; none where it has no such metrics."""
+    """The leaves whose steps an arm has recorded by a `ledger`; none where it has no such metrics."""
     leaves = [str(name).removeprefix("running_").removesuffix("_angle") for name in results.data_vars]
     return [leaf for leaf in leaves if all(f"running_{leaf}_{kind}" in results for kind in LEDGER)]
 
 
 def ledger_figure(name: str, results: Results) -> Figure:
     """An arm at its chosen point, leaf by leaf: the norm, the size of a step relative to it, and the angle by which a
-    step turns the leaf; all are means over the steps since the evaluation before, on exploring seeds.
+    step turns the leaf, and how large that is beside the one predicted, if one is; all are means over the steps since
+    the evaluation before, on exploring seeds.
 
     Leaves of one layer share a color, from dark at the first to bright at the last, and a marker; leaves of one kind
     share their dashes.
     """
     chosen, leaves = results.sel(point=choose(results).point), ledger_leaves(results)
     columns = max(1, 220 // (10 + max(map(len, leaves))))  # of the legend
-    figure, panels = panel_grid(1, 3, width=4.3, height=3.0 + 0.17 * -(-len(leaves) // columns), share=False)
-    for panel, (kind, label) in zip(panels[0], LEDGER.items(), strict=True):
+    seen = {(leaf, kind): chosen[metric] for leaf in leaves for kind in LEDGER | TURNING
+            if (metric := f"running_{leaf}_{kind}") in chosen and np.isfinite(chosen[metric]).any()}  # fmt: skip
+    kinds = {kind: label for kind, label in (LEDGER | TURNING).items() if any((leaf, kind) in seen for leaf in leaves)}
+    height = 3.0 + 0.17 * -(-len(leaves) // columns)
+    figure, panels = panel_grid(1, len(kinds), width=12.9 / len(kinds), height=height, share=False)
+    for panel, (kind, label) in zip(panels[0], kinds.items(), strict=True):
         for leaf, style in leaf_styles(leaves).items():
-            values = chosen[f"running_{leaf}_{kind}"].to_numpy()
-            draw_band(panel, chosen["step"].to_numpy(), values, leaf, style.color, style.dashes)
-            panel.lines[-1].set(marker=style.marker, markersize=3.5, markevery=0.1)
-        panel.set(title=f"{name}: {label}", xlabel="step", yscale="log")
+            if (leaf, kind) in seen:  # nothing is predicted where nothing decays
+                values = seen[leaf, kind].to_numpy()
+                draw_band(panel, chosen["step"].to_numpy(), values, leaf, style.color, style.dashes)
+                panel.lines[-1].set(marker=style.marker, markersize=3.5, markevery=0.1)
+        panel.set(xlabel="step", yscale="log")
+        panel.set_title(wrapped(f"{name}: {label}", 0.9 * panel_width(panel)), fontsize=10)
         panel.grid(alpha=0.3)
+    if "turning" in kinds:
+        panels[0, -1].axhline(1, color="black", linewidth=0.8)
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=columns, fontsize=8,
                   handlelength=3.5, title=explored({name: results}), title_fontsize=8)  # fmt: skip
     return figure

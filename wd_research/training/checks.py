@@ -101,12 +101,16 @@ def check_metric(name: str, metric: Any) -> None:
 
 
 def check_optimizer(arm: Arm, hypers: Hypers, params: Params, extras: Extras, batch: Batch, key: Array) -> None:
-    """Raise UserError unless a step keeps structure, shapes and types of weights and of the optimizer's state."""
+    """Raise UserError unless a step keeps structure, shapes and types of weights and of the optimizer's state, and what
+    is observed of it is numbers.
+    """
     state = jax.eval_shape(lambda h, p: arm.optimizer(h).init(p), hypers, params)
     before = State(params, extras, state)
-    after, _ = jax.eval_shape(lambda h, *inputs: train_step(arm, h, *inputs), hypers, before, batch, key)
+    after, metrics = jax.eval_shape(lambda h, *inputs: train_step(arm, h, *inputs), hypers, before, batch, key)
     _check_same("a step of the optimizer", "weights", params, after.params)
     _check_same("a step of the optimizer", "its state", state, after.opt_state)
+    for name, metric in metrics.items():
+        check_metric(name, metric)
 
 
 def _check_same(who: str, what: str, before: Any, after: Any) -> None:

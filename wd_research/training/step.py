@@ -17,8 +17,8 @@ def train_step(arm: Arm, hypers: Hypers, state: State, batch: Batch, key: Key) -
     """Take one step: w <- w + update(grad objective(w)).
 
     Objective and optimizer are built here from the hyperparameters f32[], so each of their numbers may be traced.
-    The metrics are the loss's own, those that `arm.observe` takes of the step, and "objective": what was minimised,
-    penalties included.
+    The metrics are the loss's own, those that `arm.observe(hypers)` takes of the step, and "objective": what was
+    minimised, penalties included.
     """
     objective, optimizer = arm.minimised(hypers), arm.optimizer(hypers)
 
@@ -30,5 +30,5 @@ def train_step(arm: Arm, hypers: Hypers, state: State, batch: Batch, key: Key) -
     updates, opt_state = update(optimizer, gradients, state.opt_state, state.params, value)
     params = optax.apply_updates(state.params, updates)
 
-    observed = arm.observe(state.params, gradients, params)
+    observed = arm.observe(hypers)(state.params, gradients, params)
     return State(params, extras, opt_state), {**metrics, **observed, "objective": value}
