@@ -60,6 +60,38 @@ def test_the_block_is_chosen_in_long_runs_alone():
     assert short.record()["block"] == format_block(1) == "sequential"
 
 
+def timed_as(monkeypatch, sequential, vmapped):
+    """The steps of every call by which a block is chosen, where calls take so long."""
+    calls = []
+
+    def seconds(population, inputs, steps):
+        calls.append(steps)
+        # three calls say what a step takes, and from then on the two take turns
+        return steps * (vmapped if len(calls) > 3 and len(calls) % 2 else sequential)
+
+    monkeypatch.setattr("wd_research.training.plan.seconds_of_call", seconds)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("vmapped", "steps", "called", "block"),
+    [(0.5, 10**5, [5] * 6, None), (1.5, 10**5, [5] * 6, 1), (2.1, 10**5, [5, 5], 1), (0.5, 300, [2] * 6, None)],
+)
+def test_a_block_that_is_twice_as_slow_is_tried_once_and_a_short_run_tries_few_steps(
+    monkeypatch, vmapped, steps, called, block
+):
+    calls = timed_as(monkeypatch, 1e3, vmapped * 1e3)  # compiling costs nothing beside it
+    assert planned(wide(), (1, None), steps=steps).block == block
+    assert calls[3:] == called
+
+
+def test_a_block_that_would_not_fit_in_memory_is_not_tried(monkeypatch):
+    calls = timed_as(monkeypatch, 1e3, 1.0)
+    monkeypatch.setattr("wd_research.training.plan.free_memory", lambda: 1.0)
+    assert planned(wide(), (1, None), steps=10**5).block == 1
+    assert len(calls) == 3
+
+
 def test_every_tile_has_the_same_size_and_the_last_is_filled_with_its_last_point():
     tiles = [points_of(wide(7), first, 4) for first in (0, 4)]
     assert [tile.size for tile in tiles] == [4, 4]

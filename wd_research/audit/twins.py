@@ -20,6 +20,7 @@ from wd_research.decay.masks import leaf_name
 from wd_research.types import Params
 
 TRACE = 1e-12  # a gradient beside which what an optimizer adds to its memory's root counts alone
+TOGETHER = 25  # steps whose sums NumPy takes in one call
 TURNED_FOR = 3  # steps for which the run that tells a memory of decay sees the mirror image
 
 
@@ -147,6 +148,7 @@ def run_side_by_side(
     memories = _memories(states, inputs.start, [bool(np.any(undone)) for undone in undo[0]])
     signs = np.random.default_rng(3).choice([-1.0, 1.0], len(looked.steps))
     began, sums, first = 0, [], np.zeros(0)
+    kept: list[list[np.ndarray]] = []  # updates, and weights before and after them, whose products are to be summed
     past: list[dict[int, np.ndarray]] = []  # memories since the last gap
     for step, (sign, gap) in enumerate(zip(signs, looked.gaps, strict=True)):
         factors = np.where(SIGNED, sign, 1.0) * np.where(ONCE & (step > 0), 0.0, 1.0)
@@ -159,9 +161,13 @@ def run_side_by_side(
         )  # fmt: skip
         u = rows.gathered(jax.tree.leaves(updates))
         landed = [_landed(part, update) for part, update in zip(at, u, strict=True)]
-        corners = [rows.corner(parts) for parts in (u, at, landed)]
-        first = corners[0] if step == 0 else first
-        sums.append(rows.summed(_products(corners[0], first, corners[1], corners[2], corner)))
+        kept.append([rows.corner(parts) for parts in (u, at, landed)])
+        first = kept[0][0] if step == 0 else first
+        if len(kept) == TOGETHER or step == len(signs) - 1:
+            sums.append(
+                rows.summed(_products(first, corner, *(np.stack(of_steps, 1) for of_steps in zip(*kept, strict=True))))
+            )
+            kept = []
         at = landed
         if memories:
             now = jax.tree.leaves(states)
@@ -172,7 +178,7 @@ def run_side_by_side(
             shrunk = [_forward(leaf, was, gap / (step + 1 - began)) for leaf, was in leaves]
             states = _remembered(states, past, memories, gap, shrunk)
             past, began, begun = [], step + 1, at
-    return {name: np.stack([of_step[name] for of_step in sums]) for name in sums[0]}
+    return {name: np.concatenate([of_steps[name] for of_steps in sums]) for name in sums[0]}
 
 
 def _times(factors: np.ndarray, part: np.ndarray) -> np.ndarray:
@@ -297,20 +303,21 @@ class _Rows:
         return np.concatenate([c.astype(np.float64) for c in split], 1)
 
     def summed(self, products: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The sum of each product over the corner of each leaf; f64[leaves]."""
-        sums = np.add.reduceat(np.stack(list(products.values())), self.begins, axis=1)
-        sums[:, self.empty] = 0
+        """The sum of each product over the corner of each leaf; f64[steps, leaves]."""
+        sums = np.add.reduceat(np.stack(np.broadcast_arrays(*products.values())), self.begins, axis=-1)
+        sums[..., self.empty] = 0
         in_order = np.zeros_like(sums)
-        in_order[:, self.order] = sums
+        in_order[..., self.order] = sums
         return dict(zip(products, in_order, strict=True))
 
 
 def _products(
-    u: np.ndarray, first: np.ndarray, at: np.ndarray, landed: np.ndarray, starts: np.ndarray
+    first: np.ndarray, starts: np.ndarray, u: np.ndarray, at: np.ndarray, landed: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What is summed after a step: of its updates and the first ones, the weights before and after it, and the starts.
+    """What is summed after a step: of the first updates and the starts, f64[runs, numbers], and of its updates and the
+    weights before and after them, f64[runs, steps, numbers].
 
-    f64[numbers] each.
+    f64[steps, numbers] each, or f64[numbers] where all steps have the same.
     """
     start = starts[0]
     products = {"entries": np.ones_like(start), "start": start**2}

@@ -20,6 +20,7 @@ from wd_research.types import Arm
 LONGEST = 1_000  # steps of a call: it draws the order of the data for as many, whatever it takes of them
 CHOOSING = 0.04  # the share of a run's time that timing its steps, and then choosing the block, may take
 TIMED = 11  # steps that timing takes
+ROUNDS, HOPELESS = 3, 2.0  # of calls that choose a block; how many times as slow another is no candidate any more
 Segments = Sequence[tuple[int, int]]  # the first step and the length of each
 SegmentsOf = Callable[[Arm], Segments]
 
@@ -123,14 +124,23 @@ def timed(
     inputs = plan.population.put(tile)
     plan = plan._replace(seconds_per_step=seconds_of_step(plan.population, inputs, length))
     for block in limits.blocks[1:]:
-        if plan.compile_seconds > CHOOSING * plan.seconds_per_step * steps * plan.tiles:
+        affordable = CHOOSING * steps * plan.tiles  # steps
+        if plan.compile_seconds > affordable * plan.seconds_per_step:
             break
         other = planned(tile, seeds, length, mesh, block, compiled)
         seconds = plan.compile_seconds + other.compile_seconds
-        if limits.memory is None or other.population.memory <= limits.memory:
-            plan = faster(plan, other._replace(tiles=plan.tiles), inputs, length)
+        if other.population.memory <= (limits.memory or free_memory()):
+            each = max(1, min(5, length, int(affordable / (2 * ROUNDS))))
+            plan = faster(plan, other._replace(tiles=plan.tiles), inputs, each)
         plan = plan._replace(compile_seconds=seconds)
     return plan
+
+
+def free_memory() -> float:
+    """The bytes of memory that are free on this host, of which a block that was not asked for may take a half."""
+    import psutil
+
+    return psutil.virtual_memory().available / 2
 
 
 def fitted(arm: Arm, seeds: int, length: int, mesh: Mesh, limits: Limits, compiled: Compiled) -> Plan:
@@ -167,12 +177,13 @@ def plan_as(tile: Arm, seeds: int, length: int, block: Block, seconds_per_step: 
     return plan._replace(seconds_per_step=seconds_per_step)
 
 
-def faster(one: Plan, other: Plan, inputs: Inputs, length: int) -> Plan:
-    """The faster of two plans: three interleaved timings each, compared by their minima, because the machine's speed
-    drifts.
+def faster(one: Plan, other: Plan, inputs: Inputs, steps: int) -> Plan:
+    """The faster of two plans by interleaved calls of so many steps, compared by their minima, because the machine's
+    speed drifts; one round is enough for another that takes twice as long.
     """
-    steps = min(5, length)
-    calls = [[seconds_of_call(plan.population, inputs, steps) for plan in (one, other)] for _ in range(3)]
+    calls = []
+    while len(calls) < ROUNDS and not (calls and calls[0][1] > HOPELESS * calls[0][0]):
+        calls.append([seconds_of_call(plan.population, inputs, steps) for plan in (one, other)])
     of_one, of_other = map(min, zip(*calls, strict=True))
     if of_one <= of_other:
         return one
