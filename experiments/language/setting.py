@@ -10,6 +10,7 @@ import wd_research as wd
 
 WINDOW, BATCH = 64, 8  # tokens, windows: 512 tokens a step
 WIDTH, DEPTH, HEADS = 32, 2, 4
+EVALUATED = 128  # windows of each part of a text
 CLIP = 1.0  # of the norm of all gradients
 AGREED = 0.01  # nats: what nobody would change a recipe for
 OFTEN, ONCE = "seen often", "seen once"  # of the text
@@ -33,7 +34,7 @@ def sizes_of(often: int, once: int) -> dict[str, int]:
 def task_of(text: wd.texts.Text, characters: int, width: int = WIDTH, batch: int = BATCH) -> wd.Task:
     """So much of a text, for a decoder of two blocks."""
     net = wd.Decoder(text.vocabulary, width, DEPTH, HEADS)
-    return wd.language(net, text, WINDOW, batch, characters, evaluated=128)
+    return wd.language(net, text, WINDOW, batch, characters, evaluated=EVALUATED)
 
 
 def schedule_of(steps: int) -> optax.Schedule:

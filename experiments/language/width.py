@@ -20,6 +20,7 @@ import numpy as np
 import optax
 
 import wd_research as wd
+from experiments.language import setting
 from experiments.language.powers import best_of_axis, draw_powers, lost_by_rule, slope_of
 from experiments.language.setting import (
     AGREED,
@@ -119,7 +120,7 @@ def task_of(text: wd.texts.Text, characters: int, width: int) -> wd.Task:
     Source: Yang et al. (2203.03466), table 3, output weights; the constant makes it 1 / 32 at width 32.
     """
     net = wd.Decoder(text.vocabulary, width, DEPTH, width // HEAD)
-    task = wd.language(net, text, WINDOW, BATCH, characters, evaluated=128)
+    task = wd.language(net, text, WINDOW, BATCH, characters, evaluated=setting.EVALUATED)
 
     def init(key: wd.Key) -> tuple[wd.Params, wd.Extras]:
         params, extras = task.init(key)
