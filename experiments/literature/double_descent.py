@@ -20,41 +20,23 @@ of the closed form, to five digits. All six claims hold.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 import wd_research as wd
+from experiments.literature.cells import cells
 from experiments.literature.linear import (
-    Sample,
     Setting,
-    draw,
-    every_direction,
-    linear_regression,
+    check_factors,
+    draw_beside_theory,
     mark_best,
     predicted_risk,
     risk_without_decay,
 )
+from experiments.literature.ridge import Ridge, check_descent, closed_form, descent
 
 CLOSED_FORM = "closed form"
-
-
-class Ridge(NamedTuple):
-    """The hyperparameters of an estimate in closed form."""
-
-    examples: wd.Numbers  # n
-    penalty: wd.Numbers  # lambda
-
-
-class Descent(NamedTuple):
-    """The hyperparameters of an estimate that is trained."""
-
-    examples: wd.Array  # f32[], n
-    penalty: wd.Array  # f32[], lambda
-    learning_rate: wd.Array  # f32[]
 
 
 def experiment(
@@ -115,8 +97,7 @@ def check_grids(
         raise wd.UserError(
             f"--ratios times --dimension {dimension} round to {counts}: give ratios that differ by an example"
         )
-    if 1 not in factors or not min(filter(None, factors)) < 1 < max(factors):
-        raise wd.UserError("--factors needs 1, the optimum by theory, and values above 0 on both sides of it")
+    check_factors(factors)
     if sum(1 - noise <= ratio <= 1 for ratio in ratios) < 2 or sum(ratio >= 1 for ratio in ratios) < 2:
         raise wd.UserError(
             f"--ratios needs two or more from {max(0.0, 1 - noise):g} to 1, where the risk without decay rises, and "
@@ -126,72 +107,6 @@ def check_grids(
         raise wd.UserError(
             f"--trained-ratios {absent[0]} is not among --ratios: training is compared with the closed form there"
         )
-
-
-def check_descent(steps: int, ratio: float) -> None:
-    """Raise UserError unless the slowest direction converges, at a step size of 1 / (largest eigenvalue)."""
-    condition = ((1 + ratio**0.5) / (1 - ratio**0.5)) ** 2 if ratio != 1 else np.inf
-    if steps < 4 * condition:
-        raise wd.UserError(
-            f"--steps {steps} is too few at --trained-ratios {ratio}: descent needs {min(4 * condition, 1e6):.0f} or "
-            "more there, and fewer where the ratio is farther from 1"
-        )
-
-
-# In closed form
-
-
-def closed_form(setting: Setting, points: Ridge) -> wd.ComputedArm:
-    """The arm of the exact estimates: their risk at every point."""
-    counts, penalties = np.unique(points.examples), np.unique(points.penalty)
-
-    def of_seed(seed: int) -> np.ndarray:
-        inputs, targets, teacher = draw(setting, seed, int(counts.max()))
-        samples = [Sample(inputs[:n], targets[:n], teacher) for n in counts.astype(int)]
-        return np.concatenate([risks(sample, penalties, setting.noise) for sample in samples])
-
-    return lambda seeds: wd.labelled(points, "penalty", 0, {"risk": np.stack([of_seed(seed) for seed in range(seeds)])})
-
-
-def risks(sample: Sample, penalties: np.ndarray, noise: float) -> np.ndarray:
-    """The risk |b - beta|^2 + noise^2 of b = argmin |X b - y|^2 + lambda |b|^2 for each lambda, f64[l] -> f64[l].
-
-    With X'X = V S V' it is b = V (S + lambda)^-1 V' X' y, so that one decomposition serves every lambda; at lambda = 0
-    this is the least squares estimate of smallest norm.
-    """
-    inputs, targets, teacher = sample
-    squares, directions = np.linalg.eigh(inputs.T @ inputs)
-    row_space = slice(-min(inputs.shape), None)  # in the null space the estimate is 0
-    estimates = (directions.T @ (inputs.T @ targets))[row_space] / (squares[row_space] + penalties[:, None])
-    sought = directions.T @ teacher
-    in_null_space = sought @ sought - sought[row_space] @ sought[row_space]
-    return np.sum((estimates - sought[row_space]) ** 2, axis=-1) + in_null_space + noise**2
-
-
-# By gradient descent
-
-
-def descent(setting: Setting, examples: int, penalties: Sequence[float]) -> wd.Arm:
-    """The arm of estimates that the population engine trains, at one number of examples."""
-
-    def split(seed: int) -> Sample:
-        return Sample(*(array.astype(np.float32) for array in draw(setting, seed, examples)))
-
-    task = linear_regression(
-        split,
-        splits=lambda data, sample: {"test": every_direction(sample.teacher)},
-        start=lambda key: jnp.zeros((setting.dimension, 1)),
-    )
-
-    def objective(hypers: Descent) -> wd.Loss:
-        # The loss is the mean over examples of half the squared error, so |X b - y|^2 + lambda |b|^2 is 2 n times it.
-        return wd.penalized(task.loss(hypers), wd.l2, hypers.penalty / hypers.examples)
-
-    points = wd.grid(Descent, examples=(examples,), penalty=penalties)
-    # One over the largest eigenvalue of the loss (its limit), half of what would diverge.
-    steepest = (1 + np.sqrt(setting.dimension / examples)) ** 2 + points.penalty / examples
-    points = points._replace(learning_rate=np.float32(1 / steepest))
-    return wd.Arm(task, lambda hypers: optax.sgd(hypers.learning_rate), points, axis="penalty", objective=objective)
 
 
 # What is measured
@@ -242,14 +157,12 @@ def beyond_the_best(exact: Table) -> dict[str, np.ndarray]:
 
 def log_gains(exact: Table) -> dict[str, np.ndarray]:
     """The logarithm of the risk without decay over that at the best lambda."""
-    gains = exact.untuned - np.log(exact.tuned)
-    return {f"n = {n}": column for n, column in zip(exact.examples, gains.T, strict=True)}
+    return cells("n = {}", exact.untuned - np.log(exact.tuned), exact.examples)
 
 
 def falls(exact: Table) -> dict[str, np.ndarray]:
     """By how much the risk at the best lambda falls from each n to the next."""
-    steps = -np.diff(exact.tuned, axis=1)
-    return dict(zip(pairs(exact.examples), steps.T, strict=True))
+    return cells("n = {} to {}", -np.diff(exact.tuned, axis=1), exact.examples[:-1], exact.examples[1:])
 
 
 def rises_and_falls(setting: Setting, exact: Table) -> dict[str, np.ndarray]:
@@ -257,25 +170,16 @@ def rises_and_falls(setting: Setting, exact: Table) -> dict[str, np.ndarray]:
 
     By theory the risk of least squares first falls, up to n = (1 - noise) d; from there on its variance makes it rise.
     """
-    steps, first = np.diff(exact.untuned, axis=1), exact.examples[:-1]
-    rising = (first >= (1 - setting.noise) * setting.dimension - 0.5) & (exact.examples[1:] <= setting.dimension)
+    first, following = exact.examples[:-1], exact.examples[1:]
+    rising = (first >= (1 - setting.noise) * setting.dimension - 0.5) & (following <= setting.dimension)
     falling = first >= setting.dimension
-    return {
-        name: sign * column
-        for name, column, sign in zip(pairs(exact.examples), steps.T, 1.0 * rising - falling, strict=True)
-        if sign
-    }
-
-
-def pairs(examples: np.ndarray) -> list[str]:
-    """The names of the steps from each n to the next."""
-    return [f"n = {n} to {following}" for n, following in pairwise(examples)]
+    steps, among = (1.0 * rising - falling) * np.diff(exact.untuned, axis=1), rising | falling
+    return cells("n = {} to {}", steps[:, among], first[among], following[among])
 
 
 def against_theory(setting: Setting, exact: Table) -> dict[str, np.ndarray]:
     """The risk at the best lambda relative to the predicted one."""
-    ratios = exact.tuned / predicted_risk(setting, exact.examples, setting.best)
-    return {f"n = {n}": column for n, column in zip(exact.examples, ratios.T, strict=True)}
+    return cells("n = {}", exact.tuned / predicted_risk(setting, exact.examples, setting.best), exact.examples)
 
 
 def trained_to_exact(setting: Setting, arms: Arms) -> dict[str, np.ndarray]:
@@ -285,8 +189,7 @@ def trained_to_exact(setting: Setting, arms: Arms) -> dict[str, np.ndarray]:
     for trained in (table(setting, results) for name, results in arms.items() if name != CLOSED_FORM):
         of_examples = exact.risk[:, np.isin(exact.examples, trained.examples)]
         same = of_examples[..., np.isin(exact.penalties, trained.penalties)]
-        for penalty, column in zip(trained.penalties, (trained.risk / same)[:, 0].T, strict=True):
-            found[f"n = {trained.examples[0]}, lambda = {penalty:.4g}"] = column
+        found |= cells("n = {}, lambda = {:.4g}", (trained.risk / same)[:, 0], trained.examples, trained.penalties)
     return found
 
 
@@ -368,9 +271,9 @@ def draw_over_examples(panel: wd.Axes, setting: Setting, arms: Arms) -> None:
     line = np.arange(np.ceil(exact.examples.min() / 1.2), exact.examples.max() * 1.05)
     for k, style in zip((0, 1, exact.best, -1), wd.STYLES, strict=False):
         predicted = predicted_risk(setting, line, exact.penalties[k]) if k else risk_without_decay(setting, line)
-        panel.plot(line / dimension, predicted, color=style.color, linestyle=style.dashes, linewidth=1)
+        measured = exact.examples / dimension, geometric_means(exact.risk[..., k])
         label = factor_label(exact.penalties[k] / setting.best)
-        wd.draw_measured(panel, exact.examples / dimension, geometric_means(exact.risk[..., k]), style, label)
+        draw_beside_theory(panel, (line / dimension, predicted), measured, style, label)
     for found in (table(setting, results) for name, results in arms.items() if name != CLOSED_FORM):
         ratios = np.full(len(found.penalties), found.examples[0] / dimension)
         panel.plot(ratios, found.risk[:, 0].mean(axis=0), "o", color="black", fillstyle="none", markersize=8,
@@ -392,10 +295,9 @@ def draw_over_penalties(panel: wd.Axes, setting: Setting, exact: Table) -> None:
     lowest, highest = exact.penalties[1], exact.penalties[-1]
     line = np.append(np.linspace(lowest / 100, lowest, 50), np.geomspace(lowest, highest, 100))
     for i, style in zip(chosen, wd.STYLES, strict=False):
-        predicted = predicted_risk(setting, exact.examples[i], line)
-        panel.plot(line, predicted, color=style.color, linestyle=style.dashes, linewidth=1)
-        label = f"n = {exact.examples[i] / setting.dimension:.3g} d"
-        wd.draw_measured(panel, exact.penalties, geometric_means(exact.risk[:, i]), style, label)
+        predicted = line, predicted_risk(setting, exact.examples[i], line)
+        measured = exact.penalties, geometric_means(exact.risk[:, i])
+        draw_beside_theory(panel, predicted, measured, style, f"n = {exact.examples[i] / setting.dimension:.3g} d")
     mark_best(panel, setting.best, r"\lambda^*", lowest, highest)
     panel.set(title="one decay is the best at every n", xlabel=r"$\lambda$")
     panel.set_ylim(0, 1.25 * np.exp(np.log(exact.risk[:, chosen]).mean(axis=0).max()))

@@ -1,12 +1,13 @@
-"""What the experiments on linear regression share: a sample, the risk that theory predicts for it, and a task."""
+"""What the experiments on linear regression share: a sample, the risk that theory predicts, a task, a picture."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 import wd_research as wd
+from wd_research.reporting.drawing import Style
 
 
 class Setting(NamedTuple):
@@ -110,6 +111,23 @@ def linear_regression(
 def every_direction(teacher: np.ndarray) -> wd.Batch:
     """The unit vectors with the teacher's outputs: the error on them is |w - teacher|^2 / d."""
     return wd.Batch(jnp.eye(len(teacher)), teacher)
+
+
+def check_factors(factors: Sequence[float]) -> None:
+    """Raise UserError unless multiples of the best lambda hold 1, and values on both sides of it beside 0."""
+    if 1 not in factors or not min(filter(None, factors)) < 1 < max(factors):
+        raise wd.UserError("--factors needs 1, the optimum by theory, and values above 0 on both sides of it")
+
+
+# What is drawn
+
+Curve = tuple[np.ndarray, np.ndarray]  # where, and how high
+
+
+def draw_beside_theory(panel: wd.Axes, predicted: Curve, measured: Curve, style: Style, label: str) -> None:
+    """What is predicted as a thin line, and what is measured, means with intervals f64[k, 3], as marks and bars."""
+    panel.plot(*predicted, color=style.color, linestyle=style.dashes, linewidth=1)
+    wd.draw_measured(panel, *measured, style, label)
 
 
 def mark_best(panel: wd.Axes, best: float, name: str, lowest: float, highest: float) -> None:

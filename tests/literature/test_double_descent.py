@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.literature.double_descent import CLOSED_FORM, Ridge, closed_form, experiment, risks, table
+from experiments.literature.double_descent import CLOSED_FORM, experiment, table
 from experiments.literature.linear import Setting, draw, predicted_risk, risk_without_decay
+from experiments.literature.ridge import Ridge, closed_form, risks
 from wd_research.points import grid
 from wd_research.running import run
 
