@@ -20,44 +20,23 @@ and every decay costs some, the smallest 0.0015 [0.0014, 0.0016]. All eight clai
 
 from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 import wd_research as wd
+from experiments.literature.cells import cells
 from experiments.literature.linear import (
     Setting,
-    draw,
-    every_direction,
-    linear_regression,
+    check_factors,
+    draw_beside_theory,
     mark_best,
     predicted_risk,
     risk_without_decay,
 )
+from experiments.literature.null_space import NULL_SPACE, decaying_net, step_size
 
 EVALUATIONS = 20
 RESOLVED = 1e-3  # the share of the initial null-space component down to which float32 resolves it to 1 %
-NULL_SPACE = "null_space"  # the split that holds a basis of it
-
-
-class Hypers(NamedTuple):
-    """The hyperparameters of a net."""
-
-    penalty: wd.Array  # f32[], lambda of the energy, the sum over examples
-    examples: wd.Array  # f32[], p
-    learning_rate: wd.Array  # f32[]
-
-
-class Sample(NamedTuple):
-    """The examples that one seed draws, and their teacher."""
-
-    inputs: np.ndarray  # f32[p, N], of length 1 on the mean
-    targets: np.ndarray  # f32[p]
-    teacher: np.ndarray  # f32[N], u, of length sqrt(N)
-    null_space: np.ndarray  # f32[N - p, N], an orthonormal basis of the null space of the inputs
 
 
 def experiment(
@@ -89,14 +68,13 @@ def experiment(
     wd.flags.seeds(seeds)
     if not few < inputs < many:
         raise wd.UserError(f"--few {few}, --inputs {inputs}, --many {many}: give fewer examples than inputs, and more")
-    if 1 not in factors or not min(filter(None, factors)) < 1 < max(factors):
-        raise wd.UserError("--factors needs 1, the optimum by theory, and values above 0 on both sides of it")
+    check_factors(factors)
 
     penalties = [factor * noise**2 for factor in sorted(factors)]
     check_steps(steps, step_size(inputs, few, penalties[-1]) * penalties[1])
     return wd.Experiment(
         arms={
-            f"{labels}, p = {examples}": arm(Setting(inputs, sigma), examples, penalties)
+            f"{labels}, p = {examples}": decaying_net(Setting(inputs, sigma), examples, penalties)
             for examples in (few, many)
             for labels, sigma in (("clean", 0.0), ("noisy", noise))
         },
@@ -118,60 +96,6 @@ def check_steps(steps: int, rate: float) -> None:
             f"the initial null-space component is left, and at most {longest}, so that the first of {EVALUATIONS} "
             "evaluations still measures it"
         )
-
-
-# What is trained
-
-
-def arm(setting: Setting, examples: int, penalties: list[float]) -> wd.Arm:
-    """The linear net at every decay, for one number of examples and one size of the noise."""
-    plain = linear_regression(
-        lambda seed: sampled(setting, seed, examples),
-        splits,
-        start=lambda key: jax.random.normal(key, (setting.dimension, 1)),
-    )
-
-    def optimizer(hypers: Hypers) -> optax.GradientTransformation:
-        # The loss is the mean over examples of half the squared error, so the energy's lambda is p times its decay.
-        decay = wd.decay_weights(hypers.penalty / hypers.examples)
-        return wd.decoupled(optax.identity(), decay, hypers.learning_rate, optax.constant_schedule(1.0))
-
-    rate = examples * step_size(setting.dimension, examples, max(penalties))
-    points = wd.grid(Hypers, penalty=penalties, examples=(examples,), learning_rate=(rate,))
-    return wd.Arm(wd.with_metrics(wd.with_start(plain), kept), optimizer, points, axis="penalty")
-
-
-def step_size(inputs: int, examples: int, penalty: float) -> float:
-    """One over the largest eigenvalue of the energy (its limit) with decay: half of what would diverge."""
-    return 1 / ((1 + np.sqrt(examples / inputs)) ** 2 + penalty)
-
-
-def sampled(setting: Setting, seed: int, examples: int) -> Sample:
-    """The sample of a seed with inputs N(0, 1 / N) and a teacher of mean square 1, and the null space of its inputs."""
-    sample = draw(setting, seed, examples)
-    scale = np.sqrt(setting.dimension)
-    basis = np.linalg.qr(sample.inputs.T, mode="complete")[0]  # of the row space, then of the null space
-    arrays = (sample.inputs / scale, sample.targets, sample.teacher * scale, basis[:, examples:].T)
-    return Sample(*(array.astype(np.float32) for array in arrays))
-
-
-def splits(data: tuple[()], sample: Sample) -> dict[str, wd.Batch]:
-    """The examples; every direction of the inputs; and a basis of the null space, where there is one.
-
-    The error on "test" is |w - u|^2 / N, the excess over the noise on new examples; on the basis of the null space it
-    is the mean square of the coordinates of w there.
-    """
-    both = {"train": wd.Batch(sample.inputs, sample.targets), "test": every_direction(sample.teacher)}
-    basis = sample.null_space
-    return both | ({NULL_SPACE: wd.Batch(basis, jnp.zeros(len(basis)))} if len(basis) else {})
-
-
-def kept(params: wd.Params, extras: wd.Extras, batch: wd.Batch, name: str) -> wd.Metrics:
-    """The norm of the component in the null space relative to its initial norm, "kept"."""
-    if name != NULL_SPACE:
-        return {}
-    now, then = (jnp.linalg.norm(batch.inputs @ weights["kernel"]) for weights in (params, extras["start"]))
-    return {"kept": now / then}
 
 
 # What is measured
@@ -216,9 +140,7 @@ def course(results: wd.Results) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def per_penalty(name: str, results: wd.Results, values: np.ndarray, among: np.ndarray) -> dict[str, np.ndarray]:
     """A cell for each point of the mask bool[h], from f64[s, h]."""
-    return {
-        f"{name}, lambda = {penalty:.4g}": values[:, k] for k, penalty in enumerate(penalties_of(results)) if among[k]
-    }
+    return cells("{}, lambda = {:.4g}", values[:, among], name, penalties_of(results)[among])
 
 
 def left_at_the_end(arms: Arms, decayed: bool) -> dict[str, np.ndarray]:
@@ -342,9 +264,10 @@ def draw_null_space(panel: wd.Axes, arms: Arms) -> None:
     line = np.linspace(0, steps[-1], 200)
     for k, style in zip(np.flatnonzero(predicted[:, 0] >= RESOLVED), wd.STYLES, strict=False):
         shown = predicted[k] >= RESOLVED
-        panel.plot(line, predicted[k, 0] ** (line / steps[0]), color=style.color, linestyle=style.dashes, linewidth=1)
+        theory = line, predicted[k, 0] ** (line / steps[0])
+        seen = steps[shown], wd.means(measured[:, k, shown])
         label = rf"$\lambda = {penalties_of(results)[k]:.3g}$"
-        wd.draw_measured(panel, steps[shown], wd.means(measured[:, k, shown]), style, label)
+        draw_beside_theory(panel, theory, seen, style, label)
     panel.set(title=f"in the null space: {name}", xlabel="steps of training", ylabel="share of the weights left",
               yscale="log", ylim=(RESOLVED, 2))  # fmt: skip
 
@@ -357,12 +280,12 @@ def draw_errors(panel: wd.Axes, inputs: int, noise: float, arms: Arms) -> None:
     for (name, results), style in zip(arms.items(), wd.STYLES, strict=False):
         setting = Setting(inputs, noise if name.startswith("noisy") else 0.0)
         examples = results["examples"].to_numpy().astype(float)[:1]
-        predicted = predicted_risk(setting, examples, inputs * line) - setting.noise**2
-        panel.plot(line, predicted, color=style.color, linestyle=style.dashes, linewidth=1)
         # Without decay the initial null-space component, of mean square 1, is there as well.
         without = risk_without_decay(setting, examples) - setting.noise**2 + np.maximum(0, 1 - examples / inputs)
         panel.plot((-0.2 * lowest, 0.2 * lowest), np.repeat(without, 2), color=style.color, linewidth=1)
-        wd.draw_measured(panel, penalties, wd.means(wd.surviving(results, "test_error")), style, name)
+        predicted = line, predicted_risk(setting, examples, inputs * line) - setting.noise**2
+        measured = penalties, wd.means(wd.surviving(results, "test_error"))
+        draw_beside_theory(panel, predicted, measured, style, name)
     mark_best(panel, noise**2, r"\sigma^2", lowest, highest)
     panel.set(title="the right size suppresses noise", ylabel=r"test error $|w - u|^2 / N$", xlabel=r"$\lambda$")
     panel.set_ylim(bottom=-0.12)

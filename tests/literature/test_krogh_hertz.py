@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.literature.krogh_hertz import course, experiment, penalties_of, sampled, splits
+from experiments.literature.krogh_hertz import course, experiment, penalties_of
 from experiments.literature.linear import Setting
+from experiments.literature.null_space import sampled, splits
 from wd_research.running import run
 
 ROOT = Path(__file__).parents[2]
