@@ -15,7 +15,6 @@ LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 340, 60
 LARGE_FILES = {
     "experiments/article/shrinking_weight.py": 353,
     "experiments/literature/gradients_at_the_end.py": 345,
-    "experiments/literature/grokking.py": 382,
     "experiments/literature/rotational_equilibrium.py": 372,
     "scripts/bench.py": 365,
     "wd_research/audit/twins.py": 344,

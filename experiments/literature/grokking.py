@@ -18,30 +18,20 @@ such members out.
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 import wd_research as wd
-from experiments.literature.scale_invariant import normalized
+from experiments.literature.cells import cells
+from experiments.literature.modular_addition import Hypers, optimizer, task_of
+from experiments.literature.slopes import power, slope
 
 LEVEL = 0.9  # of accuracy
 USUAL = 1.0  # the decay of the literature, whose delay others are compared with
 CRITICAL = 0.0158  # the decay below which nets of Verma (2605.20441) memorize
 EVALUATIONS = 100
 FREE, HELD, MATCHED, NORMALIZED = "decay", "norm held", "norm held, logits matched", "logits of one size"
-
-
-class Hypers(NamedTuple):
-    """The hyperparameters of a net that adds."""
-
-    learning_rate: wd.Array  # f32[]
-    decay: wd.Array  # f32[]
-    norm: wd.Array  # f32[], at which that of all weights is held; 0 leaves it free
-    temperature: wd.Array  # f32[], by which logits are divided before the loss
 
 
 SHORT = {
@@ -123,74 +113,6 @@ def check_grids(modulus: int, share: float, decays: tuple[float, ...], factors: 
         raise wd.UserError("--factors needs 1 and two or more above it: the growth of the delay is measured there")
 
 
-# What is trained
-
-
-def task_of(modulus: int, share: float, width: int, normalize: bool) -> wd.Task:
-    """Addition modulo p: logits f32[n, p] = relu(x W') U over h.temperature, x f32[n, 2p] one-hot a beside one-hot b.
-
-    Row k of the only leaf f32[width, 3p] has the weights into hidden unit k and those out of it, N(0, 1 / width), so
-    that its norm is that of all weights and logits grow as its square. `normalize` gives logits mean square 1.
-    """
-    pairs = np.stack(np.meshgrid(np.arange(modulus), np.arange(modulus), indexing="ij"), -1).reshape(-1, 2)
-    inputs = np.eye(modulus, dtype=np.float32)[pairs].reshape(len(pairs), -1)
-    pool = wd.Batch(inputs, (pairs.sum(axis=1) % modulus).astype(np.int32))
-    count = round(share * len(pairs))
-
-    def predict(params: wd.Params, extras: wd.Extras, inputs: wd.Numbers) -> wd.Array:
-        del extras
-        into, out = params["kernel"][:, : 2 * modulus], params["kernel"][:, 2 * modulus :]
-        logits = jax.nn.relu(inputs @ into.T) @ out
-        return normalized(logits) if normalize else logits
-
-    def loss(hypers: Hypers) -> wd.Loss:
-        def of_all(params: wd.Params, extras: wd.Extras, batch: wd.Batch, key: wd.Key):
-            del key
-            value = wd.cross_entropy(predict(params, {}, batch.inputs) / hypers.temperature, batch.targets)
-            return value, (extras, {"loss": value})
-
-        return of_all
-
-    def evaluate(params: wd.Params, extras: wd.Extras, batch: wd.Batch, name: str) -> wd.Metrics:
-        del name
-        return {"accuracy": jnp.mean(predict(params, extras, batch.inputs).argmax(-1) == batch.targets)}
-
-    def of(pool: wd.Batch, chosen: wd.Numbers) -> wd.Batch:
-        return wd.Batch(pool.inputs[chosen], pool.targets[chosen])
-
-    return wd.Task(
-        data=pool,
-        split=lambda seed: np.random.default_rng(seed).permutation(len(pairs)).astype(np.int32),
-        init=lambda key: ({"kernel": jax.random.normal(key, (width, 3 * modulus)) * width**-0.5}, {}),
-        order=lambda key, start, steps: jnp.zeros((steps, 1), jnp.int32),
-        gather=lambda pool, drawn, indices: of(pool, drawn[:count]),
-        loss=loss,
-        splits=lambda pool, drawn: {"train": of(pool, drawn[:count]), "test": of(pool, drawn[count:])},
-        evaluate=evaluate,
-        predict=predict,
-    )
-
-
-def optimizer(h: Hypers) -> optax.GradientTransformation:
-    """AdamW with betas .9 and .98 at a constant learning rate; then the norm of all weights is brought to h.norm."""
-    adam, flat = wd.cores.adam(0.9, 0.98), optax.constant_schedule(1.0)
-    return optax.chain(wd.decoupled(adam, wd.decay_weights(h.decay), h.learning_rate, flat), held_at(h.norm))
-
-
-def held_at(norm: wd.Number) -> optax.GradientTransformation:
-    """The norm of all weights after a step: u <- norm (w + u) / |w + u| - w; a norm of 0 leaves u as it is.
-
-    Source: the clamp of Truong et al. (2606.13753).
-    """
-
-    def held(updates: optax.Updates, params: wd.Params | None) -> optax.Updates:
-        landed = jax.tree.map(jnp.add, params, updates)
-        factor = norm / optax.tree.norm(landed)
-        return jax.tree.map(lambda u, v, w: jnp.where(norm > 0, factor * v - w, u), updates, landed, params)
-
-    return optax.stateless(held)
-
-
 # What is measured
 
 Arms = Mapping[str, wd.Results]
@@ -227,13 +149,6 @@ def values_of(results: wd.Results, name: str) -> np.ndarray:
     return np.array([float(f"{value:.6g}") for value in results[name].to_numpy()])
 
 
-def slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The least-squares slope of y f64[s, k] over x f64[s, k] of each seed, without NaN; NaN for fewer than 3."""
-    there = np.isfinite(x) & np.isfinite(y)
-    fits = [np.polyfit(a[k], b[k], 1)[0] if k.sum() > 2 else np.nan for a, b, k in zip(x, y, there, strict=True)]
-    return np.array(fits)
-
-
 def advantage(arms: Arms) -> dict[str, np.ndarray]:
     """The delay without decay over that with the usual one."""
     return {"delay at 0 / at 1": delay_of(arms[FREE])[:, 0] / usual_delay(arms)}
@@ -248,8 +163,7 @@ def exponent(arms: Arms) -> dict[str, np.ndarray]:
     """The slope of the logarithm of the delay over that of the decay, from a tenth of the usual decay to it."""
     decays = values_of(arms[FREE], "decay")
     among = (decays >= USUAL / 10) & (decays <= USUAL)
-    delays = np.log(delay_of(arms[FREE], censored=False)[:, among])
-    return {"from 0.1 to 1": slope(np.broadcast_to(np.log(decays[among]), delays.shape), delays)}
+    return {"from 0.1 to 1": power(decays[among], delay_of(arms[FREE], censored=False)[:, among])}
 
 
 def critical(arms: Arms) -> dict[str, np.ndarray]:
@@ -297,7 +211,7 @@ def recovered(norm: float, arms: Arms) -> dict[str, np.ndarray]:
 def of_unit_logits(arms: Arms) -> dict[str, np.ndarray]:
     """The delay of free weights without decay whose logits have one size, over that with the usual decay."""
     sizes, delays = 1 / values_of(arms[NORMALIZED], "temperature"), delay_of(arms[NORMALIZED])
-    return {f"size {size:g}": of / usual_delay(arms) for size, of in zip(sizes, delays.T, strict=True)}
+    return cells("size {:g}", delays / usual_delay(arms)[:, None], sizes)
 
 
 def claims_of(norm: float) -> tuple[wd.Claim, ...]:

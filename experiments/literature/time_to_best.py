@@ -22,6 +22,7 @@ import optax
 
 import wd_research as wd
 from experiments.article.setting import digits_task
+from experiments.literature.slopes import power
 
 WIDTH, BATCH_SIZE, EVALUATIONS = 32, 50, 200
 TOLERANCE = 0.0025  # of test accuracy: what is as near to the best is as good
@@ -110,14 +111,6 @@ def steps_to_best(results: wd.Results) -> np.ndarray:
     return np.where(reached & (results["diverged_at"].to_numpy() < 0), steps[first], np.nan)
 
 
-def slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The slope of log y f64[s, k] over log x f64[k], seed by seed, without NaN; NaN for fewer than 3."""
-    there = np.isfinite(y)
-    fits = [np.polyfit(np.log(x[k]), np.log(row[k]), 1)[0] if k.sum() > 2 else np.nan
-            for k, row in zip(there, y, strict=True)]  # fmt: skip
-    return np.array(fits)
-
-
 def growth(arms: Arms) -> dict[str, np.ndarray]:
     """The slope of the logarithm of the steps to the best over that of the product, at each learning rate.
 
@@ -127,7 +120,7 @@ def growth(arms: Arms) -> dict[str, np.ndarray]:
     slow = rates * decays * float(arms["digits"]["step"][0]) <= 1
     times = steps_to_best(arms["digits"])
     return {
-        f"learning rate {rate:.3g}": slope((rates * decays)[among], times[:, among])
+        f"learning rate {rate:.3g}": power((rates * decays)[among], times[:, among])
         for rate in np.unique(rates)
         for among in [(rates == rate) & (decays > 0) & slow]
     }
@@ -176,7 +169,7 @@ def of_budget(arms: Arms) -> dict[str, np.ndarray]:
         loss = losses(arms)[:, among[np.argsort(decays[among])]]
         at = np.unique([int(np.abs(steps - share * steps[-1]).argmin()) for share in SHARES])
         best = wd.vertex(np.log(np.sort(decays[among])), np.moveaxis(loss[..., at], 1, 2))
-        found[f"learning rate {rate:.3g}"] = slope(steps[at], np.exp(best))
+        found[f"learning rate {rate:.3g}"] = power(steps[at], np.exp(best))
     return found
 
 

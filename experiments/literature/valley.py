@@ -26,6 +26,7 @@ import optax
 import wd_research as wd
 from experiments.article.setting import digits_task
 from experiments.literature.linear import Sample, Setting, draw, every_direction, linear_regression
+from experiments.literature.slopes import slope
 from wd_research.training.tasks import shuffled_epochs
 
 EXAMPLES, BATCH_SIZE, EPOCHS = 200, 20, 50  # of the regression, with 1,000 inputs by default: Schaipp's
@@ -156,11 +157,7 @@ def slopes(place: str, arms: Arms) -> dict[str, np.ndarray]:
     found = {}
     for what in LOSSES:
         rates, decays, log_loss = map_of(f"{what}, {place}", arms)
-        best = wd.vertex(np.log(decays), log_loss)
-        there = np.isfinite(best)
-        fits = [np.polyfit(np.log(rates)[k], b[k], 1)[0] if k.sum() > 2 else np.nan
-                for k, b in zip(there, best, strict=True)]  # fmt: skip
-        found[what] = np.array(fits)
+        found[what] = slope(np.log(rates), wd.vertex(np.log(decays), log_loss))
     return found
 
 

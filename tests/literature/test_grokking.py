@@ -12,14 +12,12 @@ from experiments.literature.grokking import (
     MATCHED,
     NORMALIZED,
     SHORT,
-    Hypers,
     claims_of,
     delay_of,
     experiment,
-    optimizer,
     reached,
-    task_of,
 )
+from experiments.literature.modular_addition import Hypers, optimizer, task_of
 
 STEPS = np.arange(100, 1_001, 100)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import wd_research as wd
+from experiments.literature.slopes import power
 from experiments.literature.time_to_best import (
     Hypers,
     claims_of,
@@ -13,7 +14,6 @@ from experiments.literature.time_to_best import (
     experiment,
     mean_of_known,
     pairs_of,
-    slope,
     steps_to_best,
 )
 
@@ -50,7 +50,7 @@ def test_the_best_is_reached_when_it_is_within_the_tolerance_and_not_at_the_last
 def test_a_slope_leaves_out_what_is_not_known_and_wants_three():
     x = np.array([1.0, 2, 4, 8])
     rows = np.array([[8, 4, 2, 1], [8, np.nan, 2, 1], [np.nan, np.nan, 2, 1]])
-    np.testing.assert_allclose(slope(x, rows), [-1, -1, np.nan])
+    np.testing.assert_allclose(power(x, rows), [-1, -1, np.nan])
     np.testing.assert_allclose(mean_of_known(np.array([[1.0, np.nan], [np.nan, np.nan]])), [1, np.nan])
 
 
