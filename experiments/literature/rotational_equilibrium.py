@@ -18,20 +18,19 @@ lines and one that falls; then layers nearly alike and unalike; then two peaks o
 one of Adam with L2 is the wider.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-import optax
 
 import wd_research as wd
-from experiments.literature.scale_invariant import SIDE, NormalizedMlp, check_widths, length, random_walk
-from wd_research.training.ledger import turned
+from experiments.article.setting import digits_task
+from experiments.literature.cells import cells
+from experiments.literature.during import mean_during
+from experiments.literature.scale_invariant import SIDE, NormalizedMlp, check_widths
+from experiments.literature.turning import ADAM, ANGLES, coordinates, random_walks, rotation
 
-BETA_1, ADAM_BETA_2, LION_BETA_2, MOMENTUM = 0.9, 0.999, 0.99, 0.9
-VALIDATION_SIZE = 400
 BATCH_SIZE = 16  # small, so that gradients are mostly noise
 EVALUATIONS = 10
 
@@ -42,15 +41,6 @@ class Net(NamedTuple):
     learning_rate: wd.Array  # f32[]
     strength: wd.Array  # f32[], of L2
     decay: wd.Array  # f32[], the rate of decoupled decay
-
-
-class Walker(NamedTuple):
-    """The hyperparameters of a matrix that walks at random."""
-
-    learning_rate: wd.Array  # f32[]
-    strength: wd.Array  # f32[], of L2
-    decay: wd.Array  # f32[], the rate of decoupled decay
-    scale: wd.Array  # f32[], standard deviation of the gradient's entries where the matrix has norm 1
 
 
 def experiment(
@@ -92,32 +82,14 @@ def experiment(
     check_widths(widths)
     if len(scales) < 2:
         raise wd.UserError("--scales has one value: give two or more, the claims compare the smallest with the largest")
-    examples = wd.digits()
-    wd.check_sizes(examples, train_size, VALIDATION_SIZE, label_noise)
-
-    walk = random_walk(SIDE)
-    net = wd.classification(
-        NormalizedMlp(widths, classes=10),
-        examples,
-        split=lambda seed: wd.draw_split(examples, seed, train_size, VALIDATION_SIZE, label_noise),
-        batch_size=BATCH_SIZE,
-    )
-    adam = with_decay(optax.scale_by_adam(BETA_1, ADAM_BETA_2))
-    sgd = with_decay(optax.trace(MOMENTUM))
-    lion = with_decay(optax.scale_by_lion(BETA_1, LION_BETA_2))
-    walks = partial(wd.grid, Walker, learning_rate=(learning_rate,))
-    nets = partial(wd.grid, Net, learning_rate=(net_learning_rate,))
-    decoupled, coupled = walks(decay=decays, scale=scales), walks(strength=decays, scale=scales)
-    slower = decoupled._replace(learning_rate=decoupled.learning_rate / 10, decay=decoupled.decay * 10)
-    arm = partial(wd.Arm, observe=lambda h: rotation)
+    net = digits_task(NormalizedMlp(widths, classes=10), train_size, label_noise, BATCH_SIZE)
+    points = partial(wd.grid, Net, learning_rate=(net_learning_rate,))
+    of_net = partial(wd.Arm, net, ADAM, observe=lambda h: rotation)
     return wd.Experiment(
         arms={
-            "AdamW": arm(walk, adam, decoupled, axis="decay"),
-            "momentum SGD": arm(walk, sgd, coupled, axis="strength"),
-            "Lion": arm(walk, lion, slower, axis="decay"),
-            "Adam with L2": arm(walk, adam, coupled, axis="strength"),
-            "net, AdamW": arm(net, adam, nets(decay=net_decays), axis="decay"),
-            "net, Adam with L2": arm(net, adam, nets(strength=net_strengths), axis="strength"),
+            **random_walks(scales, decays, learning_rate),
+            "net, AdamW": of_net(points(decay=net_decays), axis="decay"),
+            "net, Adam with L2": of_net(points(strength=net_strengths), axis="strength"),
         },
         seeds=seeds,
         steps=steps,
@@ -127,30 +99,7 @@ def experiment(
     )
 
 
-def with_decay(core: optax.GradientTransformation) -> Callable[[wd.Hypers], optax.GradientTransformation]:
-    """The optimizer with this core, L2 before it and decoupled decay after it, at a constant learning rate.
-
-    In each arm one of the two is 0, so that AdamW and Adam with L2 are one program.
-    """
-
-    def optimizer(hypers: wd.Hypers) -> optax.GradientTransformation:
-        with_l2 = optax.chain(wd.decay_weights(hypers.strength), core)
-        return wd.decoupled(with_l2, wd.decay_weights(hypers.decay), hypers.learning_rate, optax.constant_schedule(1.0))
-
-    return optimizer
-
-
 # What is measured
-
-
-def rotation(before: wd.Params, gradients: optax.Updates, after: wd.Params) -> wd.Metrics:
-    """Of a step, and every leaf i: the squared angle, rad^2, from the leaf before to that after; its norm before."""
-    del gradients
-    metrics = {}
-    for i, (old, new) in enumerate(zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)):
-        metrics |= {f"squared_angle_{i}": turned(old, new) ** 2, f"norm_{i}": length(old)}
-    return metrics
-
 
 Arms = Mapping[str, wd.Results]
 NETS = ("net, AdamW", "net, Adam with L2")
@@ -158,9 +107,7 @@ NETS = ("net, AdamW", "net, Adam with L2")
 
 def late(results: wd.Results, name: str) -> np.ndarray:
     """A mean over the second half of training; f64[s, h], NaN where the member has diverged."""
-    halfway = float(results["step"][-1]) / 2
-    mean = results[name].sel(step=results["step"] > halfway).mean("step").to_numpy().astype(float)
-    return np.where(results["diverged_at"].to_numpy() < 0, mean, np.nan)
+    return mean_during(results, name, 0.5)
 
 
 def angle(results: wd.Results, leaf: int = 0) -> np.ndarray:
@@ -174,28 +121,10 @@ def layers(results: wd.Results) -> np.ndarray:
     return np.stack([angle(results, leaf) for leaf in range(count)], axis=-1)
 
 
-def coordinates(results: wd.Results) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Learning rate, decay (be it a rate or a strength, the other is 0) and scale of a walk's points, each f64[h]."""
-    learning_rates, strengths, decays, scales = (results[name].to_numpy().astype(float) for name in Walker._fields)
-    return learning_rates, strengths + decays, scales
-
-
-# What is predicted: the angle per step from learning rate e, decay d and scale s.
-# With L2 Adam divides the decay d w by the gradient's size s / |w| too, whence e^2 C = 2 e d |w|^3 / s for C entries.
-
-ANGLES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "AdamW": lambda e, d, s: wd.equilibrium.adam(e, d, BETA_1),
-    "momentum SGD": lambda e, d, s: wd.equilibrium.momentum(e, d, MOMENTUM),
-    "Lion": lambda e, d, s: wd.equilibrium.lion(e, d, BETA_1, LION_BETA_2),
-    "Adam with L2": lambda e, d, s: np.sqrt((1 - BETA_1) / (1 + BETA_1)) * np.cbrt(2 * e**2 * d * SIDE / s),
-}
-
-
 def per_point(results: wd.Results, values: np.ndarray) -> dict[str, np.ndarray]:
     """A cell for each point of a walk, from f64[s, h]."""
     _, decays, scales = coordinates(results)
-    names = [f"decay {decay:.3g}, scale {scale:.3g}" for decay, scale in zip(decays, scales, strict=True)]
-    return dict(zip(names, values.T, strict=True))
+    return cells("decay {:.3g}, scale {:.3g}", values, decays, scales)
 
 
 def against_prediction(name: str, arms: Arms) -> dict[str, np.ndarray]:
@@ -230,8 +159,7 @@ def small_to_large(arms: Arms) -> dict[str, np.ndarray]:
     """The angle under AdamW at the smallest gradients relative to that at the largest, for each decay."""
     _, decays, scales = coordinates(arms["AdamW"])
     small, large = (angle(arms["AdamW"])[:, scales == scale] for scale in (scales.min(), scales.max()))
-    names = [f"decay {decay:.3g}" for decay in decays[scales == scales.min()]]
-    return dict(zip(names, (small / large).T, strict=True))
+    return cells("decay {:.3g}", small / large, decays[scales == scales.min()])
 
 
 def chosen(results: wd.Results) -> wd.Choice:

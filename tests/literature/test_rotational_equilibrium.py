@@ -11,18 +11,9 @@ import pytest
 import xarray as xr
 
 from experiments.literature import rotational_equilibrium
-from experiments.literature.rotational_equilibrium import (
-    ANGLES,
-    Walker,
-    angle,
-    coordinates,
-    experiment,
-    late,
-    layers,
-    rotation,
-    with_decay,
-)
+from experiments.literature.rotational_equilibrium import angle, experiment, late, layers
 from experiments.literature.scale_invariant import NormalizedMlp, random_walk, unit
+from experiments.literature.turning import ANGLES, Walker, coordinates, rotation, with_decay
 from wd_research.cli import main
 from wd_research.points import grid
 from wd_research.running import run
