@@ -17,16 +17,17 @@ def digits_task(
     label_noise: float = LABEL_NOISE,
     batch_size: int = BATCH_SIZE,
     settings: Callable[[wd.Hypers], Mapping[str, Any]] = wd.no_settings,
+    validation_size: int = VALIDATION_SIZE,
 ) -> wd.Task:
-    """Learn `train_size` digits, a share of them mislabelled; 400 are for validation and the rest for testing.
+    """Learn `train_size` digits, a share of them mislabelled; some are for validation and the rest for testing.
 
     Raises UserError when the sizes do not fit the 1,797 digits.
     """
     examples = wd.digits()
-    wd.check_sizes(examples, train_size, VALIDATION_SIZE, label_noise)
+    wd.check_sizes(examples, train_size, validation_size, label_noise)
 
     def split(seed: int) -> wd.Split:
-        return wd.draw_split(examples, seed, train_size, VALIDATION_SIZE, label_noise)
+        return wd.draw_split(examples, seed, train_size, validation_size, label_noise)
 
     return wd.classification(net, examples, split, batch_size, settings)
 

@@ -16,17 +16,19 @@ lower at every decay, by 0.0004 [0.0002, 0.0006] nats at 0.1 and 0.0095 [0.0045,
 within half a point.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 import wd_research as wd
+from experiments.article.setting import digits_task
+from experiments.literature.cells import cells
+from experiments.literature.during import mean_during
 from experiments.literature.scale_invariant import SIDE, NormalizedMlp, check_widths, random_walk
+from experiments.literature.wrong_labels import noisy
 
 CLASSES = 10
 VALIDATION_SIZE = 300
@@ -78,53 +80,18 @@ def experiment(
     wd.flags.counts(train_size=train_size)
     wd.flags.seeds(seeds)
     check_widths(widths)
-    if steps < EVALUATIONS:
-        raise wd.UserError(
-            f"--steps {steps} is too few: give {EVALUATIONS} or more, there are {EVALUATIONS} evaluations"
-        )
     if not 0 <= noise <= 1:
         raise wd.UserError(f"--noise {noise} is not a share: give a number from 0 to 1")
-    examples = wd.digits()
-    wd.check_sizes(examples, train_size, VALIDATION_SIZE)
-
-    walk = random_walk(SIDE)
-    net = wd.classification(
-        NormalizedMlp(widths, CLASSES, normalized_head=False),
-        examples,
-        split=lambda seed: wd.draw_split(examples, seed, train_size, VALIDATION_SIZE),
-        batch_size=BATCH_SIZE,
-    )
-    hidden = wd.matching("|".join(f"Dense_{layer}/kernel" for layer in range(len(widths))))
-    head = wd.matching(f"Dense_{len(widths)}/kernel")
-    cosine = optax.cosine_decay_schedule(1.0, steps)
-
-    # A cosine to the power 0 is a constant: one program serves all walks, another both nets.
-    def falling(hypers: Hypers) -> optax.Schedule:
-        return lambda step: cosine(step) ** hypers.falling
-
-    def corrected(hypers: Hypers, mask: wd.Mask) -> optax.GradientTransformation:
-        return wd.corrected(hypers.decay, lambda step: cosine(step) ** hypers.correction, mask)
-
-    def sgd(hypers: Hypers) -> optax.GradientTransformation:
-        decay = corrected(hypers, wd.matrices)
-        return wd.decoupled(optax.identity(), decay, hypers.learning_rate, falling(hypers))
-
-    def adam(hypers: Hypers) -> optax.GradientTransformation:
-        decay = optax.chain(corrected(hypers, hidden), wd.decay_weights(hypers.decay, mask=head))
-        return wd.decoupled(optax.scale_by_adam(), decay, hypers.learning_rate, falling(hypers))
-
-    walks = partial(wd.grid, Hypers, learning_rate=(learning_rate,), decay=decays, scale=(1.0,))
-    nets = partial(wd.grid, Hypers, learning_rate=(net_learning_rate,), decay=net_decays, falling=(1.0,))
-    check_settled(nets(), steps)
-    of_walk = partial(wd.Arm, walk, sgd, axis="decay", observe=lambda h: partial(squares, wd.matrices))
-    of_net = partial(wd.Arm, noisy(net, noise), adam, axis="decay", observe=lambda h: partial(squares, hidden))
+    points = partial(wd.grid, Hypers, learning_rate=(net_learning_rate,), decay=net_decays, falling=(1.0,))
+    check_steps(points(), steps)
+    net = NormalizedMlp(widths, CLASSES, normalized_head=False)
+    task = digits_task(net, train_size, label_noise=0.0, batch_size=BATCH_SIZE, validation_size=VALIDATION_SIZE)
+    of_net = partial(noisy_net, noisy(task, noise, CLASSES), len(widths), steps)
     return wd.Experiment(
         arms={
-            "walk, constant": of_walk(walks()),
-            "walk, decoupled": of_walk(walks(falling=(1.0,))),
-            "walk, corrected": of_walk(walks(falling=(1.0,), correction=(1.0,))),
-            "net, decoupled": of_net(nets()),
-            "net, corrected": of_net(nets(correction=(1.0,))),
+            **random_walks(decays, learning_rate, steps),
+            "net, decoupled": of_net(points()),
+            "net, corrected": of_net(points(correction=(1.0,))),
         },
         seeds=seeds,
         confirm=0,  # no claim follows a choice
@@ -138,21 +105,46 @@ def experiment(
 # What is trained
 
 
-def noisy(task: wd.Task, share: float) -> wd.Task:
-    """The task with a share of each training batch's labels made wrong, drawn anew at every step."""
+def random_walks(decays: Sequence[float], learning_rate: float, steps: int) -> dict[str, wd.Arm]:
+    """Random walks under SGD at a constant learning rate, and at one that falls with decoupled and corrected decay."""
 
-    def loss(hypers: Hypers) -> wd.Loss:
-        clean = task.loss(hypers)
+    def sgd(hypers: Hypers) -> optax.GradientTransformation:
+        decay = corrected(hypers, steps, wd.matrices)
+        return wd.decoupled(optax.identity(), decay, hypers.learning_rate, cosine_to(hypers.falling, steps))
 
-        def of_batch(params: wd.Params, extras: wd.Extras, batch: wd.Batch, key: wd.Key):
-            whether, which = jax.random.split(key)
-            wrong = jax.random.uniform(whether, batch.targets.shape) < share
-            shift = jnp.where(wrong, jax.random.randint(which, batch.targets.shape, 1, CLASSES), 0)
-            return clean(params, extras, batch._replace(targets=(batch.targets + shift) % CLASSES), key)
+    points = partial(wd.grid, Hypers, learning_rate=(learning_rate,), decay=decays, scale=(1.0,))
+    arm = partial(wd.Arm, random_walk(SIDE), sgd, axis="decay", observe=lambda h: partial(squares, wd.matrices))
+    return {
+        "walk, constant": arm(points()),
+        "walk, decoupled": arm(points(falling=(1.0,))),
+        "walk, corrected": arm(points(falling=(1.0,), correction=(1.0,))),
+    }
 
-        return of_batch
 
-    return task._replace(loss=loss)
+def noisy_net(task: wd.Task, hidden_layers: int, steps: int, points: Hypers) -> wd.Arm:
+    """A net under AdamW whose hidden layers, normalized, have corrected decay and its head, which is not, decoupled."""
+    hidden = wd.matching("|".join(f"Dense_{layer}/kernel" for layer in range(hidden_layers)))
+    head = wd.matching(f"Dense_{hidden_layers}/kernel")
+
+    def adam(hypers: Hypers) -> optax.GradientTransformation:
+        decay = optax.chain(corrected(hypers, steps, hidden), wd.decay_weights(hypers.decay, mask=head))
+        return wd.decoupled(optax.scale_by_adam(), decay, hypers.learning_rate, cosine_to(hypers.falling, steps))
+
+    return wd.Arm(task, adam, points, axis="decay", observe=lambda h: partial(squares, hidden))
+
+
+def cosine_to(power: wd.Array, steps: int) -> optax.Schedule:
+    """A cosine from 1 to 0, to a power.
+
+    To the power 0 it is a constant, so that one program serves all walks, and another both nets.
+    """
+    cosine = optax.cosine_decay_schedule(1.0, steps)
+    return lambda step: cosine(step) ** power
+
+
+def corrected(hypers: Hypers, steps: int, mask: wd.Mask) -> optax.GradientTransformation:
+    """Decay at a rate that falls as the learning rate does where h.correction is 1, and stays where it is 0."""
+    return wd.corrected(hypers.decay, cosine_to(hypers.correction, steps), mask)
 
 
 # What is measured
@@ -174,9 +166,7 @@ Arms = Mapping[str, wd.Results]
 
 def during(results: wd.Results, name: str, start: float, end: float) -> np.ndarray:
     """The mean of a squared quantity from one share of training to another, as a root; f64[s, h]."""
-    share = results["step"] / results["step"][-1]
-    mean = results[f"running_squared_{name}"].sel(step=(share > start) & (share <= end)).mean("step")
-    return np.where(results["diverged_at"].to_numpy() < 0, np.sqrt(mean.to_numpy().astype(float)), np.nan)
+    return np.sqrt(mean_during(results, f"running_squared_{name}", start, end))
 
 
 def growth(results: wd.Results, name: str = "gradient") -> np.ndarray:
@@ -186,8 +176,7 @@ def growth(results: wd.Results, name: str = "gradient") -> np.ndarray:
 
 def per_decay(results: wd.Results, values: np.ndarray) -> dict[str, np.ndarray]:
     """A cell for each decay, from f64[s, h]."""
-    names = [f"decay {decay:.3g}" for decay in results["decay"].to_numpy()]
-    return dict(zip(names, values.T, strict=True))
+    return cells("decay {:.3g}", values, results["decay"].to_numpy())
 
 
 def settled(learning_rates: np.ndarray, decays: np.ndarray, steps: int) -> np.ndarray:
@@ -195,8 +184,12 @@ def settled(learning_rates: np.ndarray, decays: np.ndarray, steps: int) -> np.nd
     return learning_rates * decays * steps >= 9.99  # 10, up to the rounding of its factors in float32
 
 
-def check_settled(points: Hypers, steps: int) -> None:
-    """Raise UserError unless a point decays fast enough for the claims to be measured."""
+def check_steps(points: Hypers, steps: int) -> None:
+    """Raise UserError unless every evaluation has a step, and a point decays fast enough for claims to be measured."""
+    if steps < EVALUATIONS:
+        raise wd.UserError(
+            f"--steps {steps} is too few: give {EVALUATIONS} or more, there are {EVALUATIONS} evaluations"
+        )
     learning_rates, decays = np.asarray(points.learning_rate), np.asarray(points.decay)
     if not settled(learning_rates, decays, steps).any():
         least = int(np.ceil(10 / (learning_rates * decays).max()))
@@ -231,8 +224,7 @@ def difference(arms: Arms, of: Callable[[wd.Results], np.ndarray]) -> dict[str, 
 
 def noisy_loss(results: wd.Results) -> np.ndarray:
     """The loss on the training batches of the last tenth, in nats; f64[s, h]."""
-    last = results["running_loss"].sel(step=results["step"] > 0.9 * results["step"][-1]).mean("step")
-    return np.where(results["diverged_at"].to_numpy() < 0, last.to_numpy().astype(float), np.nan)
+    return mean_during(results, "running_loss", 0.9)
 
 
 DEFAZIO = "Defazio (2506.02285)"

@@ -17,10 +17,10 @@ from experiments.literature.gradients_at_the_end import (
     equilibrium_ratio,
     experiment,
     growth,
-    noisy,
     squares,
 )
 from experiments.literature.scale_invariant import random_walk
+from experiments.literature.wrong_labels import noisy
 from wd_research.cli import main
 from wd_research.decay.masks import everything, matching
 from wd_research.points import grid
@@ -62,7 +62,7 @@ def test_noise_makes_the_share_of_labels_wrong_anew_at_every_step(share):
         return lambda params, extras, batch, key: (0.0, (extras, {"targets": batch.targets}))
 
     targets = jnp.tile(jnp.arange(10), 400)
-    of_batch = noisy(WALK._replace(loss=loss), share).loss(HYPERS)
+    of_batch = noisy(WALK._replace(loss=loss), share, classes=10).loss(HYPERS)
     first, second = (
         of_batch({}, {}, Batch(jnp.zeros(1), targets), jax.random.key(key))[1][1]["targets"] for key in (0, 1)
     )
