@@ -12,7 +12,8 @@ has a maximum over one decade of decay, to its left it is flat, to its right it 
 high that eight exploring seeds leave every decay up to 5, 0 among them, in the confidence set.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -72,27 +73,32 @@ def experiment(
         split=lambda seed: wd.draw_split(examples, seed, train_size, validation_size, label_noise),
         batch_size=batch_size,
     )
-    cosine = optax.cosine_decay_schedule(1.0, steps)
 
     def objective(hypers: Hypers) -> wd.Loss:
         return wd.penalized(task.loss(hypers), wd.l2, hypers.strength)
 
-    def optimizer(hypers: Hypers) -> optax.GradientTransformation:
-        return wd.decoupled(optax.scale_by_adam(), wd.decay_weights(hypers.decay), hypers.learning_rate, cosine)
-
     # Both arms have both kinds of decay, and the points of each leave one of them off: one program trains both.
-    coupled = wd.grid(Hypers, learning_rate=learning_rates, strength=strengths)
-    decoupled = wd.grid(Hypers, learning_rate=learning_rates, decay=decays)
+    arm = partial(wd.Arm, task, adam(steps), objective=objective)
     return wd.Experiment(
         arms={
-            "coupled": wd.Arm(task, optimizer, coupled, axis="strength", objective=objective),
-            "decoupled": wd.Arm(task, optimizer, decoupled, axis="decay", objective=objective),
+            "coupled": arm(wd.grid(Hypers, learning_rate=learning_rates, strength=strengths), axis="strength"),
+            "decoupled": arm(wd.grid(Hypers, learning_rate=learning_rates, decay=decays), axis="decay"),
         },
         seeds=seeds,
         steps=steps,
         evaluations=evaluations,
         claims=(helps, harms, trades),
     )
+
+
+def adam(steps: int) -> Callable[[Hypers], optax.GradientTransformation]:
+    """Adam with decoupled decay; the learning rate falls from its peak to 0 by a cosine."""
+    cosine = optax.cosine_decay_schedule(1.0, steps)
+
+    def optimizer(hypers: Hypers) -> optax.GradientTransformation:
+        return wd.decoupled(optax.scale_by_adam(), wd.decay_weights(hypers.decay), hypers.learning_rate, cosine)
+
+    return optimizer
 
 
 Arms = Mapping[str, wd.Results]
