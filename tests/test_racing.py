@@ -112,7 +112,7 @@ def test_every_figure_draws_the_points_that_were_dropped(tmp_path, kind):
         results[name] = results[name].where((at != UNTRAINED)[(..., *[None] * (results[name].ndim - 2))])
     results["diverged_at"] = (("seed", "point"), at)
     figures = all_figures(Evidence({"net": results}))
-    assert set(figures) == {"accuracy" if kind == "classes" else "loss", "heat_map", "time_scale", "points"}
+    assert set(figures) == {"tuned", "accuracy" if kind == "classes" else "loss", "heat_map", "time_scale", "points"}
     for name, figure in figures.items():
         figure.savefig(tmp_path / f"{name}.png")
     assert explored({"net": results}) == "4 to 8 exploring seeds"

@@ -17,7 +17,8 @@ from wd_research.audit.clock import WATCHED, Samples, advances, samples
 from wd_research.audit.coupled import coupled_decay, undoing
 from wd_research.audit.program import Program, are_tiles, counters_alone, step_of, traced
 from wd_research.audit.reading import LeafDecay, read_leaf
-from wd_research.audit.twins import RUNS, Inputs, Stepper, entries, run_side_by_side, stepper
+from wd_research.audit.rows import entries
+from wd_research.audit.twins import RUNS, Inputs, Stepper, run_side_by_side, stepper
 from wd_research.types import Params
 from wd_research.updates import update
 

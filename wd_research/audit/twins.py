@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 from wd_research.audit.clock import Samples, is_clock, jump
+from wd_research.audit.rows import Rows
 from wd_research.decay.masks import leaf_name
 from wd_research.types import Params
 
@@ -36,11 +37,6 @@ class Run(NamedTuple):
     undone: bool = False  # gets the gradient that undoes decay before the optimizer
     turns: bool = False  # sees the mirror image for its first steps, and then what it should
     forgets: bool = False  # its memory, counters excepted, is that of the start at every step (`SINGLE` alone)
-
-
-def entries(axes: int) -> int:
-    """How many entries of each axis of a leaf are looked at: eight of one or two axes, and of more fewer."""
-    return max(2, min(8, round(64 ** (1 / max(axes, 1)))))
 
 
 def _twins(**options: Any) -> tuple[Run, Run]:
@@ -135,14 +131,14 @@ def run_side_by_side(
     What is summed `_products` names; `gains` of the counters are f64[counters].
     """
     s, w, own, *undo = map(jax.tree.leaves, (*inputs[:3], *inputs.undoing))
-    rows = _Rows(s)
+    rows = Rows(s, len(RUNS))
     pushes = {"own": own, "one": [np.ones_like(leaf) for leaf in s], "": [np.zeros_like(leaf) for leaf in s]}
     pushes["trace"] = [np.full_like(leaf, max(TRACE, jnp.finfo(leaf.dtype).smallest_normal)) for leaf in s]
 
-    starts = rows.filled(lambda run: [run.start * leaf for leaf in s], s)
-    at = begun = rows.filled(lambda run: [run.seen * leaf for leaf in (s if run.moves else w)], s)
-    gradients = rows.filled(lambda run: pushes[run.gradient], s)
-    undoing = rows.filled(lambda run: undo[run.seen < 0] if run.undone else pushes[""], s)
+    starts = rows.filled([[run.start * leaf for leaf in s] for run in RUNS], s)
+    at = begun = rows.filled([[run.seen * leaf for leaf in (s if run.moves else w)] for run in RUNS], s)
+    gradients = rows.filled([pushes[run.gradient] for run in RUNS], s)
+    undoing = rows.filled([undo[run.seen < 0] if run.undone else pushes[""] for run in RUNS], s)
     treedef, corner = jax.tree.structure(inputs.start), rows.corner(starts)
     initial = states = ask.init(numbers, jax.tree.unflatten(treedef, rows.leaves(starts)))
     memories = _memories(states, inputs.start, [bool(np.any(undone)) for undone in undo[0]])
@@ -252,63 +248,6 @@ def _gone_on(first: np.ndarray, second: np.ndarray, third: np.ndarray, times: fl
     part = np.clip(np.divide(last, before, out=np.zeros_like(last), where=before != 0), 0, 1)
     changes = np.where(part < 1, part * (1 - part**times) / np.where(part < 1, 1 - part, 1), times)
     return third + last * changes
-
-
-class _Rows:
-    """A row for each run, with all leaves one after the other, in a part for each dtype: [runs, numbers].
-
-    Leaves are views of the parts, so that NumPy works on few arrays.
-    """
-
-    def __init__(self, leaves: list[np.ndarray]) -> None:
-        dtypes = list(dict.fromkeys(leaf.dtype for leaf in leaves))
-        self.shapes, self.parts = [leaf.shape for leaf in leaves], [dtypes.index(leaf.dtype) for leaf in leaves]
-        self.order = sorted(range(len(leaves)), key=self.parts.__getitem__)  # of the leaves in the parts
-        self.slices: list[slice] = [slice(0)] * len(leaves)
-        columns: list[list[np.ndarray]] = [[np.zeros(0, int)] for _ in dtypes]
-        ends, sizes = [0] * len(dtypes), []
-        for index in self.order:
-            leaf, part = leaves[index], self.parts[index]
-            self.slices[index] = slice(ends[part], ends[part] + leaf.size)
-            first = np.arange(leaf.size).reshape(leaf.shape)[(slice(entries(leaf.ndim)),) * leaf.ndim]
-            columns[part].append(ends[part] + first.ravel())
-            sizes.append(first.size * (2 if np.iscomplexobj(leaf) else 1))
-            ends[part] += leaf.size
-        self.columns = list(map(np.concatenate, columns))
-        self.empty = np.array(sizes) == 0
-        self.begins = np.minimum(np.concatenate([[0], np.cumsum(sizes)[:-1]]), max(sum(sizes) - 1, 0)).astype(int)
-
-    def filled(self, of_run: Callable[[Run], list[np.ndarray]], like: list[np.ndarray]) -> list[np.ndarray]:
-        """The parts, from the leaves of each run in the dtypes of others."""
-        runs = zip(*map(of_run, RUNS), strict=True)
-        return self.gathered([np.stack(leaves).astype(leaf.dtype) for leaves, leaf in zip(runs, like, strict=True)])
-
-    def gathered(self, leaves: list[Any]) -> list[np.ndarray]:
-        """The parts, from leaves with the axis of runs in front."""
-        rows = [np.asarray(leaf).reshape(len(RUNS), -1) for leaf in leaves]
-        by_part = [
-            [rows[index] for index in self.order if self.parts[index] == part] for part in range(len(self.columns))
-        ]
-        return [np.concatenate(of_part, 1) for of_part in by_part]
-
-    def leaves(self, parts: list[np.ndarray]) -> list[np.ndarray]:
-        """The leaves, with the axis of runs in front, as views."""
-        where = zip(self.parts, self.slices, self.shapes, strict=True)
-        return [parts[part][:, columns].reshape(len(RUNS), *shape) for part, columns, shape in where]
-
-    def corner(self, parts: list[Any]) -> np.ndarray:
-        """The first entries of every axis of each leaf, two numbers for a complex one; f64[runs, numbers]."""
-        corners = [part[:, columns] for part, columns in zip(parts, self.columns, strict=True)]
-        split = [np.stack([c.real, c.imag], 2).reshape(len(RUNS), -1) if np.iscomplexobj(c) else c for c in corners]
-        return np.concatenate([c.astype(np.float64) for c in split], 1)
-
-    def summed(self, products: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The sum of each product over the corner of each leaf; f64[steps, leaves]."""
-        sums = np.add.reduceat(np.stack(np.broadcast_arrays(*products.values())), self.begins, axis=-1)
-        sums[..., self.empty] = 0
-        in_order = np.zeros_like(sums)
-        in_order[..., self.order] = sums
-        return dict(zip(products, in_order, strict=True))
 
 
 def _products(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from wd_research.evidence.statistics import paired_t
-from wd_research.reporting.axes import in_percent, shows_shares, through_zero
+from wd_research.reporting.axes import in_percent, shows_shares, through_zero, wrapped
 from wd_research.results import axis_values, has_value, humanize, hypers, surviving
 from wd_research.types import Results
 
@@ -61,6 +61,7 @@ def legend_below(figure: Figure, title: str = "", small: bool = False) -> None:
             entries.setdefault(label, handle)
     if not entries:
         return
+    title = wrapped(title, 0.9 * figure.get_figwidth())
     text: dict[str, Any] = {"fontsize": 8, "title_fontsize": 8} if small else {"title_fontsize": "medium"}
     for columns in range(min(len(entries), 6), 0, -1):
         legend = figure.legend(

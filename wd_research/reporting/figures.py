@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from wd_research.evidence.choices import Scores, tuned
+from wd_research.evidence.choices import Scores, choose, tuned
 from wd_research.evidence.measured import Arms, Cell, Evidence
 from wd_research.evidence.selection import can_be_tuned
 from wd_research.reporting.axes import figure_of, logarithmic, panel_width, wrapped
@@ -32,7 +32,7 @@ from wd_research.reporting.drawing import (
 from wd_research.reporting.maps import heat_map, is_map
 from wd_research.reporting.panels import Curves, averaged, explored, finite, fit_height, index_of_best, kinds
 from wd_research.reporting.seeds import of_stage
-from wd_research.results import humanize, judged_by, mean_of_seeds, surviving
+from wd_research.results import axis_values, has_value, humanize, judged_by, mean_of_seeds, surviving
 from wd_research.types import Results
 
 EVERY = "every point"  # of an arm, in one panel
@@ -45,7 +45,10 @@ def all_figures(evidence: Evidence) -> dict[str, Figure]:
     arms = {name: results for name, results in evidence.items() if can_be_tuned(results) and finite(results).any()}
     if not arms:
         return {}
-    figures = {judged_by(next(iter(arms.values()))): score_against_axis(arms, evidence.score(scores_of_best))}
+    scored, figures = evidence.score(scores_of_best), {}
+    if tuned_at := tuned_curves(arms):
+        figures["tuned"] = score_against_axis(arms, scored, tuned_at, ", at each value the others chosen on validation")
+    figures[judged_by(next(iter(arms.values())))] = score_against_axis(arms, scored, panels_of(arms))
     if maps := {name: results for name, results in arms.items() if is_map(results)}:
         figures["heat_map"] = heat_map(maps)
     if timed := {name: results for name, results in arms.items() if (finite(results) & decays(results)).any()}:
@@ -80,6 +83,20 @@ def panels_of(arms: Arms) -> list[Curves]:
     return [panel for of_arm in curves.values() for panel in of_arm][:MOST]
 
 
+def tuned_curves(arms: Arms) -> list[Curves]:
+    """A panel for each arm with the point that validation data choose at each value of the axis; none where no arm has
+    several settings of the others, or points make no curves.
+    """
+    if any(map(is_scattered, arms.values())) or all(len(slices(results)) < 2 for results in arms.values()):
+        return []
+    curves = []
+    for name, results in list(arms.items())[:MOST]:
+        at_values = [has_value(results, value) & finite(results) for value in axis_values(results)]
+        chosen = [choose(results, among).point for among in at_values if among.any()]
+        curves.append(Curves(name, "", np.isin(results["point"].to_numpy(), chosen)))
+    return curves
+
+
 def is_scattered(results: Results) -> bool:
     """Whether the points of an arm make no curves: they differ in more than the axis, as if drawn at random."""
     settings = len(slices(results))
@@ -102,17 +119,17 @@ def scores_of_best(arms: Arms) -> dict[str, Scores]:
     return {name: tuned(arm, f"test_{judged_by(arm)}") for name, arm in arms.items() if can_be_tuned(arm)}
 
 
-def score_against_axis(arms: Arms, scored: Mapping[str, Cell]) -> Figure:
-    """Train, validation and test accuracy (or loss) against the axis: a panel per arm and setting of the others.
+def score_against_axis(arms: Arms, scored: Mapping[str, Cell], panels: Sequence[Curves], which: str = "") -> Figure:
+    """Train, validation and test accuracy (or loss) against the axis, in these panels; `which` points they show.
 
     Curves and stars are of exploring seeds; `scored`, by arm, is the test score of its chosen point, drawn beside it.
     """
-    rows = arranged(panels_of(arms))
+    rows = arranged(panels)
     figure, grid = panel_grid(len(rows), max(map(len, rows)), width=3.4, height=3.0, share=False)
-    for row, panels in zip(rows, grid, strict=True):
-        for panel in panels[len(row) :]:
+    for row, places_of_row in zip(rows, grid, strict=True):
+        for panel in places_of_row[len(row) :]:
             panel.remove()
-    shown = [pair for row, panels in zip(rows, grid, strict=True) for pair in zip(row, panels, strict=False)]
+    shown = [pair for of_row in zip(rows, grid, strict=True) for pair in zip(*of_row, strict=False)]
     for by, of_kind in kinds(shown, arms).items():
         estimates = []
         for curves, panel in of_kind:
@@ -123,7 +140,8 @@ def score_against_axis(arms: Arms, scored: Mapping[str, Cell]) -> Figure:
                 draw_chosen(panel, arms[curves.arm], scored[curves.arm])
     left_out = len(arms) - len({curves.arm for curves, _ in shown})
     legend_below(
-        figure, f"lines, bands and star: {explored(arms)}" + (f"; {left_out} arms not shown" if left_out else "")
+        figure,
+        f"lines, bands and star: {explored(arms)}{which}" + (f"; {left_out} arms not shown" if left_out else ""),
     )
     return figure
 

@@ -39,7 +39,7 @@ def ledger(predicted: Number | None = None, mask: Mask | Any = kernels) -> Obser
             metrics[f"{name}_norm"] = _norm(new)
             metrics[f"{name}_ratio"] = _divided(_norm(new - old), _norm(old))
             metrics[f"{name}_angle"] = turned(old, new)
-            if np.any(decays):
+            if predicted is not None and np.any(decays):
                 metrics[f"{name}_turning"] = jnp.where(predicted == 0, jnp.nan, metrics[f"{name}_angle"] / predicted)
         return metrics
 
