@@ -341,6 +341,7 @@ def main() -> None:
     if wrong:
         parser.error(f"no part is called {', '.join(sorted(wrong))}: choose among {', '.join(PARTS)}, gpu")
     from scripts.bench_page import write
+    from scripts.bench_picture import draw
 
     known = ROOT / "docs" / "benchmarks.json"
     parts = json.loads(known.read_text()) if known.exists() else {}
@@ -349,6 +350,7 @@ def main() -> None:
             parts[part] = seen
             known.write_text(json.dumps(parts, indent=1) + "\n")
             write(ROOT / "docs" / "benchmarks.md", parts)
+            draw(parts, ROOT / "docs" / "benchmarks.png")
 
 
 def measured_part(part: str, rounds: int) -> Iterator[dict[str, Any]]:

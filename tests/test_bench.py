@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scripts import bench, bench_experiment, bench_page
+from scripts import bench, bench_experiment, bench_page, bench_picture
 from scripts.peers import engine
 from scripts.peers.work import Work, examples, first_weights, least_bytes, operations, shapes
 from wd_research.types import Batch
@@ -102,3 +102,22 @@ def test_peers_do_equal_work_and_unequal_work_is_refused():
     worst = bench.check_equal_work(cells, "cpu")
     assert worst["1"] <= 1e-6
     assert worst["20"] <= 1e-4
+
+
+def row(peer, width, rates):
+    return {"peer": peer, "net": "mlp", "size": 64, "width": width, "members": 1, "rates": rates}
+
+
+def test_the_picture_compares_the_best_block_with_the_fastest_peer_of_a_kind(tmp_path):
+    rows = [row("engine, sequential", 32, [9, 10, 11]), row("engine, vmapped", 32, [2, 3, 4]),
+            row("PyTorch loop, two threads", 32, [1, 2, 3]), row("PyTorch loop, compiled", 32, [4, 5, 6]),
+            row("flax and optax, a jitted run", 32, [19, 20, 21])]  # fmt: skip
+    loop, plain = bench_picture.against(rows, "digits")
+    assert loop == ("PyTorch loop", 2.0, 9 / 6, 11 / 4)
+    assert plain == ("flax and optax", 0.5, 9 / 21, 11 / 19)
+    bench_picture.draw({"digits": {"cells": rows}}, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 0
+
+
+def test_every_part_with_peers_is_in_the_picture():
+    assert {*bench_picture.NETS, "growth", "experiment"} == {*bench.PARTS, "gpu"}
