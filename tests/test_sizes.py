@@ -13,7 +13,7 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for top in ("wd_research", "exp
                for path in (ROOT / top).rglob("*.py"))  # fmt: skip
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 340, 60
 LARGE_FILES = {
-    "scripts/bench.py": 365,
+    "scripts/bench.py": 367,
 }
 LARGE_FUNCTIONS = {
     "wd_research/measuring.py:measure": 63,
