@@ -189,6 +189,21 @@ def test_another_experiment_is_refused_and_leaves_the_folder_as_it_was(name, tmp
     assert after == before
 
 
+@pytest.mark.parametrize("ended_by", [RuntimeError, KeyboardInterrupt])
+def test_a_folder_in_which_nothing_was_trained_is_free_for_another_experiment(ended_by, tmp_path, monkeypatch):
+    def ended(*_):
+        raise ended_by
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wd_research.measuring.auditing", ended)
+        with pytest.raises(ended_by):
+            trained(descent(), tmp_path)
+    assert json.loads((tmp_path / "experiment.json").read_text())["status"] in ("failed", "interrupted")
+    longer, steps = trained(descent(steps=12), tmp_path)
+    assert steps == 2 * 4 * 12
+    assert int(longer["net"]["step"][-1]) == 12
+
+
 def test_another_split_of_a_confirming_seed_is_refused(tmp_path):
     def of(other):
         arm = cases.arm()

@@ -70,7 +70,8 @@ def earlier_record(folder: Path, record: Mapping[str, Any]) -> bytes | None:
     if not (folder / RECORD).exists():
         return None
     there = read_record(folder)
-    if there["status"] == CLAIMED:
+    ended = there["status"] != "running" and not (folder / RESULTS).exists() and not has_trained(folder)
+    if there["status"] == CLAIMED or ended:  # nothing was trained, so nothing can be another experiment's
         return None
     arms = there.get("arms", [])
     other = f"name another folder, or remove {folder}"
