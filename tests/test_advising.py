@@ -44,6 +44,9 @@ EVIDENCE = {
 }
 
 
+NONE = {"none": EVIDENCE["rules"]["none"]}
+
+
 def advice(**changes):
     more = {name: changes.pop(name) for name in ("optimizer", "parameters", "tokens") if name in changes}
     return wd.advise(wd.Setting(**(KNOWN | changes)), evidence=EVIDENCE, **more)
@@ -57,7 +60,7 @@ def test_the_rule_that_lost_least_and_knows_enough_is_followed():
 
 @pytest.mark.parametrize("feature", FEATURES)
 def test_a_run_like_the_worlds_gets_what_its_rule_says(feature):
-    evidence = EVIDENCE | {"rules": {"it": rule([feature], [0.7], 0.1)}}
+    evidence = EVIDENCE | {"rules": NONE | {"it": rule([feature], [0.7], 0.1)}}
     setting = wd.Setting(**KNOWN, width=64)
     said = wd.advise(setting, parameters=1e4, evidence=evidence)
     run = Run(1_000, 1e-3, 50.0, 64.0, 1_000 * 50 / 1e4)
@@ -87,7 +90,7 @@ def test_worlds_of_the_optimizer_are_named_the_nearest_first():
 
 def test_it_says_where_rules_disagree():
     assert "They disagree, by a factor of 50" in str(advice())
-    agreeing = EVIDENCE | {"rules": {"both": EVIDENCE["rules"]["both"]}}
+    agreeing = EVIDENCE | {"rules": NONE | {"both": EVIDENCE["rules"]["both"]}}
     assert "disagree" not in str(wd.advise(wd.Setting(**KNOWN), evidence=agreeing))
 
 
@@ -109,9 +112,11 @@ def test_what_it_cannot_answer_is_one_sentence(given, says):
     assert says in str(raised.value)
 
 
-def test_rules_that_did_badly_are_not_heard():
-    with pytest.raises(wd.UserError, match="no rule did well enough"):
-        wd.advise(wd.Setting(**KNOWN), evidence=EVIDENCE | {"rules": {"none": EVIDENCE["rules"]["none"]}})
+def test_rules_that_lost_more_than_no_decay_does_are_not_heard():
+    worse = {"worse": rule(["decay"], [0.1], 0.91)}
+    for rules in (NONE, NONE | worse):
+        with pytest.raises(wd.UserError, match="no rule lost less in the tournament than no decay does"):
+            wd.advise(wd.Setting(**KNOWN), evidence=EVIDENCE | {"rules": rules})
 
 
 @pytest.mark.parametrize(

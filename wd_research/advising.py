@@ -25,7 +25,6 @@ Optimizer = Literal["adamw", "muon", "lion", "momentum"]
 BEYOND = 8.0  # times longer or shorter than any world, in steps or epochs: no evidence
 AS_ADVISED = 1.25  # times more or less is the same
 APART = 4.0  # rules of which one says so many times what another says disagree
-TRUSTED = 0.5  # on the mean a rule that loses more than this share of what decay gains is not heard
 LIKELY = (0.1, 0.9)  # quantiles over worlds of what is best, over what the rule said
 
 
@@ -56,7 +55,7 @@ class Advice(NamedTuple):
     """What to begin with."""
 
     said: Said  # by the rule that lost least on the mean, among those that know enough of the run
-    others: tuple[Said, ...]  # that lost less than half of what decay gains
+    others: tuple[Said, ...]  # that lost less on the mean than no decay does
     near: tuple[Near, ...]
     time_scales: float  # of the run, mean share a step takes * steps
     steps: int
@@ -101,10 +100,11 @@ def advise(
     run = run_of(setting, parameters, tokens)
     worlds = {name: world for name, world in evidence["worlds"].items() if world["optimizer"] == optimizer}
     check_near(run, optimizer, worlds, evidence)
+    undecayed = evidence["rules"]["none"]["mean"][0]  # who loses more on the mean than no decay does is not heard
     found = [said_by(name, rule, run, setting) for name, rule in evidence["rules"].items()]
-    heard = sorted((of for of in found if of.decay > 0 and of.mean[0] < TRUSTED), key=lambda of: of.mean[0])
+    heard = sorted((of for of in found if of.decay > 0 and of.mean[0] < undecayed), key=lambda of: of.mean[0])
     if not heard:
-        raise UserError("no rule did well enough in the tournament to be heard: sweep the decay (wd.decades)")
+        raise UserError("no rule lost less in the tournament than no decay does: sweep the decay (wd.decades)")
     first, *others = heard
     lost = evidence["rules"][first.rule]["lost"]
     near = sorted(worlds, key=lambda name: distance(run, worlds[name]))[:3]
