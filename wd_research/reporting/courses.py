@@ -14,7 +14,7 @@ from wd_research.results import has_value, judged_by
 from wd_research.types import Results
 
 LEDGER = {"norm": "norm of the leaf", "ratio": "size of a step / norm of the leaf", "angle": "angle per step, rad"}
-TURNING = {"turning": "angle per step / predicted angle"}  # of the leaves for which one is predicted, and where one is
+TURNING = {"turning": "angle per step / predicted angle"}  # of leaves whose angle is predicted
 
 
 def training(name: str, evidence: Evidence) -> Figure:

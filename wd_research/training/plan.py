@@ -137,7 +137,7 @@ def timed(
 
 
 def free_memory() -> float:
-    """The bytes of memory that are free on this host, of which a block that was not asked for may take a half."""
+    """Half the bytes that are free on this host: what a block that was not asked for may take."""
     import psutil
 
     return psutil.virtual_memory().available / 2
