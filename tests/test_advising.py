@@ -15,14 +15,14 @@ from wd_research.decay.rules import FEATURES, Run, scales_of
 KNOWN = {"learning_rate": 1e-3, "steps": 1_000, "batch_size": 50, "examples": 1_000, "schedule": "linear", "warmup": 50}
 
 
-def rule(features, constants, mean, ratios=(0.5, 1.0, 2.0)):
-    lost = dict.fromkeys(("a", "b", "c"), mean)
+def rule(features, constants, median, ratios=(0.5, 1.0, 2.0)):
+    lost = dict.fromkeys(("a", "b", "c"), median)
     return {
         "features": features,
         "constants": constants,
-        "median": [mean] * 3,
-        "mean": [mean] * 3,
-        "worst": [2 * mean] * 3,
+        "median": [median] * 3,
+        "mean": [1 - median] * 3,  # in the other order: it is the median that counts
+        "worst": [2 * median] * 3,
         "within": 0.5,
         "lost": lost,
         "best_over_said": dict(zip("abc", ratios, strict=True)),

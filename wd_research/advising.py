@@ -35,7 +35,8 @@ class Said(NamedTuple):
     decay: float  # decoupled, as of optax.adamw
     low: float  # in four of five worlds the best lay, over what the rule said, between these
     high: float
-    mean: tuple[float, float, float]  # share of what decay gains that it lost there, with its 95 % interval
+    median: tuple[float, float, float]  # share of what decay gains that it lost there, with its 95 % interval
+    mean: tuple[float, float, float]
     worst: tuple[float, float, float]
     within: float  # share of worlds where it lost next to nothing
 
@@ -54,8 +55,8 @@ class Near(NamedTuple):
 class Advice(NamedTuple):
     """What to begin with."""
 
-    said: Said  # by the rule that lost least on the mean, among those that know enough of the run
-    others: tuple[Said, ...]  # that lost less on the mean than no decay does
+    said: Said  # by the rule that lost least in the median world, among those that know enough of the run
+    others: tuple[Said, ...]  # that lost less in the median world than no decay does
     near: tuple[Near, ...]
     time_scales: float  # of the run, mean share a step takes * steps
     steps: int
@@ -100,9 +101,9 @@ def advise(
     run = run_of(setting, parameters, tokens)
     worlds = {name: world for name, world in evidence["worlds"].items() if world["optimizer"] == optimizer}
     check_near(run, optimizer, worlds, evidence)
-    undecayed = evidence["rules"]["none"]["mean"][0]  # who loses more on the mean than no decay does is not heard
+    undecayed = evidence["rules"]["none"]["median"][0]  # who loses more in the median world is not heard
     found = [said_by(name, rule, run, setting) for name, rule in evidence["rules"].items()]
-    heard = sorted((of for of in found if of.decay > 0 and of.mean[0] < undecayed), key=lambda of: of.mean[0])
+    heard = sorted((of for of in found if of.decay > 0 and of.median[0] < undecayed), key=lambda of: of.median[0])
     if not heard:
         raise UserError("no rule lost less in the tournament than no decay does: sweep the decay (wd.decades)")
     first, *others = heard
@@ -153,8 +154,8 @@ def said_by(name: str, rule: Mapping[str, Any], run: Run, setting: Setting) -> S
     scales = float(np.squeeze(scales_of(rule["features"], rule["constants"], run)))
     decay = scales / (run.steps * run.learning_rate) * mean_of(of_worlds) / mean_of(setting)
     low, high = np.quantile(list(rule["best_over_said"].values()) or [math.nan], LIKELY)
-    return Said(name, decay, decay * float(low), decay * float(high), tuple(rule["mean"]), tuple(rule["worst"]),
-                rule["within"])  # fmt: skip
+    losses = (tuple(rule[of]) for of in ("median", "mean", "worst"))
+    return Said(name, decay, decay * float(low), decay * float(high), *losses, within=rule["within"])
 
 
 def check_near(run: Run, optimizer: str, worlds: Mapping[str, Any], evidence: Mapping[str, Any]) -> None:
@@ -182,17 +183,19 @@ def as_text(advice: Advice) -> str:
     said, points = advice.said, sweep(advice.said)
     worlds = [f"  {of.world}, {of.epochs:.3g} epochs: {100 * of.lost:.0f} % of {of.gain:.2g} {of.unit}"
               for of in advice.near]  # fmt: skip
-    others = [f"  {of.decay:<8.2g} {of.rule}, {percent(of.mean)}" for of in advice.others]
+    others = [f"  {of.decay:<8.2g} {of.rule}, {percent(of.median)}" for of in advice.others]
     every = [of.decay for of in (said, *advice.others)]
     apart = max(every) / min(every)
+    careful = ", above what the rule says: too much decay loses more than too little" if said.low > said.decay else ""
     return "\n".join([
         f"Begin with a decay of {said.decay:.2g}, decoupled: optax.adamw(..., weight_decay={said.decay:.2g}).",
-        f"In four of five worlds the best lay between {said.low:.2g} and {said.high:.2g}.",
-        f'The rule is "{said.rule}": it lost {percent(said.mean)} of what decay gains, on the mean over worlds, and '
-        f"{percent(said.worst)} in the worst; in {100 * said.within:.0f} % of them next to nothing.",
+        f"In four of five worlds the best lay between {said.low:.2g} and {said.high:.2g}{careful}.",
+        f'The rule is "{said.rule}": it lost {percent(said.median)} of what decay gains in the median world, '
+        f"{percent(said.mean)} on the mean and {percent(said.worst)} in the worst; in "
+        f"{100 * said.within:.0f} % of them next to nothing.",
         "", "Worlds like this run, and what the rule lost there of what decay gains:", *worlds,
-        "", "Other rules, and what they lost on the mean:", *(others or ["  none that lost less than half"]),
-        *([f"They disagree, by a factor of {apart:.2g}: a sweep decides."] if apart > APART else []),
+        "", "Other rules, and what they lost in the median world:", *(others or ["  none"]),
+        *([f"They disagree, by a factor of {float(f'{apart:.2g}'):,g}: a sweep decides."] if apart > APART else []),
         "", f"To sweep, train at {', '.join(f'{point:.2g}' for point in points)}, and take the vertex of the parabola",
         "through the best of them and its neighbours, over the logarithm of decay.",
         "Kernels decay, and embeddings of tokens; biases and gains of norms do not: docs/leaves.md.", "",

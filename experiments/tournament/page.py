@@ -20,9 +20,9 @@ def shares_of_worlds(cells: Sequence[Cell], rule: Judged) -> dict[World, float]:
 
 
 def heat_map(cells: Sequence[Cell], rules: Sequence[Judged]) -> wd.Figure:
-    """Regret by rule and world: a row for each rule without runs, the one that loses least on the mean first."""
+    """Regret by rule and world: rules without runs, by what they lose in the median world."""
     table = {rule.rule: shares_of_worlds(cells, rule) for rule in rules if not rule.budget}
-    names = sorted(table, key=lambda name: np.mean(list(table[name].values())))
+    names = sorted(table, key=lambda name: np.median(list(table[name].values())))
     worlds = list(next(iter(table.values())))
     shares = np.array([[table[name][world] for world in worlds] for name in names])
     figure, ((panel,),) = wd.panel_grid(
@@ -40,19 +40,19 @@ def heat_map(cells: Sequence[Cell], rules: Sequence[Judged]) -> wd.Figure:
 
 
 def against_budget(scores: Mapping[tuple[str, int], Score]) -> wd.Figure:
-    """Mean and worst regret over the runs that a rule pays for; rules without runs are lines."""
+    """Regret in the median and in the worst world, over the runs that a rule pays for; rules without runs are lines."""
     figure, ((left, right),) = wd.panel_grid(1, 2, width=4.2, height=3.6, share=False)
     searches = dict.fromkeys(name for name, budget in scores if budget)
     free = {name: score for (name, budget), score in scores.items() if not budget}
-    least = min(free, key=lambda name: free[name].mean.mean)
-    for panel, of, title in ((left, "mean", "mean over worlds"), (right, "worst", "worst world")):
+    least = min(free, key=lambda name: free[name].median.mean)
+    for panel, of, title in ((left, "median", "median world"), (right, "worst", "worst world")):
         for number, name in enumerate(searches):
             estimates = np.array([getattr(scores[name, budget], of) for budget in BUDGETS])
             style = wd.STYLES[number % len(wd.STYLES)]
             dashes = "-" if number < len(wd.STYLES) else ":"
             x = np.array(BUDGETS) * 1.03 ** (number - len(searches) / 2)
-            mean, low, high = 100 * estimates.T
-            panel.errorbar(x, mean, (mean - low, high - mean), linestyle=dashes, color=style.color, elinewidth=0.5,
+            lost, low, high = 100 * estimates.T
+            panel.errorbar(x, lost, (lost - low, high - lost), linestyle=dashes, color=style.color, elinewidth=0.5,
                            marker="os^Dv<>P"[number % 8], markersize=4, linewidth=1.2, label=name)  # fmt: skip
         for name, dashes in ((least, "--"), ("0.1", "-.")):
             panel.axhline(100 * getattr(free[name], of).mean, color="#555555", linestyle=dashes, linewidth=1,
