@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from wd_research.flags import UserError
 from wd_research.training.data import Examples, digits, draw_split, standardised, with_label_noise
+from wd_research.training.loading import from_arrays
 from wd_research.training.models import Dropout, Mlp, matrix_product
+from wd_research.training.nets import as_net
+from wd_research.training.resnet import ResNet
 from wd_research.training.tasks import classification, cross_entropy, shuffled_epochs
 
 DIGITS = digits()
@@ -155,3 +158,19 @@ def test_examples_may_be_anybodys_arrays():
     split = draw_split(pool, 0, 6, 6, 0.5)
     assert split.mean.shape == (2, 2)
     assert len(split.test) == 18
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_images_that_are_evaluated_in_pieces_have_the_numbers_of_all_together(norm):
+    """Seven images, three at a time: the last piece is filled up, and that does not show."""
+    rng = np.random.default_rng(0)
+    images = from_arrays(rng.normal(size=(20, 4, 4, 2)), rng.integers(0, 3, 20), "noise")
+    net, split = ResNet((4,), 3, norm=norm), draw_split(images, 0, 9, 7)
+    task = classification(net, images, lambda _: split, 3)
+    params, extras = task.init(jax.random.key(0))
+    validation = task.splits(images, split)["validation"]
+    together = as_net(net).apply(params, extras, validation.inputs, False)[0]
+    found = task.evaluate(params, extras, validation, "validation")
+    np.testing.assert_allclose(task.predict(params, extras, validation.inputs), together, rtol=1e-5, atol=1e-6)
+    assert found["loss"] == pytest.approx(float(cross_entropy(together, validation.targets)), rel=1e-5)
+    assert found["accuracy"] == pytest.approx(float(np.mean(together.argmax(axis=1) == validation.targets)))

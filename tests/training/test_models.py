@@ -27,10 +27,11 @@ def test_a_convolution_is_flaxs(rows, columns, height, width, channels, features
     np.testing.assert_allclose(*both(inputs, kernel), rtol=1e-4, atol=1e-4)
 
 
-def test_gradients_of_a_convolution_are_flaxs():
+@pytest.mark.parametrize(("width", "window"), [(6, (3, 3)), (5, (3, 3)), (1, (3, 3)), (5, (1, 1)), (4, (2, 5))])
+def test_gradients_of_a_convolution_are_flaxs(width, window):
     rng = np.random.default_rng(0)
-    inputs = jnp.asarray(rng.standard_normal((3, 6, 6, 2)), jnp.float32)
-    ours, theirs = Convolution(4), nn.Conv(4, (3, 3))
+    inputs = jnp.asarray(rng.standard_normal((3, 6, width, 2)), jnp.float32)
+    ours, theirs = Convolution(4, window), nn.Conv(4, window)
 
     @jax.jit
     def gradients(key):

@@ -124,7 +124,8 @@ def supervised(
     def order(key: Key, start: Array, steps: int) -> Array:
         return shuffled_epochs(key, start, steps, train_size, batch_size)
 
-    loss, evaluate, predict = of_net(net, measure, settings)
+    at_once = batch_size if np.ndim(examples.inputs) > 2 else None  # rows make one product, all together
+    loss, evaluate, predict = of_net(net, measure, settings, at_once)
     return Task(examples, split, init, order, gather, loss, splits, evaluate, predict, scaled)
 
 
@@ -134,9 +135,13 @@ def some(part: Numbers, most: int) -> Numbers:
 
 
 def of_net(
-    net: Net, measure: Callable[[Array, Numbers], Metrics], settings: Callable[[Hypers], Mapping[str, Any]]
-) -> tuple[Callable[[Hypers], Loss], Callable[..., Metrics], Callable[..., Array]]:
-    """A task's loss, its metrics of a part and its predictions, from what measure(outputs, targets) says of a net."""
+    net: Net, measure: Callable[[Array, Numbers], Metrics], settings: Callable[[Hypers], Mapping[str, Any]],
+    at_once: int | None = None,
+) -> tuple[Callable[[Hypers], Loss], Callable[..., Metrics], Callable[..., Array]]:  # fmt: skip
+    """A task's loss, its metrics of a part and its predictions, from what measure(outputs, targets) says of a net.
+
+    `at_once` is how many examples are predicted together; None: all of a part.
+    """
 
     def loss(hypers: Hypers) -> Loss:
         numbers = settings(hypers)
@@ -149,13 +154,27 @@ def of_net(
         return of_batch
 
     def predict(params: Params, extras: Extras, inputs: Numbers) -> Array:
-        return net.apply(params, extras, inputs, False)[0]
+        return in_pieces(lambda piece: net.apply(params, extras, piece, False)[0], inputs, at_once)
 
     def evaluate(params: Params, extras: Extras, batch: Batch, name: str) -> Metrics:
         del name
         return measure(predict(params, extras, batch.inputs), batch.targets)
 
     return loss, evaluate, predict
+
+
+def in_pieces(function: Callable[[Numbers], Array], inputs: Numbers, at_once: int | None) -> Array:
+    """function(inputs) of so many examples at a time, the last filled up by the first; f32[b, ...].
+
+    All images at once leave a CPU's cache, and take as many times the memory of a step (docs/benchmarks.md).
+    """
+    count = len(inputs)
+    if at_once is None or count <= at_once:
+        return function(inputs)
+    places = np.arange(-(-count // at_once) * at_once) % count
+    pieces = jnp.asarray(inputs)[places].reshape(-1, at_once, *inputs.shape[1:])
+    outputs = jax.lax.map(function, pieces)
+    return outputs.reshape(-1, *outputs.shape[2:])[:count]
 
 
 def drawn_once(split: Callable[[int], Split], examples: Examples) -> Callable[[int], Split]:
