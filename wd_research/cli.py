@@ -78,7 +78,8 @@ class RunFlags:
     memory: float | None = None
     """Gigabytes that training may take on all devices together: what needs more is trained tile by tile."""
     block: Literal["auto", "sequential", "vmapped"] = "auto"
-    """Whether a device trains its points sequentially or vmapped; auto: whichever is faster, tried before long runs."""
+    """Whether a device trains its points sequentially or vmapped; auto: vmapped on a GPU, and on a CPU sequentially or
+    a few at a time, whichever is faster, tried before long runs."""
 
 
 def main(experiment: Callable[..., "Experiment"]) -> None:

@@ -112,7 +112,7 @@ class Jobs:
     ) -> tuple[list[Job], dict[tuple[str, Cut], Plan]]:
         """The tiles that are left to train, and the compiled plans of how.
 
-        What an arm trains later goes through its first program, unless there all points advance together.
+        What an arm trains later goes through its first program, unless there several points advance together.
         """
         cuts, blocks, chosen = {}, {}, bool(rooms)
         for name, members in wanted.items():
@@ -121,7 +121,7 @@ class Jobs:
             covered = [cells(members, tile)[0] for tile in there[name].values()]
             covered += [overlap(members, cut) for cut in cuts[name]]
             for number, block in enumerate(missing(members, covered)):
-                if name in self.first and self.first[name].points_at_once:
+                if name in self.first and self.first[name].points_at_once == 1:
                     cuts[name] = write_cuts(path, members, [*cuts[name], *self.first[name].others(block)])
                 else:
                     blocks[f"{name} ({number + 1})" if number else name] = name, block, path

@@ -3,9 +3,21 @@
 import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.training.cases import parabola
-from wd_research.training.plan import Limits, PlanError, format_block, make_plan, make_plans, points_of
+from wd_research.training.hosts import compile_here
+from wd_research.training.plan import (
+    FEW,
+    Limits,
+    PlanError,
+    evened,
+    format_block,
+    make_plan,
+    make_plans,
+    points_of,
+)
 from wd_research.training.population import all_devices
 
 SEEDS, STEPS = 2, 6
@@ -50,46 +62,62 @@ def test_a_budget_for_nothing_gets_one_sentence():
 
 def test_the_block_is_chosen_in_long_runs_alone():
     compiled = {}
-    short = planned(wide(), (1, None), compiled=compiled)
+    short = planned(wide(17), (1, FEW), compiled=compiled)
     assert short.block == 1
     assert len(compiled) == 3  # nothing was compiled for the other block
-    long = planned(wide(), (1, None), steps=10**9, compiled=compiled)
+    long = planned(wide(17), (1, FEW), steps=10**9, compiled=compiled)
     assert len(compiled) > 3
-    assert long.block in (1, None)
+    assert long.block in (1, evened(FEW, 17 // all_devices().size + 1))
     assert long.compile_seconds > 0
     assert short.record()["block"] == format_block(1) == "sequential"
 
 
-def timed_as(monkeypatch, sequential, vmapped):
+def timed_as(monkeypatch, sequential, few):
     """The steps of every call by which a block is chosen, where calls take so long."""
     calls = []
 
     def seconds(population, inputs, steps):
         calls.append(steps)
         # three calls say what a step takes, and from then on the two take turns
-        return steps * (vmapped if len(calls) > 3 and len(calls) % 2 else sequential)
+        return steps * (few if len(calls) > 3 and len(calls) % 2 else sequential)
 
     monkeypatch.setattr("wd_research.training.plan.seconds_of_call", seconds)
     return calls
 
 
 @pytest.mark.parametrize(
-    ("vmapped", "steps", "called", "block"),
-    [(0.5, 10**5, [5] * 6, None), (1.5, 10**5, [5] * 6, 1), (2.1, 10**5, [5, 5], 1), (0.5, 300, [2] * 6, None)],
+    ("few", "steps", "called", "block"),
+    [(0.5, 10**5, [5] * 6, 4), (1.5, 10**5, [5] * 6, 1), (2.1, 10**5, [5, 5], 1), (0.5, 300, [2] * 6, 4)],
 )
 def test_a_block_that_is_twice_as_slow_is_tried_once_and_a_short_run_tries_few_steps(
-    monkeypatch, vmapped, steps, called, block
+    monkeypatch, few, steps, called, block
 ):
-    calls = timed_as(monkeypatch, 1e3, vmapped * 1e3)  # compiling costs nothing beside it
-    assert planned(wide(), (1, None), steps=steps).block == block
+    calls = timed_as(monkeypatch, 1e3, few * 1e3)  # compiling costs nothing beside it
+    assert planned(wide(), (1, FEW), steps=steps).block == block
     assert calls[3:] == called
 
 
-def test_a_block_that_would_not_fit_in_memory_is_not_tried(monkeypatch):
+def test_a_block_that_would_not_fit_in_memory_is_not_taken(monkeypatch):
     calls = timed_as(monkeypatch, 1e3, 1.0)
-    monkeypatch.setattr("wd_research.training.plan.free_memory", lambda: 1.0)
-    assert planned(wide(), (1, None), steps=10**5).block == 1
+    enough = planned(wide()).population.memory
+
+    def heavier(arm, seeds, length, mesh, block, compiled):
+        population = compile_here(arm, seeds, length, mesh, block, compiled)
+        return population._replace(memory=enough + (block != 1))
+
+    monkeypatch.setattr("wd_research.training.plan.compile_here", heavier)
+    assert planned(wide(), (1, FEW), memory=enough, steps=10**5).block == 1
     assert len(calls) == 3
+
+
+@given(st.integers(1, 200), st.integers(1, 200))
+def test_a_block_is_filled_evenly_by_as_many_groups(block, points):
+    even = evened(block, points)
+    assert 1 <= even <= min(block, points)
+    assert -(-points // even) == -(-points // block)
+    assert even * -(-points // even) - points < -(-points // even)  # a group lacks one at most
+    assert evened(even, points) == even
+    assert evened(None, points) is None
 
 
 def test_every_tile_has_the_same_size_and_the_last_is_filled_with_its_last_point():
@@ -108,10 +136,8 @@ def test_arms_of_one_size_choose_their_block_once(monkeypatch):
     monkeypatch.setattr("wd_research.training.plan.make_plan", make)
     arms = {"a": wide(), "b": wide(constant=2.0), "fewer": wide(3)}
     segments = [(0, STEPS), (STEPS, 10**9 - STEPS)]
-    plans = make_plans(
-        arms, dict.fromkeys(arms, SEEDS), lambda arm: segments, Limits(blocks=(1, None)), lambda *_: None
-    )
-    both = (1, None)
+    plans = make_plans(arms, dict.fromkeys(arms, SEEDS), lambda arm: segments, Limits(blocks=(1, FEW)), lambda *_: None)
+    both = (1, FEW)
     assert told == [(2 * 10**9, both), (2 * 10**9, (plans["a"].block,)), (10**9, both)]
     assert plans["a"].block == plans["b"].block
 

@@ -20,6 +20,7 @@ from wd_research.types import Arm
 LONGEST = 1_000  # steps of a call: it draws the order of the data for as many, whatever it takes of them
 CHOOSING = 0.04  # the share of a run's time that timing its steps, and then choosing the block, may take
 TIMED = 11  # steps that timing takes
+FEW = 8  # small nets together, whose states stay in a CPU's cache (docs/benchmarks.md)
 ROUNDS, HOPELESS = 3, 2.0  # of calls that choose a block; how many times as slow another is no candidate any more
 Segments = Sequence[tuple[int, int]]  # the first step and the length of each
 SegmentsOf = Callable[[Arm], Segments]
@@ -55,8 +56,18 @@ class Plan(NamedTuple):
 
 
 def blocks_here() -> tuple[Block, ...]:
-    """A CPU trains points sequentially or vmapped, whichever is faster; a GPU vmapped."""
-    return (1, None) if jax.default_backend() == "cpu" else (None,)
+    """A CPU trains points sequentially or a few at a time, whichever is faster; a GPU vmapped."""
+    return (1, FEW) if jax.default_backend() == "cpu" else (None,)
+
+
+def per_device(arm: Arm, mesh: Mesh) -> int:
+    """How many of an arm's points the device that has most of them has."""
+    return -(-arm.size // mesh.size)
+
+
+def evened(block: Block, points: int) -> Block:
+    """The block that fills as many groups evenly: of 9 points, at most 8 together, 5 and then 4."""
+    return block and -(-points // -(-points // block))
 
 
 def format_block(block: Block) -> str:
@@ -121,26 +132,18 @@ def timed(
     plan: Plan, tile: Arm, seeds: int, length: int, steps: int, mesh: Mesh, limits: Limits, compiled: Compiled
 ) -> Plan:  # fmt: skip
     """The plan with what a step takes, or a faster one with another block."""
-    inputs = plan.population.put(tile)
-    plan = plan._replace(seconds_per_step=seconds_of_step(plan.population, inputs, length))
+    plan = plan._replace(seconds_per_step=seconds_of_step(plan.population, plan.population.put(tile), length))
     for block in limits.blocks[1:]:
         affordable = CHOOSING * steps * plan.tiles  # steps
-        if plan.compile_seconds > affordable * plan.seconds_per_step:
+        if plan.compile_seconds > affordable * plan.seconds_per_step or per_device(tile, mesh) == 1:
             break
         other = planned(tile, seeds, length, mesh, block, compiled)
         seconds = plan.compile_seconds + other.compile_seconds
-        if other.population.memory <= (limits.memory or free_memory()):
+        if limits.memory is None or other.population.memory <= limits.memory:
             each = max(1, min(5, length, int(affordable / (2 * ROUNDS))))
-            plan = faster(plan, other._replace(tiles=plan.tiles), inputs, each)
+            plan = faster(plan, other._replace(tiles=plan.tiles), tile, each)
         plan = plan._replace(compile_seconds=seconds)
     return plan
-
-
-def free_memory() -> float:
-    """Half the bytes that are free on this host: what a block that was not asked for may take."""
-    import psutil
-
-    return psutil.virtual_memory().available / 2
 
 
 def fitted(arm: Arm, seeds: int, length: int, mesh: Mesh, limits: Limits, compiled: Compiled) -> Plan:
@@ -166,7 +169,7 @@ def fitted(arm: Arm, seeds: int, length: int, mesh: Mesh, limits: Limits, compil
 
 def planned(tile: Arm, seeds: int, length: int, mesh: Mesh, block: Block, compiled: Compiled) -> Plan:
     """The plan of one tile with this block, compiled, nothing of it run yet."""
-    begin = perf_counter()
+    begin, block = perf_counter(), evened(block, per_device(tile, mesh))
     population = compile_here(tile, seeds, length, mesh, block, compiled)
     return Plan(population, block, 1, 0.0, perf_counter() - begin)
 
@@ -177,13 +180,13 @@ def plan_as(tile: Arm, seeds: int, length: int, block: Block, seconds_per_step: 
     return plan._replace(seconds_per_step=seconds_per_step)
 
 
-def faster(one: Plan, other: Plan, inputs: Inputs, steps: int) -> Plan:
-    """The faster of two plans by interleaved calls of so many steps, compared by their minima, because the machine's
-    speed drifts; one round is enough for another that takes twice as long.
+def faster(one: Plan, other: Plan, tile: Arm, steps: int) -> Plan:
+    """The faster of two plans of a tile by interleaved calls of so many steps, compared by their minima, because the
+    machine's speed drifts; one round is enough for another that takes twice as long.
     """
-    calls = []
+    calls, both = [], [(plan.population, plan.population.put(tile)) for plan in (one, other)]
     while len(calls) < ROUNDS and not (calls and calls[0][1] > HOPELESS * calls[0][0]):
-        calls.append([seconds_of_call(plan.population, inputs, steps) for plan in (one, other)])
+        calls.append([seconds_of_call(population, inputs, steps) for population, inputs in both])
     of_one, of_other = map(min, zip(*calls, strict=True))
     if of_one <= of_other:
         return one
