@@ -49,6 +49,7 @@ TABLES = {
          ("decay_weights", "corrected", "normalized", "decay_toward_start", "scheduled", "proximal_step", "frozen")),
         ("decay/bounds", ("bounded",)),
         ("decay/chance", ("decay_at_random",)),
+        ("decay/falling", ("falling_decay",)),
         ("decay/stable", ("stable_decay",)),
         ("decay/sphere", ("on_sphere", "relative_steps", "keep_norm")),
         ("decay/own", ("decayed",)),

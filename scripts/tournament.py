@@ -22,6 +22,7 @@ from scripts.reproduce import ROOT, arguments, in_order
 
 IN_LITTLE = {"scales": (0, 0.16, 0.64, 2.5, 10), "learning_rates": (2e-3, 8e-3), "seeds": 4}
 SHORTER = 10  # times, in little
+EXPERIMENTS = {"truth": "", "falling": "-falling"}  # and what their folders end with
 
 
 def main() -> None:
@@ -41,23 +42,26 @@ def main() -> None:
     left = [world for world in wanted if not (tables / f"{world.folder}.npz").exists()]
     ends = in_order(lambda world: run(world, folder, flags.quick), left, 2 if flags.quick else 1)
     for place, world in enumerate(ends, start=1):
-        write_table(table_of(world, folder / world.folder), tables / f"{world.folder}.npz")
+        runs = (folder / f"{world.folder}{ending}" for ending in EXPERIMENTS.values())
+        write_table(table_of(world, *runs), tables / f"{world.folder}.npz")
         print(f"=== {world.name}: {place} of {len(left)} after {perf_counter() - begin:.0f} s", flush=True)
     out = ["--out", str(pictures), "--adviser", str(folder / "tournament.json")] if flags.quick else []
     subprocess.run([sys.executable, "-m", "experiments.tournament.judging", str(tables), *out], cwd=ROOT, check=True)
 
 
 def run(world: World, folder: Path, quick: bool) -> World:
-    """Run a world, or go on with it. Ends this process where it fails."""
+    """Run a world's two experiments, or go on with them. Ends this process where one fails."""
     steps = world.steps // SHORTER if quick else world.steps
-    command = [sys.executable, "-m", "experiments.tournament.truth", "--workdir", str(folder / world.folder)]
-    command += arguments({"data": world.data, "optimizer": world.optimizer, "steps": steps})
-    done = subprocess.run(
-        [*command, *(arguments(IN_LITTLE) if quick else [])], cwd=ROOT, check=False, text=True,
-        stdout=subprocess.PIPE if quick else None,
-    )  # fmt: skip
-    if done.returncode:
-        sys.exit(f"{world.name} ended with exit code {done.returncode}\n{done.stdout or ''}")
+    flags = arguments({"data": world.data, "optimizer": world.optimizer, "steps": steps})
+    for experiment, ending in EXPERIMENTS.items():
+        little = {name: value for name, value in IN_LITTLE.items() if experiment == "truth" or name != "scales"}
+        command = [sys.executable, "-m", f"experiments.tournament.{experiment}", *flags]
+        done = subprocess.run(
+            [*command, "--workdir", str(folder / f"{world.folder}{ending}"), *(arguments(little) if quick else [])],
+            cwd=ROOT, check=False, text=True, stdout=subprocess.PIPE if quick else None,
+        )  # fmt: skip
+        if done.returncode:
+            sys.exit(f"{world.name} ended with exit code {done.returncode}\n{done.stdout or ''}")
     return world
 
 

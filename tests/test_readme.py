@@ -81,19 +81,19 @@ def test_the_rules_are_links_as_they_are_written():
     import jax
     import optax
 
-    from wd_research.decay import bounds, chance, masks, pulls, sphere, stable, transforms
+    from wd_research.decay import bounds, chance, falling, masks, pulls, sphere, stable, transforms
 
-    modules = masks, pulls, transforms, bounds, chance, sphere, stable
+    modules = masks, pulls, transforms, bounds, chance, falling, sphere, stable
     names = {name: value for module in modules for name, value in vars(module).items()}
     names |= {"r": 0.1, "b": 5, "n": 50, "epochs": 4, "schedule": lambda t: 1.0, "factor": lambda t: 0.5**t,
               "under_norms": masks.everything, "core": optax.identity(), "eta": 0.1, "s": lambda t: 1.0,
-              "key": jax.random.key(0), "warmup": 3, "mask": masks.everything}  # fmt: skip
+              "key": jax.random.key(0), "warmup": 3, "every": 5, "mask": masks.everything}  # fmt: skip
     lines = re.findall(r"^\| [^|`]+ \| `([^`]+)`", DECAY.split("## How fast")[1].split("\n## ")[0], re.MULTILINE)
-    assert len(lines) == 11
+    assert len(lines) == 12
     params = {"first": {"kernel": names["jnp"].ones((2, 2))}, "last": {"kernel": names["jnp"].ones((2, 2))}}
     for line in lines:
         link = eval(line, names)
-        updates, _ = link.update(params, link.init(params), params)
+        updates, _ = optax.with_extra_args_support(link).update(params, link.init(params), params, value=1.0)
         least = -0.2 if line.startswith(("on_sphere", "keep_norm")) else 1  # steps, and not ascent directions
         assert float(updates["first"]["kernel"][0, 0]) >= least, line
 

@@ -6,6 +6,7 @@ from .concluding import Result, conclude
 from .decay import cores, equilibrium, schedules
 from .decay.bounds import bounded
 from .decay.chance import decay_at_random
+from .decay.falling import falling_decay
 from .decay.masks import (
     DecayError,
     all_but,
@@ -219,6 +220,7 @@ __all__ = [
     "equilibrium",
     "everything",
     "everywhere",
+    "falling_decay",
     "final",
     "flags",
     "from_arrays",

@@ -29,7 +29,7 @@ AS_PUBLISHED = {
     "0.1": (("decay",), (0.1,)),
     "0.29 epochs": (("epochs",), (1 / 0.29,)),
 }
-CPR = "CPR"
+CPR, AUTO_L2 = "CPR", "AutoL2"
 UNFINISHED = "halving, unfinished schedules"
 Groups = tuple[tuple[tuple[int, ...], ...], ...]  # numbers of cells, by data and world
 
@@ -44,6 +44,7 @@ class Cell(NamedTuple):
     shorter: Table | None  # what is seen of the world's twin
     lost: np.ndarray  # f64[k], on test data of the other half, the mean over its seeds
     bounded: float  # what CPR loses there
+    falling: float  # and AutoL2
     best: int  # number of the decay that the seen half takes
 
     @property
@@ -90,6 +91,7 @@ def _cells(tables: Mapping[World, Table], world: World, mine: int, other: int) -
             shorter.halves[mine] if shorter else None,
             judged.test[:, rate].mean(axis=0),
             float(judged.bounded[:, rate].mean()),
+            float(judged.falling[:, rate].mean()),
             best,
         )
 
@@ -121,11 +123,12 @@ def without_runs(cells: Sequence[Cell]) -> list[Judged]:
         of_decays(name, 0, cells, [scales_of(*as_published, cell.run) for cell in cells], *as_published)
         for name, as_published in AS_PUBLISHED.items()
     ]
-    of_bound = np.array([cell.bounded - cell.lost[cell.best] for cell in cells])
+    unchosen = {CPR: [cell.bounded for cell in cells], AUTO_L2: [cell.falling for cell in cells]}
+    best, unsaid = np.array([cell.lost[cell.best] for cell in cells]), np.full(len(cells), np.nan)
     families = {f"{name}, fitted": (name,) for name in FEATURES} | {"epochs or run, fitted": ("epochs", "run")}
     return [
         *published,
-        Judged(CPR, 0, of_bound, np.full(len(cells), np.nan)),
+        *(Judged(name, 0, np.array(lost) - best, unsaid) for name, lost in unchosen.items()),
         *(fitted(name, features, cells) for name, features in families.items()),
     ]
 

@@ -135,7 +135,7 @@ def page(
         "told as a share of what the best decay gains over none there, or of two tolerances (.005 nats, half a point) "
         "where that is less: 0 is a whole sweep, 1 is no decay at all. Constants are fitted on worlds of other data. "
         "Intervals of 95 % are of a bootstrap over data, worlds of these, and learning rates; in simulations of all "
-        "worlds, and of sixteen of six data, 93 to 98 of a hundred hold the truth of means and medians "
+        "34 worlds, of 28 and of sixteen, 93 to 98 of a hundred hold the truth of means and medians "
         "(`scripts/simulate_tournament.py`).",
         "",
         f"![What rules lose in every world]({folder}/regret.png)",
@@ -213,8 +213,8 @@ def own_rule() -> list[str]:
         "scales in a run, ascending, of which the first is 0; `rates` f64[l], the learning rates; `validation` "
         "f32[s, l, k, t], what is lost on validation data (nats, or points of accuracy: `unit`) on every seed, behind "
         "each of the parts of the training; `test` f32[s, l, k], what is lost on test data at its end; `bounded` "
-        "f32[s, l], the same under CPR; `world`, the data, the optimizer and the steps. The data and the nets are in "
-        "`experiments/tournament/worlds.py`. "
+        "f32[s, l], the same under CPR; `falling` f32[s, l], and under AutoL2; `world`, data, optimizer and steps. The "
+        "data and the nets are in `experiments/tournament/worlds.py`. "
         "A rule is a file with one function:",
         "",
         "```python",

@@ -14,12 +14,13 @@ from zipfile import BadZipFile
 import numpy as np
 
 import wd_research as wd
+from experiments.tournament.falling import FALLING
 from experiments.tournament.truth import BOUNDED, DECAY
 from experiments.tournament.worlds import LONG, SHORTER, WORLDS, World
 from wd_research.reporting.files import write_whole
 from wd_research.reporting.record import read_evidence
 
-MEASURED = ("validation", "test", "bounded")
+MEASURED = ("validation", "test", "bounded", "falling")
 DIGITS = 4  # behind the point, of nats or points of accuracy that are kept
 TOLERANCES = {"nats": 0.005, "points": 0.5}  # what nobody would change a recipe for
 
@@ -34,10 +35,11 @@ class Table(NamedTuple):
     validation: np.ndarray  # f64[s, l, k, t], what is lost on validation data along the training
     test: np.ndarray  # f64[s, l, k], what is lost on test data at its end
     bounded: np.ndarray  # f64[s, l], the same under CPR, which has no decay to choose
+    falling: np.ndarray  # f64[s, l], and under AutoL2, which has none either
 
     def of_seeds(self, seeds: Sequence[int] | np.ndarray) -> "Table":
         """Some seeds of it."""
-        return self._replace(validation=self.validation[seeds], test=self.test[seeds], bounded=self.bounded[seeds])
+        return self._replace(**{name: getattr(self, name)[seeds] for name in MEASURED})
 
     @property
     def halves(self) -> tuple["Table", "Table"]:
@@ -45,8 +47,8 @@ class Table(NamedTuple):
         return self.of_seeds(np.arange(0, len(self.test), 2)), self.of_seeds(np.arange(1, len(self.test), 2))
 
 
-def table_of(world: World, folder: Path) -> Table:
-    """The table of a finished run of `experiments.tournament.truth`. Raises UserError where there is none."""
+def table_of(world: World, folder: Path, falling: Path) -> Table:
+    """The table of two finished runs, of `experiments.tournament.truth` and `.falling`. Raises UserError for none."""
     evidence = read_evidence(folder)
     results, bounded = evidence[DECAY], evidence[BOUNDED]
     scales = np.unique(results["time_scales"].to_numpy().astype(float))
@@ -55,10 +57,15 @@ def table_of(world: World, folder: Path) -> Table:
     order = np.lexsort((results["time_scales"].to_numpy(), results["learning_rate"].to_numpy()))
     shape = len(lost["test"]), len(rates), len(scales), -1
     validation, test = (lost[part][:, order].reshape(shape) for part in ("validation", "test"))
-    held = np.flatnonzero(wd.has_value(bounded, 1))
-    held = held[np.argsort(bounded["learning_rate"].to_numpy()[held])]
     unit = "points" if "test_accuracy" in results else "nats"
-    return Table(world, unit, scales, rates, validation, test[..., -1], lost_of(bounded, "test")[:, held, -1])
+    unchosen = (switched_on(of) for of in (bounded, read_evidence(falling)[FALLING]))
+    return Table(world, unit, scales, rates, validation, test[..., -1], *unchosen)
+
+
+def switched_on(results: wd.Results) -> np.ndarray:
+    """What is lost on test data at every learning rate where the arm's axis, of two values, is not 0; f64[s, l]."""
+    on = np.flatnonzero(~wd.has_value(results, 0))
+    return lost_of(results, "test")[:, on[np.argsort(results["learning_rate"].to_numpy()[on])], -1]
 
 
 def write_table(table: Table, file: Path) -> None:

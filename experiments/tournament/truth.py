@@ -61,7 +61,7 @@ def experiment(
         raise wd.UserError(f"{max(scales):g} time scales in {steps} steps leave nothing of a weight: give fewer")
     world = World(data, optimizer, steps)
     task, chain = lesson(data).task, optimizer_of(world)
-    rates = tuple(RATES[optimizer] * rate for rate in learning_rates)
+    rates = rates_of(optimizer, learning_rates)
     decayed = wd.grid(Hypers, learning_rate=rates, time_scales=scales)
     bounded = wd.grid(Hypers, learning_rate=rates, bound=(0.0, 1.0))
     return wd.Experiment(
@@ -74,6 +74,11 @@ def experiment(
         evaluations=min(evaluations, steps),
         confirm=0,
     )
+
+
+def rates_of(optimizer: OPTIMIZER, learning_rates: tuple[float, ...]) -> tuple[float, ...]:
+    """Learning rates of an optimizer that are like these of Adam."""
+    return tuple(RATES[optimizer] * rate for rate in learning_rates)
 
 
 def optimizer_of(world: World) -> Callable[[Hypers], optax.GradientTransformation]:

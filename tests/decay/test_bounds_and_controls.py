@@ -1,4 +1,4 @@
-"""Laws of decay that a bound switches on, of decay in units of Adam's step, and of decay by chance."""
+"""Laws of decay that a bound switches on, that falls with the loss, in units of Adam's step, and by chance."""
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from wd_research.audit.leaves import audit_decay
 from wd_research.decay.bounds import bounded
 from wd_research.decay.chance import decay_at_random
+from wd_research.decay.falling import falling_decay
 from wd_research.decay.masks import DecayError, everything
 from wd_research.decay.places import decoupled, descend
 from wd_research.decay.stable import stable_decay
 from wd_research.decay.transforms import decay_weights
 from wd_research.flags import UserError
+from wd_research.updates import update
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -80,6 +82,88 @@ def test_a_warm_up_below_one_step_or_a_gain_below_0_is_refused():
     for gain in (-0.1, float("nan")):
         with pytest.raises(DecayError, match="give a number"):
             bounded(1, gain)
+
+
+# Falling with the loss
+
+
+def fed(optimizer, losses, params):
+    """The rates after each of the losses, of weights that are held, and gradients of 0."""
+    still, state, rates = jax.tree.map(np.zeros_like, params), optimizer.init(params), []
+    for loss in losses:
+        updates, state = optimizer.update(still, state, params, value=loss)
+        rates.append(np.mean(updates["kernel"] / params["kernel"]))
+        assert not updates["bias"].any()
+    return np.array(rates)
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**31 - 1), st.integers(1, 4), st.integers(1, 3), st.floats(1.5, 10))
+def test_a_rate_falls_where_the_mean_loss_was_above_the_least(seed, every, patience, factor):
+    """The rule, written out in Python."""
+    losses = np.random.default_rng(seed).normal(size=60)
+    rate, least, risen, until, expected = 0.19, np.inf, 0, 0.0, []
+    for step in range(1, len(losses) + 1):
+        expected.append(rate)
+        if step % every:
+            continue
+        mean = np.mean(losses[step - every : step])
+        risen, least = (risen + 1 if mean > least else 0), min(least, mean)
+        if risen >= patience and step >= until:
+            rate, risen = rate / factor, 0
+            until = step + round(0.1 / rate)
+    rates = fed(falling_decay(0.19, every, factor, patience), losses, drawn(seed))
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
+
+
+def test_a_loss_that_falls_keeps_the_rate_and_one_that_rises_is_given_time():
+    params = drawn(0)
+    np.testing.assert_allclose(fed(falling_decay(0.1, 5), -np.arange(100.0), params), 0.1, rtol=1e-6)
+    rising = fed(falling_decay(0.1, 5, patience=1, learning_rate=0.5), np.arange(300.0), params)
+    falls = np.flatnonzero(np.diff(np.log10(rising)) < -0.5) + 1
+    # a tenth of the time scale of a rate of .01 at this learning rate are 20 steps, and of .001 200
+    assert falls.tolist() == [10, 30, 230]
+
+
+def test_a_decay_that_falls_decays_a_training():
+    """It goes through a chain and the engine's update, which hands it the loss, with rates that are traced."""
+    params = drawn(0)
+
+    def after(rate, losses):
+        optimizer = decoupled(optax.identity(), falling_decay(rate, 1, patience=1), 0.1, optax.constant_schedule(1.0))
+
+        def step(carry, loss):
+            params, state = carry
+            still = jax.tree.map(jnp.zeros_like, params)
+            updates, state = update(optimizer, still, state, params, loss)
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(step, (params, optimizer.init(params)), losses)[0][0]["kernel"] / params["kernel"]
+
+    falling, rising = jnp.arange(0.0, -50.0, -1.0), jnp.arange(50.0)
+    rates = jnp.array([0.0, 0.5])
+    held, let = (jax.jit(jax.vmap(after, (0, None)))(rates, losses) for losses in (falling, rising))
+    np.testing.assert_allclose(held[0], 1.0)
+    np.testing.assert_allclose(held[1], 0.95**50, rtol=1e-6)
+    assert (let[1] > 1.5 * held[1]).all()
+
+
+def test_what_cannot_fall_is_refused():
+    params = drawn(0)
+    for rate in (lambda step: 0.1, None, float("nan"), np.ones(3), {"kernel": 0.1}):
+        with pytest.raises(DecayError, match="give"):
+            falling_decay(rate, 5)
+    for factor in (1.0, 0.5, float("nan")):
+        with pytest.raises(DecayError, match="above 1"):
+            falling_decay(0.1, 5, factor)
+    for every, patience in ((0, 2), (5, 0)):
+        with pytest.raises(UserError, match="0"):
+            falling_decay(0.1, every, patience=patience)
+    optimizer = falling_decay(0.1, 5)
+    with pytest.raises(ValueError, match="value=loss"):
+        optimizer.update(params, optimizer.init(params), params)
+    with pytest.raises(ValueError, match="needs the params"):
+        optimizer.update(params, optimizer.init(params), value=1.0)
 
 
 # In units of Adam's step

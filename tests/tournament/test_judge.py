@@ -8,12 +8,11 @@ import pytest
 from sklearn.linear_model import Ridge
 
 import wd_research as wd
-from experiments.tournament import judge, page
+from experiments.tournament import falling, judge, page, truth
 from experiments.tournament.judging import searched
 from experiments.tournament.marginal import best_ratio, scales_of_evidence
 from experiments.tournament.rules import SEARCHES, Runs
 from experiments.tournament.table import DIGITS, MEASURED, Table, at, table_of, tables_in, write_table
-from experiments.tournament.truth import SHORT, experiment
 from experiments.tournament.worlds import LONG, WORLDS, World, lesson
 from wd_research.decay.rules import FEATURES, Run
 
@@ -34,7 +33,7 @@ def table(world: World, best, seeds: int = 8, noise: float = 0.0, early: float =
         return curves + rng.normal(size=(seeds, 1, 1)) + noise * rng.normal(size=(seeds, *curves.shape))
 
     curve = np.stack([lost((look + 1) / LOOKS) for look in range(LOOKS)], axis=-1)
-    return Table(world, "points", SCALES, RATES, curve, curve[..., -1], curve[..., 0, -1])
+    return Table(world, "points", SCALES, RATES, curve, curve[..., -1], curve[..., 0, -1], curve[..., 0, -1])
 
 
 def cells(best, **changes) -> list[judge.Cell]:
@@ -181,11 +180,12 @@ def test_a_file_without_a_rule_is_one_sentence(tmp_path, name, content, says):
 
 
 def test_a_world_that_was_run_is_a_table(tmp_path):
-    declared = experiment(**SHORT)
-    wd.run(declared, tmp_path, wd.How(audit=False), tensorboard=False)
-    of = table_of(World("cancer", "adamw", 40), tmp_path)
+    folders = [tmp_path / "truth", tmp_path / "falling"]
+    for module, folder in zip((truth, falling), folders, strict=True):
+        wd.run(module.experiment(**module.SHORT), folder, wd.How(audit=False), tensorboard=False)
+    of = table_of(World("cancer", "adamw", 40), *folders)
     assert of.validation.shape == (4, 1, 3, 8)
-    assert (of.test.shape, of.bounded.shape) == ((4, 1, 3), (4, 1))
+    assert (of.test.shape, of.bounded.shape, of.falling.shape) == ((4, 1, 3), (4, 1), (4, 1))
     assert of.unit == "points"
     assert of.scales.tolist() == [0, 1, 16]
     assert (of.validation >= 0).all()
@@ -222,7 +222,7 @@ def test_a_folder_without_tables_is_one_sentence(tmp_path):
 
 
 def test_every_world_has_room_for_the_largest_decay():
-    scales = inspect.signature(experiment).parameters["scales"].default
+    scales = inspect.signature(truth.experiment).parameters["scales"].default
     assert len(scales) == 21
     assert all(max(scales) < world.steps for world in WORLDS)
     assert len({world.folder for world in WORLDS}) == len(WORLDS) >= 12
@@ -235,4 +235,4 @@ def test_every_world_has_room_for_the_largest_decay():
 )  # fmt: skip
 def test_flags_that_cannot_be_are_one_sentence(given, says):
     with pytest.raises(wd.UserError, match=says):
-        experiment(**given)
+        truth.experiment(**given)
