@@ -23,7 +23,8 @@ def test_operations_counted_by_hand_are_what_xla_counts(work):
     counted = jax.jit(jax.grad(loss)).lower(params).compile().cost_analysis()["flops"]
     # one-hot products, no gradient of tokens
     lookups = {"transformer": 4 * 64 * 3 * 60 * 128, "decoder": 4 * 1024 * 68 * 128}.get(work.net, 0)
-    assert operations(work) + lookups == pytest.approx(counted, rel=0.12)
+    of_zeros = 4 / 3 if work.net == "convolution" else 1  # a third more, with zeros
+    assert operations(work) * of_zeros + lookups == pytest.approx(counted, rel=0.12)
 
 
 @pytest.mark.parametrize(
