@@ -135,7 +135,8 @@ def scalars(folder: Path) -> Iterator[tuple[str, Any]]:
     for path in sorted({file.parent for file in folder.rglob("events.out.tfevents.*")}):
         events = EventAccumulator(str(path), {"scalars": 0, "tensors": 0})
         events.Reload()
-        for tag in events.Tags()["scalars"]:
+        tags: Any = events.Tags()["scalars"]
+        for tag in tags:
             yield (f"event file {path.relative_to(folder)} {tag}",
                    np.array([(event.step, event.value) for event in events.Scalars(tag)]))  # fmt: skip
 

@@ -152,7 +152,7 @@ def stop(kind: str, looks: Sequence[int], trials: int, shift: float = 0.0) -> St
         gains = draw(rng, looks[-1]) + shift * deviation / 4
         p_values = np.array([p_outside(gains[:look], 0, 0, resolution) for look in looks])
         stopped = int(np.argmax(p_values <= level)) if (p_values <= level).any() else -1
-        sums += [stopped >= 0, looks[stopped], (p_values <= ALPHA).any()]
+        sums += np.array([stopped >= 0, looks[stopped], (p_values <= ALPHA).any()])
     return Stopped(*(sums / trials).tolist())
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def main() -> None:
     """Print the shares of intervals that hold the truth."""
     folder = Path(sys.argv[1]) if sys.argv[1:] else None
     groups = groups_of(list(tables_in(folder)) if folder else WORLDS)
-    statistics: dict[str, Callable] = {"median": np.median, "mean": np.mean}
+    statistics: dict[str, Callable[..., Any]] = {"median": np.median, "mean": np.mean}
     for name, noise in NOISES.items():
         rng = np.random.default_rng(0)
         many = np.concatenate([worlds_of(groups, drawn(groups, noise, rng)) for _ in range(LARGE)])
@@ -51,7 +52,7 @@ def groups_of(every: Sequence[World]) -> Groups:
     return tuple(groups)
 
 
-def drawn(groups: Groups, noise: Callable, rng: np.random.Generator) -> np.ndarray:
+def drawn(groups: Groups, noise: Callable[..., np.ndarray], rng: np.random.Generator) -> np.ndarray:
     """Shares of all cells; f64[c]."""
     of_data, of_world, of_cell = SIZES
     found = []

@@ -6,10 +6,11 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -110,7 +111,7 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
             declare, flags = tyro.cli(command, prog=f"python -m {name}", description=module and module.__doc__)
         check_run_flags(flags)
         with held():
-            import wd_research.running  # noqa: F401  all that takes long to import
+            import_module("wd_research.running")  # all that takes long to import
         if flags.distributed:
             from wd_research.training.devices import prepare_jax
             from wd_research.training.hosts import join_processes
@@ -128,7 +129,7 @@ def main(experiment: Callable[..., "Experiment"]) -> None:
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Generator[None]:
     """End the process with one sentence and the code that says why, for bad input and for signals.
 
     Where nobody reads what is printed any more, as behind `| head -1`, that is no error of the run.

@@ -18,7 +18,7 @@ from wd_research.types import Arm, ComputedArm, check_distinct
 
 def first_line_of_caller() -> str:
     """The first line of the module that declares an experiment: its question, unless it gives another one."""
-    declaring = sys._getframe(2).f_globals  # 0 is here, 1 the dataclass's __init__
+    declaring = sys._getframe(2).f_globals  # pyright: ignore[reportPrivateUsage]  0 is here, 1 the dataclass's __init__
     said = declaring.get("__doc__") if "__file__" in declaring else None  # a notebook's docstring is not the author's
     return str(said or "Which point generalises best?").strip().partition("\n")[0]
 

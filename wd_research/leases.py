@@ -13,7 +13,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Leases:
         self.seen: dict[Path, tuple[str, float]] = {}
 
     @contextmanager
-    def taken(self, path: Path) -> Iterator[bool]:
+    def taken(self, path: Path) -> Generator[bool]:
         """Hold a lease in a block; False where somebody else does. Raises UnwritableError where the disk does.
 
         A lease that is held already is held until the outer block ends.

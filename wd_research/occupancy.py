@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ LEASE = "run.claim"  # the file that says who writes
 @contextmanager
 def occupied(
     folder: Path, leases: Leases, join: bool = False, announce: Callable[[str], None] = lambda what: None
-) -> Iterator[None]:
+) -> Generator[None]:
     """Be the one that writes in the folder of a run in a block.
 
     Raises UserError when the folder cannot be written, or another process writes there; then, to `join`,
@@ -47,7 +47,7 @@ def occupied(
 
 
 @contextmanager
-def begun(folder: Path, record: Mapping[str, Any]) -> Iterator[None]:
+def begun(folder: Path, record: Mapping[str, Any]) -> Generator[None]:
     """Let the record of a folder say that a run goes on in a block, or with what error it ended.
 
     Where the folder holds results the record stays theirs until others are written. Raises UserError when the folder
@@ -89,7 +89,7 @@ def earlier_record(folder: Path, record: Mapping[str, Any]) -> bytes | None:
 
 
 @contextmanager
-def recorded(folder: Path, earlier: bytes | None = None) -> Iterator[None]:
+def recorded(folder: Path, earlier: bytes | None = None) -> Generator[None]:
     """Record the error that ends a block, and leave a report of what there is.
 
     Bad input leaves an `earlier` record as it was, and whatever ends the block leaves it while the results are its.

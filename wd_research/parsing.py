@@ -3,14 +3,14 @@
 import io
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, redirect_stderr
 
 from wd_research.flags import UserError
 
 
 @contextmanager
-def in_one_sentence() -> Iterator[None]:
+def in_one_sentence() -> Generator[None]:
     """Raise UserError, with one sentence, where tyro ends the process because it cannot read the flags."""
     said = io.StringIO()
     try:

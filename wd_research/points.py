@@ -24,7 +24,7 @@ def grid(hypers: Any = None, /, **axes: Sequence[float]) -> Any:
     elif not (isinstance(hypers, type) and hasattr(hypers, "_fields")):
         raise UserError(f"a grid of {_shown(hypers)} cannot be: give a class that is a NamedTuple, or none, and values "
                         "by name, learning_rate=(1e-2, 1e-1)")  # fmt: skip
-    fields: Any = hypers or namedtuple("Hypers", axes)
+    fields: Any = hypers or namedtuple("Hypers", axes)  # pyright: ignore[reportUntypedNamedTuple]
     for name in axes:
         if name not in fields._fields:
             raise UserError(f"the grid has no field {name}: it has {', '.join(fields._fields)}")

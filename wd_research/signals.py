@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
@@ -30,7 +30,7 @@ class Signalled(KeyboardInterrupt):
 
 
 @contextmanager
-def heeded() -> Iterator[None]:
+def heeded() -> Generator[None]:
     """Let SIGTERM and SIGHUP interrupt a block as Ctrl-C does, unless they are ignored, as under nohup.
 
     The process ends two seconds after a signal, or at once at a second one, even where the interpreter does not come to
@@ -62,7 +62,7 @@ def heeded() -> Iterator[None]:
 
 
 @contextmanager
-def held() -> Iterator[Callable[[], bool]]:
+def held() -> Generator[Callable[[], bool]]:
     """Let signals interrupt behind a block, not in it; what is yielded says whether one has come.
 
     Once it has said so the block has the time that it takes to write what is to be written. Libraries that are being
@@ -91,7 +91,7 @@ def held() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def will(act: Callable[[], str]) -> Iterator[None]:
+def will(act: Callable[[], str]) -> Generator[None]:
     """Have `act` called where a signal ends the process inside a block and nothing else does; it returns a sentence."""
     _wills.append(act)
     try:

@@ -247,7 +247,7 @@ def read_cuts(path: Path, wanted: Wanted) -> list[Cut]:
         kept = content["cuts"]
         points = [tuple(wanted.points[place] for place in cut["points"]) for cut in kept]
         seeds = [range(*cut["seeds"]) for cut in kept]
-        return [Cut(**{**cut, "seeds": s, "points": p}) for cut, s, p in zip(kept, seeds, points, strict=True)]
+        return [Cut(**dict[str, Any](cut, seeds=s, points=p)) for cut, s, p in zip(kept, seeds, points, strict=True)]
     except FileNotFoundError:
         return []
     except (ValueError, LookupError, TypeError, RecursionError) as error:

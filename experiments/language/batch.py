@@ -14,7 +14,7 @@ most 0.019), and what an unchanged decay costs too. Learning rates are best at t
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import optax
@@ -180,7 +180,7 @@ def best_spans(case: Case, results: wd.Results) -> np.ndarray:
     return 1 / (case.steps * best_shares(case, results))
 
 
-def slope_over(quantity: str, best: Callable, cases: Sequence[Case], arms: Arms) -> dict[str, np.ndarray]:
+def slope_over(quantity: str, best: Callable[..., Any], cases: Sequence[Case], arms: Arms) -> dict[str, np.ndarray]:
     """The slope of the logarithm of what is best over that of a quantity of the cases, seed by seed."""
     x = [getattr(case, quantity) for case in cases]
     return {cases[0].seen: slope_of(x, [best(case, arms[case.name]) for case in cases])}

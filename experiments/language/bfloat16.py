@@ -171,7 +171,7 @@ def as_float32(tree: Any) -> Any:
 
 
 FULL, ROUNDED, KEPT = "float32", "bfloat16", "bfloat16 with a remainder"
-WEIGHTS: dict[str, tuple[Any, Callable]] = {
+WEIGHTS: dict[str, tuple[Any, Callable[..., Any]]] = {
     FULL: (jnp.float32, in_float32),
     ROUNDED: (jnp.bfloat16, in_float32),
     KEPT: (jnp.bfloat16, with_remainder),

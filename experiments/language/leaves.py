@@ -13,7 +13,7 @@ rate changes nothing that is seen (-.003 and .006), at four times .1 where data 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -129,7 +129,7 @@ def optimizer_of(learning_rate: float, steps: int) -> Callable[[Hypers], optax.G
 def by_group(h: Hypers) -> optax.GradientTransformation:
     """Decay of every leaf at the rate of its group, h.decay times the group's number."""
 
-    def of_leaf(path: tuple, leaf: wd.Array) -> wd.Array:
+    def of_leaf(path: tuple[Any, ...], leaf: wd.Array) -> wd.Array:
         del leaf
         return getattr(h, group_of(jax.tree_util.keystr(path, simple=True, separator="/")))
 

@@ -1,7 +1,7 @@
 """The language model that questions are put to: small enough for a thousand of them on two cores, of today's parts."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import optax
@@ -47,7 +47,7 @@ def clipped(optimizer: optax.GradientTransformation) -> optax.GradientTransforma
     return optax.chain(optax.clip_by_global_norm(CLIP), optimizer)
 
 
-def adamw(steps: int, link: Callable[[Hypers], optax.GradientTransformation] | None = None) -> Callable:
+def adamw(steps: int, link: Callable[[Hypers], optax.GradientTransformation] | None = None) -> Callable[..., Any]:
     """Adam with decoupled decay, by another link than `decay_weights` where one is given, as a function of hypers."""
 
     def optimizer(h: Hypers) -> optax.GradientTransformation:
@@ -82,7 +82,7 @@ def draw_rows(panel: wd.Axes, rows: Mapping[str, wd.Cell], alpha: float, color: 
     panel.grid(alpha=0.3, axis="x")
 
 
-def rows_figure(panels: Mapping[str, Callable], label: str, arms: wd.Evidence) -> wd.Figure:
+def rows_figure(panels: Mapping[str, Callable[..., Any]], label: str, arms: wd.Evidence) -> wd.Figure:
     """A panel for each measure, arms -> {row: scores}, with its title; all rows have one scale and one `label`."""
     measured = {title: arms.score(measure) for title, measure in panels.items()}
     tallest = max(map(len, measured.values()))

@@ -18,7 +18,7 @@ within half a point.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import optax
@@ -316,7 +316,7 @@ def draw_walk(panel: wd.Axes, arms: Arms) -> None:
     in_equilibrium = equilibrium_ratio(arms["walk, constant"])[0]
     share = np.linspace(0, 0.99, 100)
     falling = np.cos(np.pi / 2 * share)  # the root of the cosine schedule (1 + cos(pi t)) / 2
-    shaded = {"color": "0.5", "linewidth": 4, "alpha": 0.4, "zorder": 0}
+    shaded: dict[str, Any] = {"color": "0.5", "linewidth": 4, "alpha": 0.4, "zorder": 0}
     panel.plot(share, np.full_like(share, in_equilibrium), label="predicted equilibrium", **shaded)
     panel.plot(share, in_equilibrium / falling, **shaded)
     panel.set(title=f"a random walk under SGD, decay {float(arms[walks[0]]['decay'][0]):.3g}", ylabel="|g| / |w|")

@@ -17,7 +17,7 @@ learning rate in the first convention, slope -1 of the logarithms, and stays in 
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -124,7 +124,7 @@ def ridge(setting: Setting) -> wd.Task:
     )
 
 
-def adam(place: Callable[..., optax.GradientTransformation], steps: int) -> Callable:
+def adam(place: Callable[..., optax.GradientTransformation], steps: int) -> Callable[..., Any]:
     """Adam with decay in a place, both under a learning rate that falls from h.learning_rate to 0 by a line."""
     schedule = wd.schedules.linear(steps)
 

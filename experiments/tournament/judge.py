@@ -235,7 +235,7 @@ def drawn_worlds(groups: Groups) -> list[tuple[np.ndarray, np.ndarray, np.ndarra
     """All worlds, and draws of them: the cells of each one after the other, where each begins, how many it has."""
     rng = np.random.default_rng(0)
 
-    def among(several: tuple) -> list:
+    def among(several: Sequence[Any]) -> list[Any]:
         return [several[number] for number in rng.integers(len(several), size=len(several))]
 
     def laid_out(worlds: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ python -m experiments.tournament.judging --rule mine.py     # beside all others
 """
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ import tyro
 
 import wd_research as wd
 from experiments.tournament import page
-from experiments.tournament.judge import BUDGETS, Judged, cells_of, judged, scored, verdicts, without_runs
+from experiments.tournament.judge import BUDGETS, Judged, Score, cells_of, judged, scored, verdicts, without_runs
 from experiments.tournament.rules import SEARCHES, Search
 from experiments.tournament.table import tables_in
 from wd_research.cli import stop
@@ -48,7 +49,7 @@ def judging(
         print(f"{of.verdict}: {of.statement} {page.interval(of.measured)}")
 
 
-def print_losses(rules: list[Judged], scores: dict) -> None:
+def print_losses(rules: list[Judged], scores: Mapping[tuple[str, int], Score]) -> None:
     """A line for every rule."""
     for rule in rules:
         score = scores[rule.rule, rule.budget]

@@ -18,7 +18,7 @@ class DecayError(UserError):
     """A decay that does not fit the params: a mask that matches nothing, rates for other leaves."""
 
 
-def leaf_name(path: tuple) -> str:
+def leaf_name(path: tuple[Any, ...]) -> str:
     """The name of a leaf as patterns see it: `Dense_0/kernel`."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 

@@ -59,17 +59,17 @@ def decayed(
         if params is None:
             raise ValueError("decayed needs the params: call optimizer.update(gradients, state, params)")
 
-        def step(decay):
+        def step(decay: Any):
             return optax.with_extra_args_support(optimizer(decay)).update(updates, state, params, **extra)
 
-        def with_slope(decay):
+        def with_slope(decay: Any):
             return jax.jvp(step, (decay,), (1.0,))
 
         is_like = _is_like(params)
         _check(with_slope, is_like)
         trees = per_leaf(rate, params, "rate"), coefficients(chosen, params)
 
-        def moved(still, slope):
+        def moved(still: Any, slope: Any) -> Any:
             return jax.tree.map(_along, *trees, still, slope) if is_like(still) else still
 
         return jax.tree.map(moved, *with_slope(0.0), is_leaf=is_like)

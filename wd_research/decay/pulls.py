@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from wd_research.decay.masks import per_leaf
-from wd_research.types import Params, Penalty, Pull
+from wd_research.types import Array, Params, Penalty, Pull
 
 
 def toward_zero(updates: optax.Updates, params: Params) -> optax.Updates:
@@ -53,7 +53,7 @@ def cautious(pull: Pull) -> Pull:
     """
 
     def where_aligned(updates: optax.Updates, params: Params) -> optax.Updates:
-        def of_leaf(u, d):
+        def of_leaf(u: Array, d: Array) -> Array:
             # the sign, u / |u|, because a product of two small numbers may round to 0
             return jnp.where(jnp.real(jnp.conj(jnp.sign(u)) * d) >= 0, d, jnp.zeros_like(d))
 

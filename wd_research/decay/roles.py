@@ -70,7 +70,7 @@ def named(tree: Any) -> dict[Keys, Any]:
     found = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda node: jax.tree.structure(node).num_nodes == 1)
     inside = Counter(path[:-1] for path, _ in found)
 
-    def boxed(path: tuple) -> bool:
+    def boxed(path: tuple[Any, ...]) -> bool:
         return bool(path) and path[-1] == jax.tree_util.GetAttrKey("value") and inside[path[:-1]] == 1
 
     paths = [path[:-1] if boxed(path) else path for path, _ in found]

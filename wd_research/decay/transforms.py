@@ -47,7 +47,7 @@ def decay_weights(rate: Rate, pull: Pull | None = None, mask: Mask | Any = None)
         if params is None:
             raise ValueError("decay_weights needs the params: call optimizer.update(gradients, state, params)")
 
-        def of_leaf(rate, coefficient, update, direction):
+        def of_leaf(rate: Any, coefficient: Any, update: Array, direction: Array) -> Array:
             if rate is False or coefficient is False:
                 return update
             return update + weighted(coefficient, rate * direction)
@@ -114,7 +114,7 @@ def frozen(mask: Mask | Any) -> optax.GradientTransformation:
         if params is None:
             raise ValueError("frozen needs the params: call optimizer.update(gradients, state, params)")
 
-        def held(taken, update):
+        def held(taken: Any, update: Array) -> Array:
             return jnp.where(taken, jnp.zeros_like(update), update)
 
         return jax.tree.map(held, _bools(mask, params), updates), state

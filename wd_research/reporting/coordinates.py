@@ -60,7 +60,8 @@ def draw_lines(panel: Axes, name: str, results: Results, names: Sequence[str], c
     columns = [results[hyper].to_numpy() for hyper in names]
     heights = np.stack([*(spread(column, goodness) for column in columns), shares])
     colormap, chosen = colormaps["cividis"], index_of_best(results)
-    for point in [*filter(chosen.__ne__, np.argsort(goodness).tolist()), chosen]:
+    others = [point for point in np.argsort(goodness).tolist() if point != chosen]
+    for point in (*others, chosen):
         color = "0.85" if shares[point] < 0 else colormap(shares[point])
         thick: dict[str, Any] = {"linewidth": 4, "zorder": 3} if point == chosen else {"linewidth": 1, "alpha": 0.8}
         panel.plot(range(len(names) + 1), heights[:, point], color=color, **thick)

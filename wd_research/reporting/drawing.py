@@ -152,7 +152,7 @@ def draw_band(panel: Axes, x: np.ndarray, values: np.ndarray, label: str, color:
     x, (mean, low, high) = x[order], estimates.T
     there = np.pad(np.isfinite(mean), 1)
     alone = there[1:-1] & ~there[:-2] & ~there[2:]  # a line of one value would not be seen
-    mark = {"marker": "o", "markevery": alone, "markersize": 3} if alone.any() else {}
+    mark: dict[str, Any] = {"marker": "o", "markevery": alone, "markersize": 3} if alone.any() else {}
     panel.plot(x, mean, color=color, linestyle=dashes, label=label, **mark)
     panel.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
     draw_bars(panel, x[alone], estimates[alone], color)

@@ -1,14 +1,14 @@
 """Errors that must not end a run: each is kept under the name of what raised it, and raised when all else is done."""
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 from wd_research.types import Observer, Position
 
 
 @contextmanager
-def kept(errors: dict[str, Exception], what: str) -> Iterator[None]:
+def kept(errors: dict[str, Exception], what: str) -> Generator[None]:
     """Keep what a block raises under the name of what it was to do, and go on."""
     try:
         yield

@@ -38,11 +38,12 @@ def template() -> Any:
         loader=PackageLoader("wd_research", "reporting"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.globals |= {
+    functions: dict[str, Any] = {
         function.__name__: function
         for function in (table, figure, arms_rows, confirmed_rows, format_caveats, format_expected, format_measured,
                          format_record, how_scored, of_claim, seeds_of)
     }  # fmt: skip
+    environment.globals.update(functions)
     return environment.get_template("page.html")
 
 

@@ -1,7 +1,7 @@
 """Progress: what is going on, how far it is, how fast it goes, how long it will take."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -21,7 +21,7 @@ class Shown(NamedTuple):
 
 
 @contextmanager
-def progress(console: Console) -> Iterator[Shown]:
+def progress(console: Console) -> Generator[Shown]:
     """Show what is going on, and how many of the announced member-steps are trained.
 
     On a terminal a bar moves; elsewhere (a log file) a line comes when something new begins, every two seconds of
@@ -80,7 +80,7 @@ class Course:
 
 
 @contextmanager
-def on_terminal(console: Console) -> Iterator[Callable[[Course], None]]:
+def on_terminal(console: Console) -> Generator[Callable[[Course], None]]:
     """A bar that moves, with the time since it began."""
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -99,7 +99,7 @@ def on_terminal(console: Console) -> Iterator[Callable[[Course], None]]:
 
 
 @contextmanager
-def in_log(console: Console, course: Course) -> Iterator[Callable[[Course], None]]:
+def in_log(console: Console, course: Course) -> Generator[Callable[[Course], None]]:
     """Lines, and a thread that writes one where nothing else has for long."""
     log, ended = Log(console), Event()
 

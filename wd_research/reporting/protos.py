@@ -5,8 +5,9 @@ it finds none, unless PyTorch is there already.
 """
 
 import sys
+from typing import Any
 
-modules: dict = sys.modules
+modules: dict[str, Any] = sys.modules
 unseen = modules.setdefault("torch", None) is None
 try:
     from tensorboardX.proto import api_pb2, plugin_hparams_pb2, summary_pb2

@@ -11,7 +11,7 @@ import re
 import shutil
 import struct
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -100,7 +100,7 @@ def file_name(name: str) -> str:
 
 
 @contextmanager
-def event_files(folder: Path) -> Iterator[Observer]:
+def event_files(folder: Path) -> Generator[Observer]:
     """Yield the observer that writes event files of the arms of a run.
 
     Each round of confirming seeds has runs of its own. A run that goes on is told of all that was there, and writes it

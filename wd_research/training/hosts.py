@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
@@ -74,7 +74,7 @@ def address_of(where: str) -> dict[str, Any]:
 
 
 @contextmanager
-def together(arms: Mapping[str, Arm]) -> Iterator[None]:
+def together(arms: Mapping[str, Arm]) -> Generator[None]:
     """Run a block in process 0 on the devices of all processes.
 
     In the others SystemExit takes its place, once they have done what it says. In one process nothing is special.

@@ -1,7 +1,7 @@
 """The loop: a tile trains segment by segment, in pieces after each of which it can stop and go on, and is evaluated."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
@@ -145,7 +145,7 @@ def followed(before: Results | None, now: Results) -> Results:
 
 
 @contextmanager
-def booked(seconds: Seconds, what: str) -> Iterator[None]:
+def booked(seconds: Seconds, what: str) -> Generator[None]:
     """Book the time that a block takes under `what`."""
     begin = perf_counter()
     try:

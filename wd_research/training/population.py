@@ -255,7 +255,7 @@ def memory_of(programs: tuple[Program, Program, Program], mesh: Mesh) -> int:
 def check_types(before: Members, after: Members) -> None:
     """Raise TypeError, naming the leaf, unless both trees have the same shapes, dtypes and weak types."""
 
-    def kind(leaf):
+    def kind(leaf: Any) -> tuple[Any, ...]:
         return leaf.shape, leaf.dtype, leaf.weak_type
 
     changed = [
