@@ -20,6 +20,7 @@ TITLES = {
 NETS = {
     "mlp": "mlp {size}-{width}-{width}-10",
     "convolution": "{size}x{size} images, convolutions of {width} and twice {width} channels",
+    "resnet": "{size}x{size} images, 9 residual blocks from {width} to four times {width} channels, group norm",
     "transformer": "tokens of {width} numbers, 4 heads",
     "decoder": "windows of {size} tokens, {width} numbers each, 4 heads",
 }
@@ -51,11 +52,12 @@ def section(part: str, seen: Row) -> list[str]:
         make = {"growth": growth, "jobs": jobs}.get(part, rates)
         tables += ["", f"**{NETS[net].format(size=size, width=width)}**", "", *make(mine, seen)]
     moved = f", {seen['bandwidth'] / 1e9:,.0f} GB/s; products in float32" if "bandwidth" in seen else ""
+    residual = " (five of the residual net)" if any(row["net"] == "resnet" for row in rows) else ""
     return [
         f"### {TITLES[part]}",
         "",
         f"{where} Limit {seen['limit'] / 1e9:,.0f} GFLOP/s{moved}. Largest difference between peers "
-        f"{seen['gate']['1']:.0e} after one step, {seen['gate']['20']:.0e} after twenty.",
+        f"{seen['gate']['1']:.0e} after one step, {seen['gate']['20']:.0e} after twenty{residual}.",
         *tables,
         "",
     ]

@@ -19,7 +19,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 NETS = {  # parts of the benchmark -> a net of theirs
     "digits": "digits, MLP of width {width}",
     "synthetic": "784 inputs, MLP of width {width}",
-    "convolution": "{size}x{size} images, convolutions",
+    "convolution": "{size}x{size} images, {net}",
     "transformer": "modular addition, transformer",
     "language": "text, decoder of width {width}",
     "jobs": "whole cold job, MLP of width {width}",
@@ -56,6 +56,11 @@ def against(rows: list[Mapping[str, Any]], part: str) -> list[Against]:
     return found
 
 
+def kind(row: Mapping[str, Any]) -> tuple[str, int, int]:
+    """What net a row is of."""
+    return row["net"], row["size"], row["width"]
+
+
 def is_ours(peer: str) -> bool:
     """Whether it is the engine as users have it, with nothing compiled before."""
     return peer in ("engine, sequential", "engine, vmapped")
@@ -66,16 +71,23 @@ def speeds_of(row: Mapping[str, Any], part: str) -> list[float]:
     return [1 / wall for wall in row["walls"]] if part == "jobs" else list(row["rates"])
 
 
-def draw(parts: Mapping[str, Any], path: Path) -> None:
-    """A row for each net, a mark for each family of peers, a ring where the engine is the slower one."""
-    labels, cells = [], []
+def nets(parts: Mapping[str, Any]) -> dict[str, list[Against]]:
+    """What the engine is compared with, for every net by its label."""
+    found = {}
     for part, form in NETS.items():
         rows = parts.get(part, {}).get("cells", [])
-        for size, width in sorted({(row["size"], row["width"]) for row in rows}):
-            labels.append(form.format(size=size, width=width))
-            cells.append(against([row for row in rows if (row["size"], row["width"]) == (size, width)], part))
+        for net, size, width in sorted({kind(row) for row in rows}):
+            label = form.format(net=net, size=size, width=width)
+            found[label] = against([row for row in rows if kind(row) == (net, size, width)], part)
+    return found
+
+
+def draw(parts: Mapping[str, Any], path: Path) -> None:
+    """A row for each net, a mark for each family of peers, a ring where the engine is the slower one."""
+    seen = nets(parts)
+    labels = list(seen)
     figure, panel = plt.subplots(figsize=(9, 0.32 * len(labels) + 1.6), layout="constrained")
-    for height, of_net in enumerate(cells):
+    for height, of_net in enumerate(seen.values()):
         for each, shift in zip(of_net, 0.13 * (np.arange(len(of_net)) - (len(of_net) - 1) / 2), strict=True):
             color, marker = FAMILIES[each.family]
             panel.plot([each.low, each.high], [height + shift] * 2, color=color, linewidth=1)

@@ -12,9 +12,6 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted(path.relative_to(ROOT).as_posix() for top in ("wd_research", "experiments", "scripts")
                for path in (ROOT / top).rglob("*.py"))  # fmt: skip
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 340, 60
-LARGE_FILES = {
-    "scripts/bench.py": 367,
-}
 LARGE_FUNCTIONS = {
     "wd_research/measuring.py:measure": 63,
 }
@@ -30,15 +27,9 @@ def functions_of(name):
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_and_its_functions_are_small(name):
     lines = len((ROOT / name).read_text().splitlines())
-    assert lines <= LARGE_FILES.get(name, LINES_OF_A_FILE)
+    assert lines <= LINES_OF_A_FILE
     too_long = [each for each in functions_of(name) if each[1] > LARGE_FUNCTIONS.get(each[0], LINES_OF_A_FUNCTION)]
     assert not too_long
-
-
-@pytest.mark.parametrize("name", LARGE_FILES)
-def test_a_large_file_is_as_large_as_is_said(name):
-    assert LARGE_FILES[name] > LINES_OF_A_FILE
-    assert len((ROOT / name).read_text().splitlines()) == LARGE_FILES[name]
 
 
 @pytest.mark.parametrize("name", LARGE_FUNCTIONS)

@@ -21,6 +21,7 @@ from wd_research.training.data import Examples, Split
 from wd_research.training.decoder import Decoder
 from wd_research.training.member import Member, Seed, init_member
 from wd_research.training.population import Inputs, Population, all_devices, compile_population, unpadded
+from wd_research.training.resnet import ResNet
 from wd_research.training.tasks import classification
 from wd_research.types import Arm, no_splits
 
@@ -36,6 +37,8 @@ def net_of(work: Work) -> nn.Module:
     """The net of the work as a user would take it."""
     if work.net == "convolution":
         return models.ConvolutionalNet((work.width, 2 * work.width), the.CLASSES)
+    if work.net == "resnet":
+        return ResNet(work.stages, the.CLASSES, the.BLOCKS, "group")
     if work.net == "decoder":
         return Decoder(the.VOCABULARY, work.width, work.depth, the.HEADS)
     if work.net == "transformer":

@@ -40,6 +40,30 @@ class PlainConvolutionalNet(nn.Module):
         return nn.Dense(the.CLASSES)(hidden.mean(axis=(1, 2)))
 
 
+class PlainResNet(nn.Module):
+    """The same net with flax's own convolution, norm and pooling."""
+
+    stages: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, inputs, train=False):
+        def normed(name, inputs):
+            return nn.GroupNorm(the.GROUPS, name=name)(inputs)
+
+        hidden = nn.relu(normed("norm", nn.Conv(self.stages[0], (3, 3), name="convolution")(inputs)))
+        for stage, width in enumerate(self.stages):
+            if stage and hidden.shape[1] % 2 == 0:
+                hidden = nn.avg_pool(hidden, (2, 2), (2, 2))
+            for number in range(the.BLOCKS):
+                name = f"block_{stage}_{number}"
+                inner = nn.relu(normed(f"{name}_in_norm", nn.Conv(width, (3, 3), name=f"{name}_in")(hidden)))
+                inner = normed(f"{name}_out_norm", nn.Conv(width, (3, 3), name=f"{name}_out")(inner))
+                if hidden.shape[-1] != width:
+                    hidden = nn.Conv(width, (1, 1), name=f"{name}_along")(hidden)
+                hidden = nn.relu(hidden + inner)
+        return nn.Dense(the.CLASSES, name="head")(hidden.mean(axis=(1, 2)))
+
+
 class PlainDecoder(nn.Module):
     """The same net with flax's own layers, a lookup, and JAX's attention."""
 
@@ -68,6 +92,8 @@ class PlainDecoder(nn.Module):
 
 def net_of(work: Work) -> nn.Module:
     """The net of the work as most people write it."""
+    if work.net == "resnet":
+        return PlainResNet(work.stages)
     if work.net == "decoder":
         return PlainDecoder(work.width, work.depth)
     return PlainMlp(work.width) if work.net == "mlp" else PlainConvolutionalNet(work.width)

@@ -37,7 +37,7 @@ def turned_back(weights: Weights) -> Weights:
 def examples(work: Work, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs and targets; images with the channels first."""
     inputs, targets = the.examples(work)
-    if work.net == "convolution":
+    if work.net in the.IMAGES:
         inputs = inputs.transpose(0, 3, 1, 2).copy()
     return torch.tensor(inputs, device=device), torch.tensor(targets, device=device, dtype=torch.long)
 
@@ -55,6 +55,29 @@ def convolution(w: Tensors, inputs: torch.Tensor) -> torch.Tensor:
     hidden = functional.avg_pool2d(hidden, 2)
     hidden = functional.relu(functional.conv2d(hidden, w["Convolution_1/kernel"], w["Convolution_1/bias"], padding=1))
     return functional.linear(hidden.mean((2, 3)), w["Dense_0/kernel"], w["Dense_0/bias"])
+
+
+def resnet(w: Tensors, inputs: torch.Tensor) -> torch.Tensor:
+    """Residual blocks of two convolutions of 3x3, each with its group norm; means over 2x2 from stage to stage."""
+
+    def convolved(name: str, inputs: torch.Tensor) -> torch.Tensor:
+        kernel = w[f"{name}/kernel"]
+        return functional.conv2d(inputs, kernel, w[f"{name}/bias"], padding=kernel.shape[-1] // 2)
+
+    def normed(name: str, inputs: torch.Tensor) -> torch.Tensor:  # with flax's epsilon
+        return functional.group_norm(inputs, the.GROUPS, w[f"{name}/scale"], w[f"{name}/bias"], 1e-6)
+
+    hidden = functional.relu(normed("norm", convolved("convolution", inputs)))
+    for stage in range(3):
+        if stage and hidden.shape[-1] % 2 == 0:
+            hidden = functional.avg_pool2d(hidden, 2)
+        for number in range(the.BLOCKS):
+            name = f"block_{stage}_{number}"
+            inner = functional.relu(normed(f"{name}_in_norm", convolved(f"{name}_in", hidden)))
+            inner = normed(f"{name}_out_norm", convolved(f"{name}_out", inner))
+            along = convolved(f"{name}_along", hidden) if f"{name}_along/kernel" in w else hidden
+            hidden = functional.relu(along + inner)
+    return functional.linear(hidden.mean((2, 3)), w["head/kernel"], w["head/bias"])
 
 
 def transformer(w: Tensors, tokens: torch.Tensor) -> torch.Tensor:
@@ -104,7 +127,7 @@ def decoder(w: Tensors, tokens: torch.Tensor) -> torch.Tensor:
     return functional.linear(normed("norm/scale", stream), w["head/kernel"])
 
 
-NETS = {"decoder": decoder, "mlp": mlp, "convolution": convolution, "transformer": transformer}
+NETS = {"decoder": decoder, "mlp": mlp, "convolution": convolution, "resnet": resnet, "transformer": transformer}
 
 
 def loss(work: Work, weights: Tensors, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

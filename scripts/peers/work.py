@@ -19,6 +19,8 @@ VOCABULARY = 68  # characters of the text that the decoder reads, 1,024 a step
 TOKENS = 1_024
 MODULUS = 59  # of the addition that the transformer learns: its tokens are the numbers and one sign for "="
 HEADS = 4
+IMAGES = ("convolution", "resnet")  # the nets that see images
+BLOCKS, GROUPS = 3, 4  # of a stage of the residual net; of the channels that its norms are over
 
 Weights = dict[str, np.ndarray]
 
@@ -26,7 +28,7 @@ Weights = dict[str, np.ndarray]
 class Work(NamedTuple):
     """One cell's work: `members` nets, which differ in their decay alone."""
 
-    net: str = "mlp"  # or "convolution" or "transformer" or "decoder"
+    net: str = "mlp"  # or "convolution" or "resnet" or "transformer" or "decoder"
     size: int = 64  # inputs of the mlp, pixels a side of the images, tokens of a window; the transformer has none
     width: int = 128  # units, channels of the first convolution, or numbers a token
     members: int = 32
@@ -40,6 +42,11 @@ class Work(NamedTuple):
     def depth(self) -> int:
         """Blocks of the decoder: two in the small one, four in the large one."""
         return 2 if self.width < 100 else 4
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Channels of the residual net: twice as many wherever the sides of the images halve."""
+        return self.width, 2 * self.width, 4 * self.width
 
     @property
     def decays(self) -> np.ndarray:
@@ -68,6 +75,8 @@ def shapes(work: Work) -> dict[str, tuple[int, ...]]:
             "Convolution_1/kernel": (3, 3, width, 2 * width), "Convolution_1/bias": (2 * width,),
             "Dense_0/kernel": (2 * width, CLASSES), "Dense_0/bias": (CLASSES,),
         }  # fmt: skip
+    if work.net == "resnet":
+        return residual_shapes(work)
     if work.net == "decoder":
         gains = {f"block_{i}_{part}_norm/scale": (width,) for i in range(work.depth) for part in ("attention", "mlp")}
         squares = {f"block_{i}_{part}/kernel": (width, width)
@@ -83,6 +92,25 @@ def shapes(work: Work) -> dict[str, tuple[int, ...]]:
         "down/kernel": (4 * width, width), "down/bias": (width,),
         "unembedding/kernel": (width, MODULUS),
     }  # fmt: skip
+
+
+def residual_shapes(work: Work) -> dict[str, tuple[int, ...]]:
+    """The weights of the residual net: every convolution with its norm but those of 1x1, and the head."""
+    kernels, norms = {"convolution": (3, 3, 1, work.width)}, {"norm": work.width}
+    before = work.width
+    for stage, width in enumerate(work.stages):
+        for number in range(BLOCKS):
+            name = f"block_{stage}_{number}"
+            kernels |= {f"{name}_in": (3, 3, before, width), f"{name}_out": (3, 3, width, width)}
+            kernels |= {f"{name}_along": (1, 1, before, width)} if before != width else {}
+            norms |= {f"{name}_in_norm": width, f"{name}_out_norm": width}
+            before = width
+    layers = {**kernels, "head": (before, CLASSES)}
+    return {
+        **{f"{name}/kernel": shape for name, shape in layers.items()},
+        **{f"{name}/bias": shape[-1:] for name, shape in layers.items()},
+        **{f"{name}/{part}": (width,) for name, width in norms.items() for part in ("scale", "bias")},
+    }
 
 
 def first_weights(work: Work) -> Weights:
@@ -104,15 +132,16 @@ def examples(work: Work) -> tuple[np.ndarray, np.ndarray]:
         chosen = rng.permutation(MODULUS**2)[:EXAMPLES]
         pairs = np.stack([chosen // MODULUS, chosen % MODULUS, np.full(EXAMPLES, MODULUS)], 1)
         return pairs.astype(np.int32), (pairs[:, :2].sum(1) % MODULUS).astype(np.int32)
-    if (work.net, work.size) in (("mlp", 64), ("convolution", 8)):
+    numbers = work.size**2 if work.net in IMAGES else work.size
+    if numbers == 64:
         from sklearn.datasets import load_digits
 
         inputs, targets = (np.asarray(part)[:EXAMPLES] for part in load_digits(return_X_y=True))
     else:
-        inputs = rng.standard_normal((EXAMPLES, work.size if work.net == "mlp" else work.size**2))
-        targets = (inputs @ rng.standard_normal((inputs.shape[1], CLASSES))).argmax(1)
+        inputs = rng.standard_normal((EXAMPLES, numbers))
+        targets = (inputs @ rng.standard_normal((numbers, CLASSES))).argmax(1)
     inputs = ((inputs - inputs.mean()) / inputs.std()).astype(np.float32)
-    if work.net == "convolution":
+    if work.net in IMAGES:
         inputs = inputs.reshape(EXAMPLES, work.size, work.size, 1)
     return inputs, targets.astype(np.int32)
 
@@ -141,6 +170,8 @@ def operations(work: Work) -> float:
         pixels, width = work.size**2, work.width
         first, second = 4 * pixels * 9 * width, 6 * pixels / 4 * 9 * width * 2 * width
         return rows * (first + second + 6 * 2 * width * CLASSES)
+    if work.net == "resnet":
+        return rows * residual_operations(work)
     width = work.width
     if work.net == "decoder":  # attention counts as if every token saw every token, which all peers compute
         of_block = 6 * 12 * width**2 + 6 * 2 * work.size * width
@@ -148,6 +179,17 @@ def operations(work: Work) -> float:
     tokens = 3
     of_tokens = 6 * tokens * (4 * width * width + 8 * width * width) + 6 * 2 * tokens * tokens * width
     return rows * (of_tokens + 6 * width * MODULUS)
+
+
+def residual_operations(work: Work) -> float:
+    """Of one example: a first convolution, then stages whose convolutions go from as many channels to as many, but the
+    first of the later ones, which goes from half as many, beside one of 1x1.
+    """
+    first = 4 * work.size**2 * 9 * work.width
+    inner = 6 * work.size**2 * 2 * BLOCKS * 9 * work.width**2
+    later = sum(6 * work.size**2 / 4**stage * ((2 * BLOCKS - 0.5) * 9 + 0.5) * width**2
+                for stage, width in enumerate(work.stages) if stage)  # fmt: skip
+    return first + inner + later + 6 * work.stages[-1] * CLASSES
 
 
 def least_bytes(work: Work) -> int:
