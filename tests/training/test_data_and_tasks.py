@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from wd_research.flags import UserError
 from wd_research.training.data import Examples, digits, draw_split, standardised, with_label_noise
 from wd_research.training.loading import from_arrays
-from wd_research.training.models import Dropout, Mlp, matrix_product
+from wd_research.training.models import Dropout, Mlp
 from wd_research.training.nets import as_net
+from wd_research.training.products import matrix_product
 from wd_research.training.resnet import ResNet
 from wd_research.training.tasks import classification, cross_entropy, shuffled_epochs
 

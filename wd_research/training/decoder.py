@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from wd_research.flags import UserError, counts
-from wd_research.training.models import matrix_product
+from wd_research.training.products import matrix_product
 from wd_research.types import Array
 
 BASE = 10_000.0  # of the wavelengths of rotary positions

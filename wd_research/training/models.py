@@ -7,30 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from wd_research.training.convolutions import convolution
+from wd_research.training.products import matrix_product
 from wd_research.types import Array, Key
-
-
-@jax.custom_vjp
-def matrix_product(inputs: Array, kernel: Array) -> Array:
-    """The product x W of f32[b, i] and f32[i, o]; f32[b, o]. Reverse mode only, of any order.
-
-    JAX's own rule makes the kernel's gradient as (g' x)'; under vmap XLA leaves the outer transpose to the optimizer,
-    each of whose passes then reads across the rows. This rule makes x' g, which lies as the kernel does: about a fifth
-    more member-steps per second on a CPU at width 128 (docs/benchmarks.md).
-    """
-    return inputs @ kernel
-
-
-def _product_forward(inputs: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return inputs @ kernel, (inputs, kernel)
-
-
-def _product_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    inputs, kernel = saved
-    return gradient @ kernel.T, jax.lax.dot_general(inputs, gradient, (((0,), (0,)), ((), ())))
-
-
-matrix_product.defvjp(_product_forward, _product_backward)
 
 
 def dense(features: int, use_bias: bool = True, name: str | None = None) -> nn.Dense:
@@ -82,36 +61,6 @@ class Mlp(nn.Module):
             if train and dropout is not None:
                 hidden = Dropout()(hidden, dropout)
         return dense(self.classes)(hidden)
-
-
-def convolution(inputs: Array, kernel: Array) -> Array:
-    """The convolution of f32[b, y, x, i] with f32[rows, columns, i, o], stride 1, padded to f32[b, y, x, o].
-
-    out[b, y, x] = sum over r, c of inputs[b, y + r - (rows-1)//2, x + c - (columns-1)//2] kernel[r, c], i. e. what
-    flax's Conv does. XLA's own convolution is many times slower inside a loop on a CPU. This one is one matrix product:
-    two neighbours along the width are made at once, from a patch that both see, by a kernel that stands in it twice,
-    the second time a column further. A third of its products are with zeros; the patches are half as many and their
-    product twice as wide, which is quicker wherever it was measured (docs/benchmarks.md).
-    """
-    rows, columns, channels, features = kernel.shape
-    batch, height, width, _ = inputs.shape
-    strip = min(2, columns, width)  # neighbours; a kernel of one column would be half zeros
-    strips, seen = -(-width // strip), strip + columns - 1  # of the width; columns of a patch
-    above, before = (rows - 1) // 2, (columns - 1) // 2
-    reached = -(-seen // strip)  # strips, of which a patch sees the last in part
-    behind = (strips + reached - 1) * strip - before - width
-    padded = jnp.pad(inputs, ((0, 0), (above, rows - 1 - above), (before, behind), (0, 0)))
-    padded = padded.reshape(batch, height + rows - 1, -1, strip * channels)
-    patches = jnp.concatenate(
-        [padded[:, row : row + height, first : first + strips, : (seen - first * strip) * channels]
-         for row in range(rows) for first in range(reached)], axis=-1
-    )  # fmt: skip
-    places = [((0, 0), (place, strip - 1 - place), (0, 0), (0, 0)) for place in range(strip)]
-    kernels = jnp.stack([jnp.pad(kernel, place) for place in places], axis=3)
-    product = matrix_product(
-        patches.reshape(-1, rows * seen * channels), kernels.reshape(rows * seen * channels, strip * features)
-    )
-    return product.reshape(batch, height, strips * strip, features)[:, :, :width]
 
 
 class Convolution(nn.Module):

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from wd_research.training.convolutions import as_flax_calls
 from wd_research.training.models import dropped
 from wd_research.types import Array, Extras, Key, Numbers, Params
 
@@ -46,7 +47,7 @@ def of_linen(module: nn.Module) -> Net:
 
     It is told whether it trains where it has an argument `train`, `training`, `is_training` or `deterministic`. Its
     collections beside "params" are the extras; in training it may draw from "dropout", and from streams of any other
-    name. The rate of a flax Dropout in it may be traced, and so a hyperparameter.
+    name. The rate of a flax Dropout in it may be traced, and so a hyperparameter; its flax Convs are `as_flax_calls`.
     """
     module_: Any = module  # flax's types know none of the arguments of its __call__
 
@@ -57,9 +58,10 @@ def of_linen(module: nn.Module) -> Net:
     def apply(params: Params, extras: Extras, inputs: Array, train: bool, key: Key | None = None, **settings: Any):
         variables, arguments = {"params": params, **extras}, mode(module.__call__, train)
         if not train:
-            return module_.apply(variables, inputs, **arguments), extras
+            with nn.intercept_methods(with_quick_convolutions):
+                return module_.apply(variables, inputs, **arguments), extras
         rngs = {} if key is None else {"dropout": key, "params": jax.random.fold_in(key, OTHER_STREAMS)}
-        with nn.intercept_methods(with_traced_rates):
+        with nn.intercept_methods(with_quick_convolutions), nn.intercept_methods(with_traced_rates):
             return module_.apply(variables, inputs, **arguments, **settings, rngs=rngs, mutable=list(extras))
 
     return Net(init, apply)
@@ -78,6 +80,14 @@ def with_traced_rates(call: Callable[..., Any], arguments: tuple[Any, ...], name
     once = [axis % inputs.ndim for axis in layer.broadcast_dims]
     shape = tuple(1 if axis in once else size for axis, size in enumerate(inputs.shape))
     return dropped(inputs, layer.rate, layer.make_rng(layer.rng_collection) if key is None else key, shape)
+
+
+def with_quick_convolutions(call: Callable[..., Any], arguments: Any, named: dict[str, Any], context: Any) -> Any:
+    """A method of a flax module, called; a Conv that has no function of its own convolves by `as_flax_calls`."""
+    layer = context.module  # bound, and so of this call alone
+    if type(layer) is nn.Conv and layer.conv_general_dilated is None and layer.conv_general_dilated_cls is None:
+        object.__setattr__(layer, "conv_general_dilated", as_flax_calls)
+    return call(*arguments, **named)
 
 
 def of_nnx(build: Callable[["nnx.Rngs"], "nnx.Module"]) -> Net:
@@ -101,6 +111,9 @@ def of_nnx(build: Callable[["nnx.Rngs"], "nnx.Module"]) -> Net:
         for state, values in zip(states, (params, streams(states[1], key), extras), strict=True):
             nnx.replace_by_pure_dict(state, values)
         module: Any = nnx.merge(graph, *states)
+        for _, layer in nnx.iter_graph(module):
+            if type(layer) is nnx.Conv and layer.conv_general_dilated is jax.lax.conv_general_dilated:
+                layer.conv_general_dilated = as_flax_calls
         (module.train if train else module.eval)()
         outputs = module(inputs, **mode(module.__call__, train), **(settings if train else {}))
         return outputs, nnx.to_pure_dict(cast(Any, nnx.split(module, *kinds)[3]))
