@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.bench_cells import (  # noqa: E402
     AGAIN,
+    BLOCKS,
     FLAX_CONVOLUTION,
     FUNC,
     FUNC_EAGER,
@@ -45,11 +46,9 @@ from scripts.bench_cells import (  # noqa: E402
     PARTS,
     PLAIN,
     SCAN,
-    SEQUENTIAL,
     STEPS,
     STEPS_TWICE,
     TWICE,
-    VMAPPED,
     Cell,
     cells_of,
 )
@@ -60,10 +59,10 @@ def training(cell: Cell, device: str, given: bool = False) -> Training:
     """The peer of a cell, ready to be advanced; only its own libraries are imported."""
     peer, work = cell.peer, cell.work
     length = cell.steps or JOB_EPOCHS * (EXAMPLES // BATCH)
-    if peer in (SEQUENTIAL, AGAIN, VMAPPED, PLAIN, FLAX_CONVOLUTION, STEPS, STEPS_TWICE, SCAN):
+    if peer in (*BLOCKS, PLAIN, FLAX_CONVOLUTION, STEPS, STEPS_TWICE, SCAN):
         from wd_research.training.devices import prepare_jax
 
-        if peer in (SEQUENTIAL, AGAIN, VMAPPED, FLAX_CONVOLUTION):
+        if peer in (*BLOCKS, FLAX_CONVOLUTION):
             prepare_jax()
         from scripts.peers import engine, flax_optax
 
@@ -71,8 +70,8 @@ def training(cell: Cell, device: str, given: bool = False) -> Training:
             return engine.train(work, length, 1, given, flax_optax.net_of(work))
         if peer == PLAIN:
             return engine.train_plainly(work, length)
-        if peer in (SEQUENTIAL, AGAIN, VMAPPED):
-            return engine.train(work, length, None if peer == VMAPPED else 1, given)
+        if peer in BLOCKS:
+            return engine.train(work, length, BLOCKS[peer], given)
         return flax_optax.train(work, length, whole=peer == SCAN)
     if peer in (FUNC, FUNC_EAGER):
         from scripts.peers import torch_ensemble

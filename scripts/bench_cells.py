@@ -6,6 +6,8 @@ from scripts.peers.work import Work
 
 AGAIN = "engine, sequential, a second time"  # what it has compiled lies on disk
 SEQUENTIAL, VMAPPED = "engine, sequential", "engine, vmapped"
+EIGHT = "engine, eight at a time"  # what a run on a CPU tries beside one at a time
+BLOCKS = {SEQUENTIAL: 1, AGAIN: 1, EIGHT: 8, VMAPPED: None}  # members of a device at a time; None: all
 PLAIN = "engine's step under plain jit(vmap(scan)), one device"
 FUNC, FUNC_EAGER = "torch.func ensemble, compiled", "torch.func ensemble, eager"
 LOOP, LOOPS, LOOP_COMPILED = "PyTorch loop, two threads", "PyTorch loop, two processes", "PyTorch loop, compiled"
@@ -15,7 +17,7 @@ STEPS_TWICE = "flax and optax, a jitted step, two processes"
 KERAS, GRID = "Keras 3 on JAX", "scikit-learn GridSearchCV, two jobs"
 FLAX_CONVOLUTION = "engine with flax's convolution"
 LIMIT = "best matrix product"
-GATED = (SEQUENTIAL, VMAPPED, FUNC, FUNC_EAGER, LOOP, LOOP_EAGER, LOOP_COMPILED, STEPS, SCAN, FLAX_CONVOLUTION)
+GATED = (SEQUENTIAL, EIGHT, VMAPPED, FUNC, FUNC_EAGER, LOOP, LOOP_EAGER, LOOP_COMPILED, STEPS, SCAN, FLAX_CONVOLUTION)
 TWICE = (LOOPS, STEPS_TWICE)  # two processes side by side
 JOB_EPOCHS = 20
 
@@ -34,7 +36,7 @@ def cells_of(part: str) -> list[Cell]:
         each, size = {32: 210, 128: 105, 512: 30}, 64 if part == "digits" else 784
         return [Cell(peer, Work("mlp", size, width, members), steps)
                 for width, steps in each.items()
-                for peer, members in ((SEQUENTIAL, 32), (VMAPPED, 32), (PLAIN, 32), (FUNC, 32), (FUNC_EAGER, 32),
+                for peer, members in (*((peer, 32) for peer in (SEQUENTIAL, EIGHT, VMAPPED, PLAIN, FUNC, FUNC_EAGER)),
                                       (LOOP, 1), (LOOPS, 1), (STEPS, 1), (SCAN, 1), (KERAS, 1), (GRID, 4))]  # fmt: skip
     if part == "growth":
         many = (1, 4, 16, 32, 64, 256, 1024, 4096)

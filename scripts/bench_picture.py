@@ -63,7 +63,7 @@ def kind(row: Mapping[str, Any]) -> tuple[str, int, int]:
 
 def is_ours(peer: str) -> bool:
     """Whether it is the engine as users have it, with nothing compiled before."""
-    return peer in ("engine, sequential", "engine, vmapped")
+    return peer in ("engine, sequential", "engine, eight at a time", "engine, vmapped")
 
 
 def speeds_of(row: Mapping[str, Any], part: str) -> list[float]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scripts import bench, bench_experiment, bench_page, bench_picture
+from scripts import bench, bench_cells, bench_experiment, bench_page, bench_picture
 from scripts.peers import engine, flax_optax
 from scripts.peers.work import IMAGES, Work, examples, first_weights, least_bytes, operations, shapes
 from wd_research.types import Batch
@@ -88,7 +88,7 @@ def test_the_page_keeps_what_stands_around_the_tables(tmp_path):
     page.write_text(f"before\n\n{bench_page.BEGIN}\nold\n{bench_page.END}\n\nafter\n")
     row = {"net": "mlp", "size": 64, "width": 32, "members": 32, "operations": 1e6, "start": 1.0, "first": 2.0}
     cells = [
-        {**row, "peer": bench.SEQUENTIAL, "rates": [90e3, 100e3, 110e3]},
+        {**row, "peer": bench_cells.SEQUENTIAL, "rates": [90e3, 100e3, 110e3]},
         {**row, "peer": bench.FUNC, "rates": [50e3] * 3},
     ]
     seen = {"cells": cells, "limit": 200e9, "gate": {"1": 1e-7, "20": 1e-5}, "processes": 3, "date": "2026-01-01",
@@ -107,7 +107,7 @@ def test_the_page_keeps_what_stands_around_the_tables(tmp_path):
 def test_the_page_of_a_gpu_has_the_floor_of_bytes(tmp_path):
     work = Work("mlp", 64, 32, 1024)
     row = {**work._asdict(), "operations": 1e6, "bytes": least_bytes(work), "start": 1.0, "first": 2.0}
-    seen = {"cells": [{**row, "peer": bench.VMAPPED, "rates": [1e6] * 3}], "limit": 50e12, "bandwidth": 3e12,
+    seen = {"cells": [{**row, "peer": bench_cells.VMAPPED, "rates": [1e6] * 3}], "limit": 50e12, "bandwidth": 3e12,
             "gate": {"1": 1e-7, "20": 1e-5}, "processes": 3, "date": "2026-01-01", "device": "a GPU", "cpu": "some",
             "cores": 2, "python": "3.12", "jax": "1"}  # fmt: skip
     page = tmp_path / "benchmarks.md"
@@ -135,7 +135,7 @@ def test_blocks_are_compared_within_a_round():
 
 @pytest.mark.slow
 def test_peers_do_equal_work_and_unequal_work_is_refused():
-    cells = [bench.Cell(peer, Work("mlp", 64, 32), 10) for peer in (bench.SEQUENTIAL, bench.VMAPPED, bench.SCAN)]
+    cells = [bench.Cell(peer, Work("mlp", 64, 32), 10) for peer in (bench_cells.SEQUENTIAL, bench_cells.VMAPPED, bench.SCAN)]
     worst = bench.check_equal_work(cells, "cpu")
     assert worst["1"] <= 1e-6
     assert worst["20"] <= 1e-4
@@ -143,7 +143,7 @@ def test_peers_do_equal_work_and_unequal_work_is_refused():
 
 @pytest.mark.slow
 def test_the_residual_net_decays_alike_in_the_engine_and_in_optax():
-    cells = [bench.Cell(peer, Work("resnet", 12, 8), 10) for peer in (bench.SEQUENTIAL, bench.STEPS)]
+    cells = [bench.Cell(peer, Work("resnet", 12, 8), 10) for peer in (bench_cells.SEQUENTIAL, bench.STEPS)]
     assert bench.check_equal_work(cells, "cpu")["1"] <= 1e-6
 
 

@@ -63,15 +63,7 @@ def measure(
         measured(experiment, train_in(how), nowhere, nowhere)
     training = train_in(how._replace(share=None), observers=observers)
     training.seconds |= launch.pop("seconds", {})
-    record = {
-        "question": experiment.question,
-        "command": "run(experiment)",
-        "flags": {},
-        "arms": list(experiment.arms),
-        **{name: getattr(experiment, name) for name in RECORDED},
-        **surroundings(),
-        **launch,
-    }
+    record = {**asked(experiment), **launch}
     with occupied(folder, leases, bool(how.share or how.join), announce), begun(folder, record):
         for name, wanted in explored(experiment.arms, experiment.seeds).items():
             training.jobs.read(name, wanted)  # another experiment's tiles are refused before anything is written
@@ -94,6 +86,13 @@ def measure(
         }
         seal(folder, {**record, "status": "measured", "seconds": training.all_seconds})
     return evidence
+
+
+def asked(experiment: Experiment) -> dict[str, Any]:
+    """What `experiment.json` records before anything is trained; a launch from the command line says more."""
+    settings = {name: getattr(experiment, name) for name in RECORDED}
+    said = {"question": experiment.question, "command": "run(experiment)", "flags": {}, "arms": list(experiment.arms)}
+    return {**said, **settings, **surroundings()}
 
 
 def measured(experiment: Experiment, training: Training, save: Save, save_confirming: Save) -> Evidence:
