@@ -72,6 +72,19 @@ def test_a_net_of_pytorch_computes_what_the_engines_does(work):
     np.testing.assert_allclose(mine.numpy(), logits_of_the_engine(work), atol=1e-5)
 
 
+def test_peers_of_pytorch_train_as_the_engine_does():
+    pytest.importorskip("torch")
+    from scripts.peers import torch_ensemble, torch_loop
+
+    work = Work("mlp", 64, 32, 3)
+    ours = engine.train(work, 3, 1, given=True)
+    ours.advance(3)
+    for theirs in (torch_loop.train(work, 1, False, "cpu"), torch_ensemble.train(work, compiled=False, device="cpu")):
+        theirs.advance(3)
+        for name, weight in theirs.weights().items():
+            np.testing.assert_allclose(weight, ours.weights()[name], atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["convolution", "transformer", "decoder"])
 def test_nets_of_any_kind_train_the_same_vmapped_and_sequentially(kind):
     work, weights = Work(kind, 8, 32, 4), []

@@ -14,7 +14,7 @@ def train(work: Work, compiled: bool, threads: int = 2, device: str = "cpu") -> 
     """All members through every step together."""
     torch.set_num_threads(threads)
     inputs, targets = nets.examples(work, device)
-    order = torch.tensor(the.batches(), device=device, dtype=torch.long)
+    order = torch.tensor(the.batches(work), device=device, dtype=torch.long)
     first = nets.tensors(work, device)
     weights = {name: w.expand(work.members, *w.shape).clone() for name, w in first.items()}
     moments = {name: (torch.zeros_like(w), torch.zeros_like(w)) for name, w in weights.items()}
