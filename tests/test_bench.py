@@ -102,7 +102,7 @@ def test_the_page_keeps_what_stands_around_the_tables(tmp_path):
     row = {"net": "mlp", "size": 64, "width": 32, "members": 32, "operations": 1e6, "start": 1.0, "first": 2.0}
     cells = [
         {**row, "peer": bench_cells.SEQUENTIAL, "rates": [90e3, 100e3, 110e3]},
-        {**row, "peer": bench.FUNC, "rates": [50e3] * 3},
+        {**row, "peer": bench_cells.FUNC, "rates": [50e3] * 3},
     ]
     seen = {"cells": cells, "limit": 200e9, "gate": {"1": 1e-7, "20": 1e-5}, "processes": 3, "date": "2026-01-01",
             "device": "cpu", "cpu": "a processor", "cores": 2, "python": "3.11", "jax": "1", "torch": "2",
@@ -148,7 +148,8 @@ def test_blocks_are_compared_within_a_round():
 
 @pytest.mark.slow
 def test_peers_do_equal_work_and_unequal_work_is_refused():
-    cells = [bench.Cell(peer, Work("mlp", 64, 32), 10) for peer in (bench_cells.SEQUENTIAL, bench_cells.VMAPPED, bench.SCAN)]
+    peers = bench_cells.SEQUENTIAL, bench_cells.EIGHT, bench_cells.VMAPPED, bench_cells.SCAN
+    cells = [bench_cells.Cell(peer, Work("mlp", 64, 32), 10) for peer in peers]
     worst = bench.check_equal_work(cells, "cpu")
     assert worst["1"] <= 1e-6
     assert worst["20"] <= 1e-4
@@ -156,7 +157,7 @@ def test_peers_do_equal_work_and_unequal_work_is_refused():
 
 @pytest.mark.slow
 def test_the_residual_net_decays_alike_in_the_engine_and_in_optax():
-    cells = [bench.Cell(peer, Work("resnet", 12, 8), 10) for peer in (bench_cells.SEQUENTIAL, bench.STEPS)]
+    cells = [bench_cells.Cell(peer, Work("resnet", 12, 8), 10) for peer in (bench_cells.SEQUENTIAL, bench_cells.STEPS)]
     assert bench.check_equal_work(cells, "cpu")["1"] <= 1e-6
 
 

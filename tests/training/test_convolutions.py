@@ -159,3 +159,13 @@ def test_a_convolution_of_ones_own_stays():
     np.testing.assert_allclose(
         2 * once.apply(params, {}, inputs, True)[0], twice.apply(params, {}, inputs, True)[0], rtol=1e-5
     )
+
+
+def test_the_type_that_a_convolution_of_nnx_asks_for_is_its_own():
+    def build(rngs):
+        return nnx.Conv(2, 4, (3, 3), param_dtype=jnp.bfloat16, preferred_element_type=jnp.float32, rngs=rngs)
+
+    net = of_nnx(build)
+    params, extras = net.init(jax.random.key(0), None)
+    outputs, _ = net.apply(params, extras, jnp.ones((1, 4, 4, 2), jnp.bfloat16), True, jax.random.key(1))
+    assert outputs.dtype == jnp.float32

@@ -13,6 +13,7 @@ from wd_research.types import Array
 
 WIDE = 16  # channels, from which on XLA's own convolution is ahead of patches on a CPU (docs/benchmarks.md)
 Pairs = tuple[tuple[int, int], ...]
+USUAL = ("lhs_dilation", "rhs_dilation", "dimension_numbers", "feature_group_count", "precision")
 
 
 def convolution(inputs: Array, kernel: Array) -> Array:
@@ -110,12 +111,13 @@ def order(axes: int) -> lax.ConvDimensionNumbers:
 def as_flax_calls(inputs: Array, kernel: Array, strides: Sequence[int], padding: Any, **settings: Any) -> Array:
     """What flax's Conv calls in place of `lax.conv_general_dilated`: the same numbers, on a CPU by what is quickest.
 
-    A convolution with groups or dilation, or of axes in another order than flax's, stays JAX's own.
+    A convolution with groups or dilation, of axes in another order, or with settings of rarer kinds stays JAX's own.
     """
     theirs = partial(lax.conv_general_dilated, window_strides=strides, padding=padding, **settings)
     numbers = lax.conv_dimension_numbers(inputs.shape, kernel.shape, settings.get("dimension_numbers"))
     spread = (settings.get("feature_group_count", 1), *settings["lhs_dilation"], *settings["rhs_dilation"])
-    if numbers != order(inputs.ndim) or max(spread) > 1:
+    rarer = any(value is not None for name, value in settings.items() if name not in USUAL)
+    if numbers != order(inputs.ndim) or max(spread) > 1 or rarer:
         return theirs(inputs, kernel)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(inputs.shape[1:-1], kernel.shape[:-2], strides, padding)
