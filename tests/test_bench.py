@@ -25,7 +25,7 @@ def test_operations_counted_by_hand_are_what_xla_counts(work):
     arm = engine.arm_of(work, net=flax_optax.net_of(work) if work.net in IMAGES else None)
     inputs, targets = (jnp.asarray(part[: work.batch]) for part in examples(work))
     params = jax.eval_shape(lambda key: arm.task.init(key)[0], jax.random.key(0))
-    loss = lambda params: arm.minimised(None)(params, {}, Batch(inputs, targets), jax.random.key(0))[0]  # noqa: E731
+    loss = lambda params: arm.minimised(None)(params, {}, Batch(inputs, targets), jax.random.key(0))[0]
     counted = jax.jit(jax.grad(loss)).lower(params).compile().cost_analysis()["flops"]
     # one-hot products, no gradient of tokens
     lookups = {"transformer": 4 * 64 * 3 * 60 * 128, "decoder": 4 * 1024 * 68 * 128}.get(work.net, 0)

@@ -154,7 +154,7 @@ def test_the_audit_is_printed_and_nothing_is_run(capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize("words", [(), ("--audit",)])
 def test_a_mask_that_matches_nothing_gets_one_sentence(capsys, tmp_path, words):
     arm = cases.arm()
-    optimizer = lambda h: decoupled(  # noqa: E731
+    optimizer = lambda h: decoupled(
         cases.optax.scale_by_adam(), decay_weights(h.decay, mask=matching("kernal")), h.learning_rate, cases.COSINE
     )
 

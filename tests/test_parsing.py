@@ -20,7 +20,7 @@ BAD = {
     ("--seeds",): "--seeds needs a value: see --help",
     ("--sedes", "3"): "--sedes, 3: there is no such flag; did you mean --seeds INT? see --help",
     ("--rates", "a", "b"): "--rates cannot be read from 'a', 'b': see --help",
-    ("--seeds", "3", "4"): "4: there is no such flag: see --help",
+    ("--seeds", "3", "4"): "4: there is no such command, and no flag that takes it: see --help",
     ("--block", "fast"): "invalid choice 'fast' for argument '--block'. Expected one of ('auto', 'sequential', "
                          "'vmapped'): see --help",
     ("--checkpoint-every", "soon"): "--checkpoint-every 'soon' is no number: see --help",

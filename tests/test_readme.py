@@ -126,6 +126,11 @@ def test_the_map_of_the_repository_names_what_is_there():
     assert not [path for path in found if not path.exists()]
 
 
+def test_the_structure_names_every_module():
+    files = [path for path in (ROOT / "wd_research").rglob("*.py") if path.name != "__init__.py"]
+    assert not [path.stem for path in files if not re.search(rf"\b{path.stem}\b", STRUCTURE)]
+
+
 def test_the_flags_of_a_run_are_there():
     told = re.findall(r"`--([\w-]+)", section(YOUR_OWN, "The flags of a run"))
     known = run(["-m", "experiments.decay_values", "--help"])

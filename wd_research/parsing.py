@@ -47,7 +47,8 @@ def sentence_of(framed: str) -> str:
             r"\1 \3 is no \2",
         ),
         (r"^Missing value for argument '(\S+)'.*", r"\1 needs a value"),
-        (r"^Unrecognized options: (.*)", r"\1: there is no such flag"),
+        (r"^Unrecognized options: (-.*)", r"\1: there is no such flag"),
+        (r"^Unrecognized options: (.*)", r"\1: there is no such command, and no flag that takes it"),
     ):
         wrong = re.sub(pattern, better, wrong)
     close = "\n".join(part for part in parts[1:] if "Perhaps you meant" in part)

@@ -172,7 +172,7 @@ def judged(name: str, search: Search, budget: int, cells: Sequence[Cell]) -> Jud
     def said(number: int, cell: Cell, draw: int) -> float:
         rng = np.random.default_rng((number, budget, draw))
         order = rng.permutation(len(cell.seen.test))
-        return search(Runs(cell.seen, cell.rate, places[cell.world.data], budget, order, cell.shorter), rng)
+        return search(Runs(cell.seen, cell.rate, places[cell.world.data], budget, order, cell.shorter, cell.run), rng)
 
     of_cells = [[said(number, cell, draw) for draw in range(DRAWS)] for number, cell in enumerate(cells)]
     return of_decays(name, budget, cells, of_cells)

@@ -231,6 +231,10 @@ def own_rule() -> list[str]:
         "`runs.places` are the decays among which to look, numbers into `runs.scales`, which are time scales in a run; "
         "`runs.run(place, seed=0, share=1.0)` pays for a run, or a share of its training, and says what is lost on "
         "validation data; `runs.shorter(place)` is a run four times shorter, or None; `runs.budget` is how many whole "
-        "runs it may pay for. `python -m experiments.tournament.judging --rule FILE` judges it beside "
-        "all others.",
+        "runs it may pay for. `runs.setting` has steps, learning_rate, epochs and width, for a rule that pays for "
+        "none: it returns `decay * runs.setting.learning_rate * runs.setting.steps`. "
+        "`python -m experiments.tournament.judging --rule FILE` judges it alone, prints what it loses, and writes "
+        "nothing; what the others lose stands above. A rule that is to stay on this page has its line in `SEARCHES` of "
+        "`experiments/tournament/rules.py`, or, where it asks for no run, in `FEATURES` of "
+        "`wd_research/decay/rules.py`, from which the adviser takes it.",
     ]

@@ -9,18 +9,22 @@ from typing import Any
 import numpy as np
 
 from experiments.tournament.table import Table
+from wd_research.decay.rules import Run
 
 
 class Runs:
     """Runs of one world at one learning rate that a rule pays for, on seeds in an order of their own.
 
-    `places` are the decays among which to look, as numbers into `scales`, ascending.
+    `places` are the decays among which to look, as numbers into `scales`, ascending; `setting` is steps, learning rate,
+    epochs and width.
     """
 
     def __init__(
-        self, table: Table, rate: int, places: np.ndarray, budget: int, order: np.ndarray, shorter: Table | None
-    ) -> None:
+        self, table: Table, rate: int, places: np.ndarray, budget: int, order: np.ndarray, shorter: Table | None,
+        setting: Run,
+    ) -> None:  # fmt: skip
         self.scales, self.places, self.budget, self.spent = table.scales, places, budget, 0.0
+        self.setting = setting
         self._curves, self._order = table.validation[:, rate], order
         self._shorter = None if shorter is None else shorter.validation[:, rate, :, -1]
         self._times = 1.0 if shorter is None else shorter.world.steps / table.world.steps

@@ -170,7 +170,7 @@ def test_no_gain_over_no_decay_is_said_of_no_decay(decay, equal, says, never):
 @pytest.mark.parametrize("rate", [0, 2])
 def test_an_edge_of_any_tuned_hyperparameter_is_said(rate):
     """The middle learning rate is dropped: the best one, with decay and without, is an end of what is left."""
-    at = lambda k: slice(5 * k, 5 * k + 5)  # noqa: E731
+    at = lambda k: slice(5 * k, 5 * k + 5)
     made = arm()
     kept = np.r_[at(1), at(rate)] if rate else np.r_[at(0), at(1)]
     said = answer({"arm": made.isel(point=kept)})

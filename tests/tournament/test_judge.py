@@ -9,13 +9,14 @@ from sklearn.linear_model import Ridge
 
 import wd_research as wd
 from experiments.tournament import falling, judge, page, truth
-from experiments.tournament.judging import searched
+from experiments.tournament.judging import alone, judging, searched
 from experiments.tournament.marginal import best_ratio, scales_of_evidence
 from experiments.tournament.rules import SEARCHES, Runs
 from experiments.tournament.table import DIGITS, MEASURED, Table, at, table_of, tables_in, write_table
 from experiments.tournament.worlds import LONG, WORLDS, World, lesson
 from wd_research.decay.rules import FEATURES, Run
 
+RUN = Run(400, 1e-3, 20.0, 32.0)
 SCALES = np.r_[0, 0.04 * 2 ** (2 * np.arange(20) / 3)]
 RATES = np.array([1e-3, 2e-3, 4e-3])
 SOME = [world for world in WORLDS if world.data in ("digits_200", "cancer", "diamonds", "ridge")]
@@ -86,7 +87,7 @@ def test_a_search_says_a_decay_that_it_may_look_at_and_pays_no_more_than_it_has(
         twin = world._replace(steps=world.steps // 4)
         of, shorter = (table(each, lambda run: 3.0, noise=1) for each in (world, twin))
         rng, places = np.random.default_rng(seed), np.arange(3, 17)
-        runs = Runs(of, 1, places, budget, rng.permutation(8), shorter if world in LONG else None)
+        runs = Runs(of, 1, places, budget, rng.permutation(8), shorter if world in LONG else None, RUN)
         said = SEARCHES[name](runs, rng)  # raises where it asks for more
         assert SCALES[3] * (1 - 1e-9) <= said <= SCALES[16] * (1 + 1e-9)
         assert runs.spent <= budget
@@ -100,7 +101,7 @@ def test_a_search_comes_nearer_with_more_runs_where_nothing_is_noise(name):
 
 
 def test_a_rule_that_asks_for_more_than_it_has_is_told():
-    runs = Runs(table(SOME[0], lambda run: 3.0), 0, np.arange(1, 5), 1, np.arange(8), None)
+    runs = Runs(table(SOME[0], lambda run: 3.0), 0, np.arange(1, 5), 1, np.arange(8), None, RUN)
     assert runs.run(2, share=0.25)
     assert runs.run(2)  # to go on costs the rest
     assert runs.spent == 1
@@ -142,6 +143,37 @@ def test_the_rule_of_the_page_is_one(tmp_path):
     file.write_text("\n".join(lines[lines.index("```python") + 1 : lines.index("```")]))
     of = cells(lambda run: 3.0)
     assert judge.judged("mine", searched(file), 2, of).regrets.shape == (len(of),)
+
+
+def test_a_rule_of_ones_own_is_judged_alone_and_once_where_it_pays_for_no_run():
+    def usual(runs, rng):
+        return 0.1 * runs.setting.learning_rate * runs.setting.steps
+
+    of = cells(lambda run: 3.0)
+    (mine,) = alone("usual", usual, of)
+    (theirs,) = [rule for rule in judge.without_runs(of) if rule.rule == "0.1"]
+    assert mine.budget == 0
+    np.testing.assert_allclose(mine.regrets, theirs.regrets, rtol=1e-5)
+    paying = alone("paying", SEARCHES["parabola"], of)
+    assert [rule.budget for rule in paying] == list(judge.BUDGETS)
+
+
+@pytest.mark.parametrize("said", [float("nan"), -1.0, None, np.ones(2), "1", float("inf")])
+def test_a_rule_that_says_no_decay_is_told(said):
+    with pytest.raises(wd.UserError, match=r"mine says .*, which is no decay: return one number"):
+        alone("mine", lambda runs, rng: said, cells(lambda run: 3.0))
+
+
+def test_judging_a_rule_of_ones_own_writes_nothing(tmp_path, capsys):
+    worlds, rule = tmp_path / "worlds", tmp_path / "parabola.py"
+    worlds.mkdir()
+    for world in {world.data: world for world in SOME}.values():
+        write_table(table(world, lambda run: 3.0, noise=1), worlds / f"{world.folder}.npz")
+    rule.write_text("def rule(runs, rng):\n    return runs.scales[5]\n")
+    before = sorted(tmp_path.rglob("*"))
+    judging(worlds, rule, tmp_path / "out", tmp_path / "adviser.json")
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [["parabola", "0"]]
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_evidence_finds_the_ratio_of_noise_to_weights():

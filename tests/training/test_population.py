@@ -135,7 +135,7 @@ def test_a_member_does_not_feel_its_neighbours_even_when_they_diverge(block):
     ends = [train([LENGTH], block=block, points=variant) for variant in (plain, others, broken)]
     for end in ends[1:]:
         for member in (0, 2):
-            pick = lambda tree, m=member: jax.tree.map(lambda leaf: leaf[:, m], tree)  # noqa: E731
+            pick = lambda tree, m=member: jax.tree.map(lambda leaf: leaf[:, m], tree)
             assert leaves_equal(pick(ends[0]), pick(end))
     assert (ends[2].diverged_at[:, 1] >= 0).all()
     assert (ends[2].diverged_at[:, [0, 2]] == NEVER).all()

@@ -40,14 +40,14 @@ def test_the_effective_number_of_known_amounts(amounts, number):
 
 def test_a_linear_function_has_its_matrix_as_jacobian():
     inputs = np.float32(RNG.normal(size=(7, 5)))
-    linear = lambda x: x @ MATRIX  # noqa: E731
+    linear = lambda x: x @ MATRIX
     assert float(sensitivity(linear, inputs)) == pytest.approx(np.linalg.norm(MATRIX), rel=1e-5)
     np.testing.assert_allclose(saliency(linear, inputs), np.linalg.norm(MATRIX, axis=1), rtol=1e-5)
 
 
 def test_the_jacobian_of_a_net_is_that_of_its_open_units():
     inputs, last = np.float32(RNG.normal(size=(6, 5))), np.float32(RNG.normal(size=(3, 2)))
-    net = lambda x: jax.nn.relu(x @ MATRIX) @ last  # noqa: E731
+    net = lambda x: jax.nn.relu(x @ MATRIX) @ last
     jacobians = np.stack([(MATRIX * (row @ MATRIX > 0)) @ last for row in inputs])  # [b, i, o]
     assert float(sensitivity(net, inputs)) == pytest.approx(np.sqrt((jacobians**2).sum((1, 2)).mean()), rel=1e-5)
     np.testing.assert_allclose(saliency(net, inputs), np.sqrt((jacobians**2).sum(2).mean(0)), rtol=1e-5)

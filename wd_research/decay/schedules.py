@@ -65,6 +65,8 @@ def _after(warmup: int, steps: int, make: Callable[[int], optax.Schedule]) -> op
     """A schedule of so many steps behind a warm-up. Raises UserError where the warm-up takes all of the run."""
     whole("warmup", warmup)
     whole("steps", steps)
+    if steps < 1:
+        raise UserError(f"a run of {steps} steps has no schedule: give at least 1 step")
     if not 0 <= warmup < steps:
         raise UserError(f"a warm-up of {warmup} steps does not fit a run of {steps}: give 0 or more, and fewer than it "
                         "has")  # fmt: skip

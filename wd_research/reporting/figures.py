@@ -197,7 +197,7 @@ def draw_chosen(panel: Axes, results: Results, cell: Cell) -> None:
     panel.set_ylim(min(bottom, mean), max(top, mean))
     low, high = (mean, mean) if np.isnan(low) else (low, high)
     beside = offset_copy(panel.transData, figure_of(panel), x=13, units="points")
-    label = f"its test score on {of_stage(cell.stage, len(cell.values))}"
+    label = f"its test score on {of_stage(cell.stage, len(cell.values))}, beside it"
     bar = panel.errorbar(place, mean, [[mean - low], [high - mean]], label=label, transform=beside, **SCORED)
     bar.lines[0].set_clip_on(False)
 

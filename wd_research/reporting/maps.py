@@ -38,10 +38,8 @@ def heat_map(arms: Arms) -> Figure:
     panels[0, 0].get_gridspec().set_height_ratios(heights)
     for panel, (name, results), height in zip(panels[:, 0], arms.items(), heights, strict=True):
         draw_map(panel, name, results, shades(arms, judged_by(results)), height - 1.1)
-    figure.supxlabel(
-        f"{explored(arms)}     ★ chosen on validation data     ▢ 95 % confidence set of the best point, on test data",
-        fontsize=9,
-    )
+    said = f"{explored(arms)}     ★ chosen on validation data     ▢ 95 % confidence set of the best point, on test data"
+    figure.supxlabel(f"{said}\ncells without a colour have diverged or were not tried", fontsize=9)
     return figure
 
 

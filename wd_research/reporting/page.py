@@ -16,6 +16,22 @@ from wd_research.reporting.sentences import format_expected, format_measured
 from wd_research.reporting.table import Rows, arms_rows, format_caveats
 from wd_research.results import humanize
 
+EACH = "The same, a panel for each setting of the other hyperparameters."
+CAPTIONS = {
+    "tuned": "At each value of the axis the other hyperparameters are those that validation data choose there, so that "
+    "a line may have a kink where they change.",
+    "accuracy": EACH,
+    "loss": EACH,
+    "heat_map": "Every combination of the axis and the other hyperparameters; cells without a colour have diverged or "
+    "were not tried.",
+    "time_scale": "The test score against 1 / (learning rate * decay): the steps in which decay alone shrinks a weight "
+    "to 1/e.",
+    "points": "Every point is a line through its hyperparameters to its score.",
+    "training": "The chosen point, and the best one without decay at its own best other hyperparameters: so the curves "
+    "differ in more than decay.",
+    "ledger": "Leaf by leaf at the chosen point: its norm, its steps, and the angles by which they turn it.",
+}
+
 
 def report(runs: Sequence[RunRecord]) -> str:
     """One run, or several side by side, as HTML; figures lie inside it, what is text is escaped.
@@ -61,11 +77,14 @@ def table(rows: Rows) -> Any:
 
 
 def figure(name: str, svg: bytes) -> Any:
-    """A figure that lies inside the page."""
+    """A figure that lies inside the page, with what it shows below it."""
     from markupsafe import Markup, escape
 
     data = base64.b64encode(svg).decode()
-    return Markup(f'<figure><img alt="{escape(humanize(name))}" src="data:image/svg+xml;base64,{data}"></figure>')
+    image = Markup(f'<img alt="{escape(humanize(name))}" src="data:image/svg+xml;base64,{data}">')
+    said = CAPTIONS.get(name)
+    caption = Markup(f'<figcaption class="quiet">{escape(said)}</figcaption>') if said else ""
+    return Markup(f"<figure>{image}{caption}</figure>")
 
 
 def format_record(run: RunRecord) -> Rows:
