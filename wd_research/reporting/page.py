@@ -22,8 +22,7 @@ CAPTIONS = {
     "a line may have a kink where they change.",
     "accuracy": EACH,
     "loss": EACH,
-    "heat_map": "Every combination of the axis and the other hyperparameters; cells without a colour have diverged or "
-    "were not tried.",
+    "heat_map": "Every combination of the axis and the other hyperparameters.",
     "time_scale": "The test score against 1 / (learning rate * decay): the steps in which decay alone shrinks a weight "
     "to 1/e.",
     "points": "Every point is a line through its hyperparameters to its score.",
