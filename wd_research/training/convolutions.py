@@ -57,16 +57,19 @@ def by_patches(inputs: Array, kernel: Array) -> Array:
 
 def by_xla(inputs: Array, kernel: Array) -> Array:
     """`convolution` through XLA."""
-    sides = [(size - 1) // 2 for size in kernel.shape[:2]]
-    padding = tuple((side, size - 1 - side) for side, size in zip(sides, kernel.shape[:2], strict=True))
-    return strided(inputs, kernel, (1, 1), padding)
+    return strided(inputs, kernel, (1, 1), same(kernel))
+
+
+def same(kernel: Array) -> Pairs:
+    """The padding, below and above on each side, by which outputs are as large as inputs at stride 1."""
+    return tuple(((size - 1) // 2, size // 2) for size in kernel.shape[:-2])
 
 
 def strided(inputs: Array, kernel: Array, strides: tuple[int, ...], padding: Pairs) -> Array:
     """XLA's convolution of f32[b, ..., i] with f32[..., i, o]: f32[b, ..., o]. Reverse mode only, of any order.
 
     JAX's gradients of it name the axes in orders that XLA's library for CPUs does not know. XLA brings them into the
-    one that it knows outside of loops alone, and inside its own kernels take 3 to 50 times as long (jax-ml/jax#12868;
+    one that it knows outside of loops alone, and inside its own kernels take 3 to 55 times as long (jax-ml/jax#12868;
     measured in docs/benchmarks.md). These move the axes themselves.
     """
     once, axes = (1,) * len(strides), tuple(range(len(strides)))
@@ -124,8 +127,7 @@ def as_flax_calls(inputs: Array, kernel: Array, strides: Sequence[int], padding:
     pairs = tuple((int(low), int(high)) for low, high in padding)
 
     def on_cpu(inputs: Array, kernel: Array) -> Array:
-        same = tuple(((size - 1) // 2, size // 2) for size in kernel.shape[:-2])
-        if len(pairs) == 2 and max(strides) == 1 and pairs == same and kernel.shape[-2] < WIDE:
+        if len(pairs) == 2 and max(strides) == 1 and pairs == same(kernel) and kernel.shape[-2] < WIDE:
             return by_patches(inputs, kernel)
         return strided(inputs, kernel, tuple(strides), pairs)
 
